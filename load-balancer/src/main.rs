@@ -1,0 +1,2 @@
+//! The load balancer.
+fn main() {}

@@ -1,0 +1,297 @@
+//! `results.json`, schema 1: everything measured in one file, and the only thing that a report is rendered from.
+//!
+//! Fields may be added, never renamed. A figure that was not measured is `None` (`null`), never 0.
+//! `results.schema.json` beside this crate's manifest describes the same to other programs; a test keeps the two together.
+//! Times ending in `_ms` inside a run count from the run's first measured moment (the end of warm-up).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The value of [`Results::schema`].
+pub const SCHEMA: &str = "sessionlab.results/1";
+
+/// One scenario, all its runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Results {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// The scenario's name: its file name without the ending.
+    pub scenario: String,
+    /// The question that the scenario answers.
+    pub question: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// Where this was measured.
+    pub environment: Environment,
+    /// Settings that a reader needs to judge the figures, in words: users, think time, password cost, work, expiry.
+    pub settings: BTreeMap<String, String>,
+    /// What a reader must know before the first figure.
+    pub caveats: Vec<String>,
+    /// Whether expectations held, and whether the measurement may be believed.
+    pub verdict: Verdict,
+    /// Sentences that say why the verdict is not `pass`.
+    pub reasons: Vec<String>,
+    /// In the order in which they ran.
+    pub runs: Vec<Run>,
+}
+
+/// The verdict over all runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every expectation held.
+    Pass,
+    /// An expectation failed.
+    Fail,
+    /// The measurement cannot be believed.
+    Invalid,
+}
+
+/// The machine and the versions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Environment {
+    /// Logical cores.
+    pub cores: usize,
+    /// The processor's name.
+    pub cpu: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Programs and their versions (`lab`, `redis-server`).
+    pub versions: BTreeMap<String, String>,
+    /// The commit that was measured, with `+changes` when the tree was not clean.
+    pub git: Option<String>,
+}
+
+/// One scenario × one strategy × one repeat.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// The strategy's name.
+    pub strategy: String,
+    /// What the strategy declares about itself.
+    pub properties: StrategyProperties,
+    /// Counts from 1.
+    pub repeat: u32,
+    /// App nodes.
+    pub nodes: usize,
+    /// Which load balancer.
+    pub balancer: String,
+    /// Users that the generator played at the same time.
+    pub users: usize,
+    /// Length of the measured part, without warm-up.
+    pub measured_ms: u64,
+    /// How the answers turned out.
+    pub requests: Requests,
+    /// All answers a second, whatever they said.
+    pub throughput_rps: Option<f64>,
+    /// Answers a second that did what the user wanted.
+    pub goodput_rps: Option<f64>,
+    /// From sending to the last byte, over all requests that did what the user wanted.
+    pub latency_us: Option<Latency>,
+    /// The same latencies as a histogram, for drawing: ascending upper bounds with the count in each bin.
+    pub latency_histogram: Vec<Bin>,
+    /// CPU time by process, from /proc, over the part of the run in `cost_window_ms`.
+    pub cost_us_per_request: Cost,
+    /// From, to: the undisturbed part of the run that cost, bytes and store operations were measured over.
+    pub cost_window_ms: Option<(u64, u64)>,
+    /// Bytes between client and balancer, headers and bodies, of one exchange.
+    pub bytes_per_request: Bytes,
+    /// Commands that the store executed.
+    pub store_operations_per_request: Option<f64>,
+    /// Growth while many sessions were opened, divided by their number.
+    pub memory_bytes_per_session: Memory,
+    /// Logins of users that had lost their session and had to log in again.
+    pub logins_again: u64,
+    /// What was done to the cluster, and what came of it.
+    pub faults: Vec<Fault>,
+    /// What the checker proved from the history.
+    pub anomalies: Anomalies,
+    /// Time for which a dead credential was still accepted; `None` where it was not tried.
+    pub revocation_ms: Option<Revocation>,
+    /// Whether the generator measured the cluster or itself.
+    pub generator: Generator,
+    /// One entry per slice of time, in order, without gaps.
+    pub timeline: Vec<Slice>,
+}
+
+/// What the strategy declares, copied from the crate `session`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StrategyProperties {
+    /// `node`, `store` or `client`.
+    pub state_lives: String,
+    /// Needs the same node each time.
+    pub needs_affinity: bool,
+    /// Logins and carts survive a node's death.
+    pub survives_node_death: bool,
+    /// A logout works everywhere at once.
+    pub revocable_at_once: bool,
+    /// At most, for one authenticated request.
+    pub store_round_trips: u32,
+    /// What a logout really does.
+    pub logout: String,
+}
+
+/// Counts over the measured part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// All.
+    pub total: u64,
+    /// Did what the user wanted.
+    pub ok: u64,
+    /// Did not: an error answer (a 401 for a lost session too), a broken connection, no answer in time.
+    pub failed: u64,
+    /// Of `failed`: reads and other requests that may be repeated without harm.
+    pub failed_idempotent: u64,
+    /// Answers for which the balancer had to ask more than one node.
+    pub retried_by_balancer: u64,
+}
+
+/// Percentiles in microseconds; one that the count does not support is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Median.
+    pub p50: u64,
+    /// 90 of 100 were at most this.
+    pub p90: Option<u64>,
+    /// 99 of 100.
+    pub p99: Option<u64>,
+    /// 999 of 1,000.
+    pub p999: Option<u64>,
+    /// The slowest.
+    pub max: u64,
+}
+
+/// One bin of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bin {
+    /// Upper bound, inclusive.
+    pub le_us: u64,
+    /// Requests above the bin before and at most `le_us`.
+    pub count: u64,
+}
+
+/// CPU microseconds for one request, by station. All nodes together are one station.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// The load balancer.
+    pub load_balancer: Option<f64>,
+    /// The nodes.
+    pub node: Option<f64>,
+    /// The store; `None` where there is none.
+    pub store: Option<f64>,
+    /// The generator: goose and the recorder.
+    pub generator: Option<f64>,
+}
+
+/// Bytes for one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// By the client.
+    pub sent: Option<f64>,
+    /// To the client.
+    pub received: Option<f64>,
+}
+
+/// Bytes for one session with an empty cart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// In all nodes together.
+    pub node: Option<f64>,
+    /// In the store; `None` where there is none.
+    pub store: Option<f64>,
+}
+
+/// One fault. Times count from the start of the measured part; `None` = did not happen or could not be seen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fault {
+    /// `kill`, `pause` …
+    pub kind: String,
+    /// `node-2`, `store`.
+    pub target: String,
+    /// When the lab asked for it.
+    pub commanded_ms: u64,
+    /// When it was seen to be in effect (process gone).
+    pub effective_ms: Option<u64>,
+    /// When the last request was sent to the victim after the fault took effect.
+    pub detected_ms: Option<u64>,
+    /// When goodput was back at 95 % of the base line.
+    pub recovered_ms: Option<u64>,
+    /// When the fault was undone (the process ready again).
+    pub undone_ms: Option<u64>,
+    /// From the first failed request to the first slice without one.
+    pub unavailable_ms: u64,
+    /// Requests that failed from the fault until recovery.
+    pub failed_requests: u64,
+    /// Sessions alive when the fault was commanded.
+    pub sessions_live: u64,
+    /// Of these: sessions that the victim had served last.
+    pub sessions_on_target: u64,
+    /// Of `sessions_live`: refused later, though neither logged out nor expired.
+    pub sessions_lost: u64,
+    /// Lines in live carts that had been acknowledged before the fault and not removed.
+    pub cart_lines_acknowledged: u64,
+    /// Of these: gone for good, though nobody removed them.
+    pub cart_lines_lost: u64,
+}
+
+/// Counts of what the checker proved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anomalies {
+    /// A live session was refused.
+    pub session_lost: u64,
+    /// An acknowledged line is gone for good.
+    pub line_lost: u64,
+    /// A line that was there, was missing, and came back.
+    pub stale_read: u64,
+    /// A line is in a cart twice.
+    pub duplicate: u64,
+    /// A line of somebody else's.
+    pub leak: u64,
+    /// A credential was accepted after its logout was acknowledged.
+    pub resurrection: u64,
+    /// Carts without a final read: nothing can be said.
+    pub unknown: u64,
+}
+
+/// How long dead credentials lived on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Median.
+    pub p50: u64,
+    /// Longest.
+    pub max: u64,
+}
+
+/// The generator's judgement of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Generator {
+    /// Whether the figures may be believed.
+    pub valid: bool,
+    /// Why not.
+    pub reason: Option<String>,
+    /// How much later than intended a request was sent, 99th percentile.
+    pub lag_p99_us: Option<u64>,
+    /// Cores' worth of CPU that the generator took, 0 to the number of cores.
+    pub cpu_cores: Option<f64>,
+    /// Cores' worth that all processes of the run took together, the generator included.
+    pub machine_cpu_cores: Option<f64>,
+}
+
+/// A slice of time (see [`Run::timeline`]).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Slice {
+    /// Start of the slice.
+    pub at_ms: u64,
+    /// Requests completed in it that did what the user wanted.
+    pub ok: u64,
+    /// Requests completed in it that did not.
+    pub failed: u64,
+    /// Median latency of `ok`; `None` without any.
+    pub p50_us: Option<u64>,
+    /// 99th percentile of `ok`; `None` without any.
+    pub p99_us: Option<u64>,
+    /// Answers by the node that stamped them; answers without a stamp are under `none`.
+    pub per_node: BTreeMap<String, u64>,
+}

@@ -1,0 +1,27 @@
+//! Where the state of a login lives: one trait, one file per strategy.
+//!
+//! # Layout
+//! * [`strategy`]: the trait [`Strategy`] that every strategy implements, and what it declares about itself.
+//! * [`sticky`]: state in this node's memory; the load balancer must send a client to the same node.
+//! * [`redis`]: state in one Redis that all nodes share.
+//! * [`jwt`]: no state on any server; the client carries it, signed.
+//! * [`cart`], [`credential`], [`clock`], [`error`]: the words that the strategies share.
+//!
+//! This crate knows no web framework. Cookies, headers and status codes are the business of `shop`.
+
+pub mod cart;
+pub mod clock;
+pub mod credential;
+pub mod error;
+pub mod jwt;
+pub mod redis;
+pub mod sticky;
+pub mod strategy;
+
+pub use cart::{Cart, Change, Line};
+pub use clock::Clock;
+pub use credential::Credential;
+pub use error::Error;
+pub use strategy::{
+    Changed, Granted, Listed, LoggedOut, Properties, Session, StateLives, StoreUse, Strategy,
+};

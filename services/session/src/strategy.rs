@@ -1,0 +1,153 @@
+//! The trait that every strategy implements, and the properties that it declares. Reports print the properties,
+//! and tests hold each strategy to what it declared.
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::{Cart, Change, Credential, Error};
+
+/// A way to keep the state of logins. All nodes of a cluster run the same one.
+///
+/// Methods take a [`Credential`] as the client presented it and judge it themselves, so that a caller cannot forget to.
+#[async_trait]
+pub trait Strategy: Send + Sync + 'static {
+    /// What this strategy promises.
+    fn properties(&self) -> &'static Properties;
+
+    /// Starts a session for `user`, whose password the caller has checked, with an empty cart.
+    /// What was `presented` is dead afterwards wherever the strategy can kill it (session fixation).
+    async fn login(&self, user: &str, presented: Option<&Credential>) -> Result<Granted, Error>;
+
+    /// Who is logged in. Slides the idle expiry where the strategy has one.
+    async fn authenticate(&self, credential: &Credential) -> Result<Session, Error>;
+
+    /// Authenticates and reads the cart, in one step.
+    async fn cart(&self, credential: &Credential) -> Result<Cart, Error>;
+
+    /// Authenticates and changes the cart, in one atomic step: of two changes at the same time, none is lost.
+    /// (`jwt` cannot promise that: the client holds the cart, and its last answer wins.)
+    async fn change(&self, credential: &Credential, change: Change) -> Result<Changed, Error>;
+
+    /// Ends the session wherever the strategy can. Ending what is not there succeeds: the wish is fulfilled.
+    async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error>;
+
+    /// The logins of the user who presents `credential`.
+    async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error>;
+
+    /// Ends the login `id` (from [`Strategy::sessions`]) of the user who presents `credential`.
+    async fn end(&self, credential: &Credential, id: &str) -> Result<(), Error>;
+
+    /// Ends every login of `user` that this strategy can reach; how many.
+    /// The caller has checked that an operator asks.
+    async fn revoke(&self, user: &str) -> Result<u64, Error>;
+
+    /// Whether requests would be served now. `Err` while a store that is needed cannot be reached.
+    async fn ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Sessions in this process's own memory; `None` where it keeps none.
+    fn sessions_owned(&self) -> Option<u64> {
+        None
+    }
+
+    /// How the store was used since the start; `None` where there is no store.
+    fn store_use(&self) -> Option<StoreUse> {
+        None
+    }
+}
+
+/// What a strategy promises, in the terms in which architects argue.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Properties {
+    /// The name in flags, files, metrics and reports.
+    pub name: &'static str,
+    /// Where the state lives.
+    pub state_lives: StateLives,
+    /// Whether the load balancer must send a client to the same node.
+    pub needs_affinity: bool,
+    /// Whether logins and carts survive the death of a node.
+    pub survives_node_death: bool,
+    /// Whether a logout or revocation works on every node at once.
+    pub revocable_at_once: bool,
+    /// Round trips to a store for one authenticated request, at most.
+    pub store_round_trips: u32,
+    /// What logging out really does, a sentence for answers and reports.
+    pub logout: &'static str,
+}
+
+/// Where the state of a login lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateLives {
+    /// In the memory of one node.
+    Node,
+    /// In a store that all nodes share.
+    Store,
+    /// With the client, signed.
+    Client,
+}
+
+/// A login as the rest of the node sees it. Times are seconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Who is logged in.
+    pub user: String,
+    /// When the login happened.
+    pub issued_at: u64,
+    /// When it ends if nothing more is heard from the client.
+    pub expires_at: u64,
+}
+
+/// The answer to a login.
+#[derive(Debug)]
+pub struct Granted {
+    /// What the client must present from now on.
+    pub credential: Credential,
+    /// The new session.
+    pub session: Session,
+}
+
+/// The answer to a change of the cart.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The cart after the change.
+    pub cart: Cart,
+    /// The new cart token to hand to the client, where the client carries the cart.
+    pub cart_token: Option<String>,
+}
+
+/// What a logout achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoggedOut {
+    /// The credential is dead on every node.
+    Dead,
+    /// Only the client can forget the credential; a copy of it works until this time (seconds since the Unix epoch).
+    AliveUntil(u64),
+}
+
+/// One login in the list of a user's logins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// Names the login for [`Strategy::end`]; cannot be used as a credential.
+    pub id: String,
+    /// When the login happened, seconds since the Unix epoch.
+    pub issued_at: u64,
+    /// When it ends if nothing more is heard from the client, seconds since the Unix epoch.
+    pub expires_at: u64,
+    /// Whether this is the login that asked.
+    pub current: bool,
+}
+
+/// Counters of a store's use since the start, for `/metrics`. Each call is one round trip.
+#[derive(Clone, Debug, Default)]
+pub struct StoreUse {
+    /// Round trips that were begun.
+    pub calls: u64,
+    /// Calls that failed or ran into the deadline.
+    pub errors: u64,
+    /// Time spent waiting for answers, microseconds, all calls together.
+    pub wait_us: u64,
+    /// Upper bounds in microseconds and cumulative counts of calls that took at most that long.
+    pub wait_buckets: Vec<(u64, u64)>,
+}

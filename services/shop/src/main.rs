@@ -1,0 +1,2 @@
+//! The app node: an axum server around one or several session strategies.
+fn main() {}
