@@ -1,2 +1,78 @@
-//! The load balancer.
-fn main() {}
+//! The load balancer of the session lab: one listener a strategy in front of identical nodes.
+//!
+//! # Layout
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `config` | the TOML file, flags and secrets, checked before any port opens |
+//! | `server` | ports, services, signals |
+//! | `group`, `discovery`, `node`, `health` | which nodes there are, and which of them are up |
+//! | `select`, `affinity` | which node a request goes to |
+//! | `proxy`, `progress`, `headers`, `problem` | the way of a request, and what happens when a node fails |
+//! | `admin`, `metrics` | what operators see |
+
+mod admin;
+mod affinity;
+mod config;
+mod discovery;
+mod group;
+mod headers;
+mod health;
+mod metrics;
+mod node;
+mod problem;
+mod progress;
+mod proxy;
+mod select;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use config::{Args, LogFormat};
+use tracing_subscriber::EnvFilter;
+
+/// Measured as cheaper than the system's allocator for many small requests.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Wrong usage or configuration.
+const INVALID: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let config = match config::load(&args, |name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("Invalid configuration: {error}");
+            return ExitCode::from(INVALID);
+        }
+    };
+    if args.check {
+        println!("{} is fine", args.config.display());
+        return ExitCode::SUCCESS;
+    }
+    log_to_stderr(args.log_format);
+    match server::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("load-balancer: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// pingora logs a line for many requests that fail, which would hide the few lines that matter: its errors
+/// are shown, those about single requests are not. `RUST_LOG` changes that.
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new("info,pingora_core=error,pingora_proxy=off,pingora_pool=error")
+    });
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Human => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

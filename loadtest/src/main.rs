@@ -1,2 +1,61 @@
-//! `lab`
-fn main() {}
+//! `lab`: the command line. Each subcommand's flags and work are in the module of its name; here is only what they
+//! share: parsing, log lines for people, the runtime, the exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use loadtest::{
+    exit::{Exit, Failure},
+    up,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Where should the state of a login live when one server becomes many? A lab that answers with measurements.
+#[derive(Parser)]
+#[command(name = "lab", version, arg_required_else_help = true)]
+struct Lab {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Up(up::Args),
+}
+
+fn main() -> ExitCode {
+    // Wrong usage ends here, with clap's message and code 2.
+    let lab = Lab::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .without_time()
+        .init();
+    let outcome = match lab.command {
+        Command::Up(args) => on_a_runtime(up::run(args)),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("lab: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+/// Two threads: the lab itself waits most of the time, and the cores belong to the cluster.
+fn on_a_runtime(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => Err(Failure::new(
+            Exit::NoCluster,
+            format!("cannot start threads: {error}"),
+        )),
+    }
+}

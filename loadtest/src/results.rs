@@ -22,6 +22,8 @@ pub struct Results {
     pub question: String,
     /// Seed of everything random.
     pub seed: u64,
+    /// What to type to measure it again: `./lab demo`.
+    pub command: String,
     /// RFC 3339, UTC.
     pub started_at: String,
     /// Where this was measured.
@@ -230,6 +232,8 @@ pub struct Fault {
     pub sessions_on_target: u64,
     /// Of `sessions_live`: refused later, though neither logged out nor expired.
     pub sessions_lost: u64,
+    /// Of `sessions_lost`: sessions that the victim had served last.
+    pub sessions_lost_on_target: u64,
     /// Lines in live carts that had been acknowledged before the fault and not removed.
     pub cart_lines_acknowledged: u64,
     /// Of these: gone for good, though nobody removed them.

@@ -1,1 +1,30 @@
-//! x
+//! The small supervisor beside each process of the lab.
+//!
+//! An [`Agent`] starts one process, knows when it is ready, kills, stops, pauses, resumes and restarts it, and reads its
+//! CPU time and memory. Each of these returns only after its effect was seen in `/proc`, because a fault that did not
+//! take effect must never count as one. When the agent goes, however it goes, its process goes too.
+//!
+//! # Layout
+//! * [`Agent`] (`agent.rs`): one process over all its lives, from [`ProcessSpec`] to [`Usage`].
+//! * `process.rs`: one life, from fork to reaping, on a thread of its own.
+//! * [`Ready`] (`ready.rs`): when a process may be called ready.
+//! * [`resp`]: just enough of Redis' protocol to ask a store how it is.
+//! * [`procfs`]: what `/proc` says about a process, as pure parsers.
+//! * [`ports`]: which port is free, and who has one that is not.
+//! * [`AgentError`] (`error.rs`): what can go wrong.
+//!
+//! # Left to others
+//! Which processes there are and in what order they start (the cluster in `loadtest`), when a fault happens and what it
+//! means (scenario and checker), and faults on links between processes.
+
+mod agent;
+mod error;
+pub mod ports;
+mod process;
+pub mod procfs;
+mod ready;
+pub mod resp;
+
+pub use agent::{Agent, ProcessSpec, Usage};
+pub use error::AgentError;
+pub use ready::Ready;

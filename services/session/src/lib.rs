@@ -15,6 +15,7 @@ pub mod credential;
 pub mod error;
 pub mod jwt;
 pub mod redis;
+mod secret;
 pub mod sticky;
 pub mod strategy;
 
@@ -23,5 +24,6 @@ pub use clock::Clock;
 pub use credential::Credential;
 pub use error::Error;
 pub use strategy::{
-    Changed, Granted, Listed, LoggedOut, Properties, Session, StateLives, StoreUse, Strategy,
+    Changed, Granted, Listed, LoggedOut, Properties, STRATEGIES, Session, StateLives, StoreUse,
+    Strategy,
 };

@@ -1,1 +1,312 @@
-//! redis
+//! `redis`: the session lives in one Redis that all nodes share.
+//!
+//! **Where the state lives.** In the store, under keys that name the session without betraying it:
+//!
+//! | key | type | holds |
+//! | --- | --- | --- |
+//! | `s:{tag}:digest` | hash | `user`, `issued`, `expires`, `version`, and one field `l:id` for each cart line |
+//! | `u:{tag}` | sorted set | the digests of the user's sessions by expiry: the index for lists and revocations |
+//!
+//! The client's cookie is `tag.secret`. The tag is a digest of the user's name; in braces it puts all keys of a user into
+//! one slot, so that one script may touch them. The store sees only the digest of the secret: who reads the store, a
+//! backup of it or its slow log cannot log in with what is found there.
+//!
+//! **What a request costs.** One round trip, always: a Lua script checks that the session is alive, does the work and
+//! slides the expiry. Memory in the store: some 400 bytes a login.
+//!
+//! **What is lost when.** A node dies: nothing. The store dies: what it had not yet written to its disk (with
+//! `appendfsync everysec` about a second of logins, lines *and logouts*), and until it is back nobody is served:
+//! callers get an error within the deadline and keep their cookie. A store that is out of memory still reads.
+//!
+//! # Why scripts
+//! * A session that was read, changed and written back as a whole loses one of two changes that overlap. A line is a
+//!   field of its own here, and Redis runs one script at a time.
+//! * A write that does not check first brings a session back that was logged out a moment ago. Every script checks.
+//!
+//! Expiry is judged by the nodes' clocks, by the field `expires`; the keys' own TTL only collects the garbage.
+
+mod answer;
+mod link;
+mod meter;
+mod names;
+mod script;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::Value;
+
+use self::answer::{cart, foreign_value, session};
+use self::link::Link;
+use self::names::Names;
+use self::script::{Call, Script, Scripts};
+use crate::strategy::MAX_LISTED;
+use crate::{
+    Cart, Change, Changed, Clock, Credential, Error, Granted, Listed, LoggedOut, Properties,
+    Session, StateLives, StoreUse, Strategy, secret,
+};
+
+/// What `redis` promises.
+pub static PROPERTIES: Properties = Properties {
+    name: "redis",
+    state_lives: StateLives::Store,
+    needs_affinity: false,
+    survives_node_death: true,
+    revocable_at_once: true,
+    store_round_trips: 1,
+    logout: "The session is deleted from the store, and no node accepts it from then on.",
+};
+
+/// Where the store is, and how long sessions live. Not `Debug`: the URL may hold a password.
+pub struct Settings {
+    /// `redis://[user:password@]host:port[/database]`.
+    pub url: String,
+    /// Bound on every call of the store, retries included.
+    pub deadline: Duration,
+    /// A session that is not used for this long has ended. Uses are written down once a minute, so it may be a
+    /// minute less.
+    pub idle: Duration,
+    /// A session ends this long after the login, used or not.
+    pub absolute: Duration,
+    /// The most lines in a cart.
+    pub max_lines: usize,
+}
+
+/// Sessions in a Redis.
+pub struct Redis {
+    link: Link,
+    scripts: Scripts,
+    clock: Clock,
+    idle_s: u64,
+    absolute_s: u64,
+    max_lines: usize,
+}
+
+impl Redis {
+    /// Begins to connect, in a task of the current Tokio runtime that ends when this is dropped. A store that cannot
+    /// be reached is no error: the node becomes ready when the store comes. A malformed URL is one.
+    pub fn connect(settings: Settings, clock: Clock) -> Result<Self, Error> {
+        let Settings {
+            url,
+            deadline,
+            idle,
+            absolute,
+            max_lines,
+        } = settings;
+        Ok(Self {
+            link: Link::open(&url, deadline)?,
+            scripts: Scripts::new(),
+            clock,
+            idle_s: idle.as_secs(),
+            absolute_s: absolute.as_secs(),
+            max_lines,
+        })
+    }
+
+    /// What every script about a session wants to know first.
+    fn times(&self) -> [u64; 3] {
+        [self.clock.now(), self.idle_s, self.absolute_s]
+    }
+
+    /// Calls a script that answers nil when the session is not alive.
+    async fn call(&self, call: Call<'_>) -> Result<Value, Error> {
+        match self.link.call(call, None).await? {
+            Value::Nil => Err(Error::NotLoggedIn {
+                why: "unknown or expired session",
+            }),
+            answer => Ok(answer),
+        }
+    }
+
+    /// As [`Redis::call`], for a script that needs no more than the session.
+    async fn call_plainly(&self, script: &Script, credential: &Credential) -> Result<Value, Error> {
+        let names = Names::of(credential)?;
+        self.call(Call {
+            script,
+            keys: &[&names.session, &names.index],
+            numbers: &self.times(),
+            texts: &[],
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Strategy for Redis {
+    fn properties(&self) -> &'static Properties {
+        &PROPERTIES
+    }
+
+    async fn login(&self, user: &str, presented: Option<&Credential>) -> Result<Granted, Error> {
+        let secret = secret::draw();
+        let tag = secret::tag(user);
+        let names = Names::new(&tag, &secret::digest(&secret));
+        let old = presented.and_then(|old| Names::of(old).ok());
+        let times @ [now, ..] = self.times();
+
+        // The session presented is nearly always the user's own: then one script ends it and starts the new one, or does
+        // neither. Another user's keys may be in another slot, which a script cannot reach: two scripts, one round trip.
+        let (own, foreign) = match &old {
+            Some(old) if old.index == names.index => (Some(old), None),
+            other => (None, other.as_ref()),
+        };
+        let with_own = own.map(|old| [&names.session[..], &names.index, &old.session]);
+        let without = [&names.session[..], &names.index];
+        let login = Call {
+            script: &self.scripts.login,
+            keys: with_own.as_ref().map_or(&without, |keys| &keys[..]),
+            numbers: &times,
+            texts: &[user],
+        };
+        let foreign_keys = foreign.map(|old| [&old.session[..], &old.index]);
+        let logout = foreign_keys.as_ref().map(|keys| Call {
+            script: &self.scripts.logout,
+            keys,
+            numbers: &times,
+            texts: &[],
+        });
+        self.link.call(login, logout).await?;
+
+        let mut token = String::from_utf8_lossy(&tag).into_owned();
+        token.push('.');
+        token.push_str(&secret::text(&secret));
+        Ok(Granted {
+            credential: Credential::new(token),
+            session: Session {
+                user: user.to_owned(),
+                issued_at: now,
+                expires_at: now + self.idle_s.min(self.absolute_s),
+            },
+        })
+    }
+
+    async fn authenticate(&self, credential: &Credential) -> Result<Session, Error> {
+        let answer = self
+            .call_plainly(&self.scripts.authenticate, credential)
+            .await?;
+        session(answer).ok_or_else(foreign_value)
+    }
+
+    async fn cart(&self, credential: &Credential) -> Result<Cart, Error> {
+        let answer = self.call_plainly(&self.scripts.cart, credential).await?;
+        cart(answer).ok_or_else(foreign_value)
+    }
+
+    async fn change(&self, credential: &Credential, change: Change) -> Result<Changed, Error> {
+        let names = Names::of(credential)?;
+        let [now, idle, absolute] = self.times();
+        let keys = [&names.session[..], &names.index];
+        let answer = match change {
+            Change::Add(line) => {
+                self.call(Call {
+                    script: &self.scripts.add,
+                    keys: &keys,
+                    numbers: &[now, idle, absolute, self.max_lines as u64],
+                    texts: &[
+                        &format!("l:{}", line.id),
+                        &format!("{} {}", line.quantity, line.sku),
+                    ],
+                })
+                .await?
+            }
+            Change::Remove(id) => {
+                self.call(Call {
+                    script: &self.scripts.remove,
+                    keys: &keys,
+                    numbers: &[now, idle, absolute],
+                    texts: &[&format!("l:{id}")],
+                })
+                .await?
+            }
+        };
+        if matches!(answer, Value::BulkString(_)) {
+            return Err(Error::CartFull {
+                max_lines: self.max_lines,
+            });
+        }
+        Ok(Changed {
+            cart: cart(answer).ok_or_else(foreign_value)?,
+            cart_token: None,
+        })
+    }
+
+    async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error> {
+        if let Ok(names) = Names::of(credential) {
+            let logout = Call {
+                script: &self.scripts.logout,
+                keys: &[&names.session, &names.index],
+                numbers: &self.times(),
+                texts: &[],
+            };
+            self.link.call(logout, None).await?;
+        }
+        Ok(LoggedOut::Dead)
+    }
+
+    async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error> {
+        let names = Names::of(credential)?;
+        let [now, idle, absolute] = self.times();
+        let answer = self
+            .call(Call {
+                script: &self.scripts.sessions,
+                keys: &[&names.session, &names.index],
+                numbers: &[now, idle, absolute, MAX_LISTED as u64],
+                texts: &[],
+            })
+            .await?;
+        let Value::Array(entries) = answer else {
+            return Err(foreign_value());
+        };
+        let entries = entries.into_iter().map(|entry| {
+            // An entry is written like a session, with the login's digest in place of the user.
+            let entry = session(entry).ok_or_else(foreign_value)?;
+            Ok(Listed {
+                current: entry.user.as_bytes() == names.digest(),
+                id: entry.user,
+                issued_at: entry.issued_at,
+                expires_at: entry.expires_at,
+            })
+        });
+        entries.collect()
+    }
+
+    async fn end(&self, credential: &Credential, id: &str) -> Result<(), Error> {
+        let names = Names::of(credential)?;
+        let other = names.sibling(id).ok_or(Error::NoSuchSession)?;
+        let answer = self
+            .call(Call {
+                script: &self.scripts.end,
+                keys: &[&names.session, &names.index, &other],
+                numbers: &self.times(),
+                texts: &[],
+            })
+            .await?;
+        match answer {
+            Value::BulkString(word) if word == b"ok" => Ok(()),
+            _ => Err(Error::NoSuchSession),
+        }
+    }
+
+    async fn revoke(&self, user: &str) -> Result<u64, Error> {
+        let tag = secret::tag(user);
+        let names = Names::new(&tag, &[b'-'; secret::DIGEST]);
+        let revoke = Call {
+            script: &self.scripts.revoke,
+            keys: &[&names.index],
+            numbers: &[self.clock.now()],
+            texts: &[&String::from_utf8_lossy(names.prefix())],
+        };
+        match self.link.call(revoke, None).await? {
+            Value::Int(ended) => Ok(ended.unsigned_abs()),
+            _ => Err(foreign_value()),
+        }
+    }
+
+    async fn ready(&self) -> Result<(), Error> {
+        self.link.ready()
+    }
+
+    fn store_use(&self) -> Option<StoreUse> {
+        Some(self.link.usage())
+    }
+}

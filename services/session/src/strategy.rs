@@ -6,6 +6,16 @@ use serde::Serialize;
 
 use crate::{Cart, Change, Credential, Error};
 
+/// The most logins that [`Strategy::sessions`] lists.
+pub const MAX_LISTED: usize = 1000;
+
+/// Every strategy, for flags and reports.
+pub static STRATEGIES: &[&Properties] = &[
+    &crate::sticky::PROPERTIES,
+    &crate::redis::PROPERTIES,
+    &crate::jwt::PROPERTIES,
+];
+
 /// A way to keep the state of logins. All nodes of a cluster run the same one.
 ///
 /// Methods take a [`Credential`] as the client presented it and judge it themselves, so that a caller cannot forget to.
@@ -31,7 +41,7 @@ pub trait Strategy: Send + Sync + 'static {
     /// Ends the session wherever the strategy can. Ending what is not there succeeds: the wish is fulfilled.
     async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error>;
 
-    /// The logins of the user who presents `credential`.
+    /// The logins of the user who presents `credential`, at most [`MAX_LISTED`].
     async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error>;
 
     /// Ends the login `id` (from [`Strategy::sessions`]) of the user who presents `credential`.

@@ -1,2 +1,141 @@
 //! The app node: an axum server around one or several session strategies.
-fn main() {}
+//!
+//! # Layout
+//! * [`config`]: every setting. [`secret`]: those that are never seen.
+//! * [`server`]: from the port to the router, and the orderly end.
+//! * [`node`]: what a node is. [`strategies`]: the strategies that it serves.
+//! * [`exchange`]: what is the same for every request. [`endpoints`]: what is not, one a file.
+//! * [`input`], [`credentials`], [`operator`]: what a request brings. [`problem`]: everything that can be wrong with it.
+//! * [`accounts`]: who may log in. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
+
+mod accounts;
+mod config;
+mod credentials;
+mod endpoints;
+mod exchange;
+mod input;
+mod metrics;
+mod node;
+mod operator;
+mod problem;
+mod secret;
+mod server;
+mod strategies;
+#[cfg(test)]
+mod testing;
+mod work;
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use clap::Parser;
+use session::Clock;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::accounts::{Accounts, Refused};
+use crate::config::{Config, Flags, Invalid, LogFormat, Secrets};
+use crate::node::{Node, Parts};
+use crate::server::CannotListen;
+
+/// Small allocations are a good part of what a request costs; this allocator makes them cheapest.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Why the node did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error(transparent)]
+    CannotListen(#[from] CannotListen),
+    #[error("cannot prepare the accounts: {0}")]
+    Accounts(#[from] Refused),
+    #[error("the system refused what the node needs: {0}")]
+    System(#[from] io::Error),
+    #[error("the server broke: {0}")]
+    Panic(#[from] tokio::task::JoinError),
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("shop: {failure}");
+            ExitCode::from(match failure {
+                Failure::Invalid(_) => 2,
+                _ => 1,
+            })
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let flags = Flags::parse();
+    let secrets = Secrets::load(&flags, |name| std::env::var_os(name))?;
+    let config = Config::check(flags, secrets)?;
+    start_logging(config.flags.log_format)?;
+
+    let cores = available_parallelism()?.get();
+    let password_workers = config.flags.password_workers.unwrap_or(cores);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.flags.threads.unwrap_or(cores))
+        // Nothing else runs on blocking threads.
+        .max_blocking_threads(password_workers)
+        .enable_all()
+        .build()?;
+    // Spawned, so that accepting happens on a worker beside the connections and not on this thread.
+    let served = runtime.block_on(async { tokio::spawn(serve(config, password_workers)).await });
+    // A password check that nobody waits for any more must not hold up the end.
+    runtime.shutdown_background();
+    served?
+}
+
+async fn serve(config: Config, password_workers: usize) -> Result<(), Failure> {
+    let flags = &config.flags;
+    let clock = Clock::system();
+    if flags.turnable_clock {
+        tracing::warn!(
+            "operators can turn this node's clock (--turnable-clock): for tests and experiments only"
+        );
+    }
+    let strategies = strategies::build(&config, &clock)?;
+    let cost = config.password_cost.clone();
+    let accounts = Accounts::new(flags.accounts, &config.password, cost, password_workers)?;
+    let node = Node::new(Parts {
+        name: flags.node_name.clone(),
+        strategies,
+        accounts,
+        clock,
+        turnable_clock: flags.turnable_clock,
+        work: Duration::from_micros(flags.work_us),
+        operator_token: config.operator_token,
+    })?;
+    let node = Arc::new(node);
+    let listener = server::listen(flags.listen).await?;
+    let router = endpoints::router(Arc::clone(&node));
+    let drain = Duration::from_secs(flags.drain_s);
+    Ok(server::serve(listener, router, node, drain).await?)
+}
+
+fn start_logging(format: LogFormat) -> Result<(), Invalid> {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse(std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default())
+        .map_err(|why| {
+            Invalid(format!(
+                "RUST_LOG is not a log filter ({why}): try `info` or `shop=debug`"
+            ))
+        })?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match format {
+        LogFormat::Human => lines.with_target(false).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,340 @@
+//! One process over all its lives.
+//!
+//! ```text
+//!            start                    ready
+//! not running ────▶ running, not ready ────▶ ready ◀──▶ paused
+//!      ▲                  │                    │          │
+//!      └──────────────────┴────────────────────┴──────────┘   kill, stop, an exit of its own, drop
+//! ```
+//! Every call returns only after its effect was seen: killed means reaped, paused means that each thread is in state `T`.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::PathBuf,
+    process::ExitStatus,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, getpgid};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{AgentError, Ready, ports, process::Process, procfs};
+
+/// How long the effect of a signal is waited for. It shows within a millisecond unless the machine is in trouble.
+const EFFECTIVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How much of the end of a log an error shows.
+const TAIL_LINES: usize = 10;
+const TAIL_BYTES: u64 = 8 * 1024;
+
+/// What to run.
+#[derive(Clone)]
+pub struct ProcessSpec {
+    /// The name in errors and reports: `node-1`.
+    pub name: String,
+    /// The program, by its path.
+    pub program: PathBuf,
+    /// Its arguments. Other users of the machine can read them: no secrets here.
+    pub args: Vec<String>,
+    /// Its whole environment; nothing is inherited.
+    pub env: Vec<(String, String)>,
+    /// Standard output and standard error are appended to this file.
+    pub log: PathBuf,
+    /// When it is ready.
+    pub ready: Ready,
+    /// The time that it has to become ready.
+    pub ready_within: Duration,
+}
+
+/// What a process has used and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time over all its lives, killed ones included; the kernel counts in steps of 10 ms.
+    pub cpu_us: u64,
+    /// Anonymous memory now; 0 when it does not run.
+    pub anon_bytes: u64,
+    /// Resident memory now; 0 when it does not run.
+    pub rss_bytes: u64,
+}
+
+/// Supervises one process. Dropping the agent kills the process and waits until it is gone.
+pub struct Agent {
+    spec: ProcessSpec,
+    /// A `std` mutex: it is never held across an `await`.
+    life: Mutex<Life>,
+}
+
+#[derive(Default)]
+struct Life {
+    /// The present life, or the last one.
+    process: Option<Arc<Process>>,
+    /// CPU time of the lives before it.
+    past_cpu_us: u64,
+    /// Where this life's part of the log begins.
+    log_start: u64,
+}
+
+impl Agent {
+    /// An agent whose process does not run yet.
+    pub fn new(spec: ProcessSpec) -> Self {
+        Self {
+            spec,
+            life: Mutex::default(),
+        }
+    }
+
+    /// Starts the process and waits until it is ready. If it does not become ready, it is killed.
+    ///
+    /// May be cancelled at any point: the process then belongs to the agent as ever.
+    pub async fn start(&self) -> Result<(), AgentError> {
+        let process = self.spawn()?;
+        let ready = self.spec.ready.wait(self.spec.ready_within);
+        let outcome = tokio::select! {
+            biased;
+            ended = process.ended() => Err(self.early_exit(ended.status)),
+            ready = ready => match ready {
+                Ok(()) => self.really_ours(&process),
+                Err(problem) => Err(self.not_ready(problem)),
+            },
+        };
+        if outcome.is_err() && process.has_ended().is_none() {
+            self.kill().await?;
+        }
+        outcome
+    }
+
+    /// SIGKILL to the process and all that it forked; returns when it is gone.
+    pub async fn kill(&self) -> Result<(), AgentError> {
+        let process = self.running()?;
+        process
+            .signal_group(Signal::KILL)
+            .map_err(|source| self.system("send SIGKILL", source))?;
+        match timeout(EFFECTIVE_WITHIN, process.ended()).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.not_effective("kill")),
+        }
+    }
+
+    /// SIGTERM, and SIGKILL to what still runs after `grace`. A paused process is resumed, for else it could not obey.
+    ///
+    /// The status tells which it was: `signal: 9 (SIGKILL)` means that the process did not end by itself.
+    pub async fn stop(&self, grace: Duration) -> Result<ExitStatus, AgentError> {
+        let process = self.running()?;
+        process
+            .signal(Signal::TERM)
+            .and_then(|()| process.signal_group(Signal::CONT))
+            .map_err(|source| self.system("send SIGTERM", source))?;
+        if timeout(grace, process.ended()).await.is_err() {
+            tracing::warn!(process = %self.spec.name, ?grace, "did not end after SIGTERM; killing it");
+            self.kill().await?;
+        }
+        Ok(process.ended().await.status)
+    }
+
+    /// SIGSTOP; returns when every thread stands still. Its sockets stay open and even accept connections.
+    pub async fn pause(&self) -> Result<(), AgentError> {
+        self.halt_or_go("pause", Signal::STOP, |states| {
+            states.iter().all(|state| *state == 'T')
+        })
+        .await
+    }
+
+    /// SIGCONT; returns when no thread stands still any more.
+    pub async fn resume(&self) -> Result<(), AgentError> {
+        self.halt_or_go("resume", Signal::CONT, |states| !states.contains(&'T'))
+            .await
+    }
+
+    /// [`stop`](Self::stop), then [`start`](Self::start).
+    pub async fn restart(&self, grace: Duration) -> Result<(), AgentError> {
+        self.stop(grace).await?;
+        self.start().await
+    }
+
+    /// Waits until the process ends, for whatever reason, and says how. At once when it has ended already.
+    pub async fn ended(&self) -> Result<ExitStatus, AgentError> {
+        let process = self.life().process.clone();
+        match process {
+            Some(process) => Ok(process.ended().await.status),
+            None => Err(self.not_running()),
+        }
+    }
+
+    /// CPU time over all lives, and memory now.
+    pub fn usage(&self) -> Result<Usage, AgentError> {
+        let life = self.life();
+        let Some(process) = &life.process else {
+            return Ok(Usage::default());
+        };
+        let cpu_us = process
+            .cpu_us()
+            .map_err(|source| self.system("read CPU time", source))?;
+        let memory = process
+            .memory()
+            .map_err(|source| self.system("read memory", source))?;
+        Ok(Usage {
+            cpu_us: life.past_cpu_us + cpu_us,
+            anon_bytes: memory.anon_bytes,
+            rss_bytes: memory.rss_bytes,
+        })
+    }
+
+    /// The process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.running().ok().map(|process| process.pid())
+    }
+
+    /// Whether it runs; a paused process does.
+    pub fn is_running(&self) -> bool {
+        self.running().is_ok()
+    }
+
+    /// What it was told to run.
+    pub fn spec(&self) -> &ProcessSpec {
+        &self.spec
+    }
+
+    /// A thread that panicked cannot have left this half-written: each change is one assignment.
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> Result<Arc<Process>, AgentError> {
+        let life = self.life();
+        let running = life
+            .process
+            .as_ref()
+            .filter(|process| process.has_ended().is_none());
+        running.cloned().ok_or_else(|| self.not_running())
+    }
+
+    fn spawn(&self) -> Result<Arc<Process>, AgentError> {
+        let mut life = self.life();
+        if let Some(running) = life
+            .process
+            .as_ref()
+            .filter(|process| process.has_ended().is_none())
+        {
+            return Err(AgentError::AlreadyRunning {
+                name: self.spec.name.clone(),
+                pid: running.pid(),
+            });
+        }
+        life.log_start = self.spec.log.metadata().map_or(0, |log| log.len());
+        let process = Process::spawn(&self.spec).map_err(|source| AgentError::Spawn {
+            name: self.spec.name.clone(),
+            program: self.spec.program.clone(),
+            source,
+        })?;
+        let process = Arc::new(process);
+        let before = life.process.replace(Arc::clone(&process));
+        life.past_cpu_us += before
+            .and_then(|before| before.has_ended())
+            .map_or(0, |ended| ended.cpu_us);
+        Ok(process)
+    }
+
+    /// Somebody else on the same port would answer in the process's place, and every figure would be theirs.
+    fn really_ours(&self, process: &Process) -> Result<(), AgentError> {
+        let Some(address) = self.spec.ready.address() else {
+            return Ok(());
+        };
+        let group = |pid: u32| getpgid(Pid::from_raw(pid.cast_signed())).ok();
+        match ports::owner(address) {
+            Some(owner) if group(owner.pid) != group(process.pid()) => {
+                Err(AgentError::ForeignPort {
+                    name: self.spec.name.clone(),
+                    address,
+                    owner,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn halt_or_go(
+        &self,
+        fault: &'static str,
+        signal: Signal,
+        effective: impl Fn(&[char]) -> bool,
+    ) -> Result<(), AgentError> {
+        let process = self.running()?;
+        process
+            .signal_group(signal)
+            .map_err(|source| self.system(fault, source))?;
+        let deadline = Instant::now() + EFFECTIVE_WITHIN;
+        loop {
+            let states = procfs::thread_states(process.pid());
+            if process.has_ended().is_some() {
+                return Err(self.not_running());
+            }
+            if effective(&states.map_err(|source| self.system("read thread states", source))?) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(self.not_effective(fault));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The last lines that this life wrote.
+    fn tail(&self) -> String {
+        let start = self.life().log_start;
+        read_tail(&self.spec.log, start).unwrap_or_default()
+    }
+
+    fn not_running(&self) -> AgentError {
+        AgentError::NotRunning {
+            name: self.spec.name.clone(),
+        }
+    }
+
+    fn not_effective(&self, fault: &'static str) -> AgentError {
+        AgentError::NotEffective {
+            name: self.spec.name.clone(),
+            fault,
+            within: EFFECTIVE_WITHIN,
+        }
+    }
+
+    fn system(&self, what: &'static str, source: io::Error) -> AgentError {
+        AgentError::System {
+            name: self.spec.name.clone(),
+            what,
+            source,
+        }
+    }
+
+    fn early_exit(&self, status: ExitStatus) -> AgentError {
+        AgentError::EarlyExit {
+            name: self.spec.name.clone(),
+            status,
+            log: self.spec.log.clone(),
+            tail: self.tail(),
+        }
+    }
+
+    fn not_ready(&self, problem: String) -> AgentError {
+        AgentError::NotReady {
+            name: self.spec.name.clone(),
+            within: self.spec.ready_within,
+            problem,
+            log: self.spec.log.clone(),
+            tail: self.tail(),
+        }
+    }
+}
+
+fn read_tail(log: &std::path::Path, start: u64) -> io::Result<String> {
+    let mut file = File::open(log)?;
+    let end = file.metadata()?.len();
+    file.seek(SeekFrom::Start(start.max(end.saturating_sub(TAIL_BYTES))))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"))
+}

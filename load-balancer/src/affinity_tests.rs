@@ -1,0 +1,181 @@
+//! What a client may and may not achieve with an affinity cookie.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW_S: u32 = 1_900_000_000;
+
+fn affinity() -> Affinity {
+    Affinity::new(&Secret::of(&[7; 32]))
+}
+
+fn cookie(affinity: &Affinity, name: &str, issued_s: u32) -> String {
+    let set = affinity.issue(affinity.tag(name), issued_s);
+    set.to_str()
+        .expect("ASCII")
+        .split(';')
+        .next()
+        .expect("a first part")
+        .to_owned()
+}
+
+fn read(affinity: &Affinity, cookies: &[&str]) -> Result<Option<Pin>, Refusal> {
+    let mut headers = HeaderMap::new();
+    for cookie in cookies {
+        headers.append(
+            header::COOKIE,
+            HeaderValue::from_str(cookie).expect("ASCII"),
+        );
+    }
+    affinity.read(&headers, NOW_S)
+}
+
+#[test]
+fn an_issued_cookie_pins() {
+    let affinity = affinity();
+    let cookie = cookie(&affinity, "node-1", NOW_S);
+    let pin = read(&affinity, &[&format!("a=1; {cookie}; b=2")])
+        .expect("accepted")
+        .expect("a pin");
+    assert_eq!(
+        pin,
+        Pin {
+            tag: affinity.tag("node-1"),
+            ageing: false
+        }
+    );
+}
+
+#[test]
+fn the_cookie_has_its_attributes_and_names_nobody() {
+    let affinity = affinity();
+    let set = affinity.issue(affinity.tag("node-1"), NOW_S);
+    let set = set.to_str().expect("ASCII");
+    assert!(set.ends_with("; Path=/; HttpOnly; SameSite=Lax"), "{set}");
+    let value = &set["affinity=".len().."affinity=".len() + COOKIE_LETTERS];
+    let bytes = URL_SAFE_NO_PAD.decode(value).expect("base64url");
+    assert!(!bytes.windows(4).any(|window| window == b"node"));
+}
+
+#[test]
+fn two_balancers_with_one_key_agree_and_with_two_keys_do_not() {
+    let cookie = cookie(&affinity(), "node-1", NOW_S);
+    assert!(read(&affinity(), &[&cookie]).expect("accepted").is_some());
+    let stranger = Affinity::new(&Secret::of(&[8; 32]));
+    assert_eq!(read(&stranger, &[&cookie]), Err(Refusal::Forged));
+    assert_ne!(stranger.tag("node-1"), affinity().tag("node-1"));
+}
+
+#[test]
+fn a_pin_expires_and_is_renewed_in_its_second_half() {
+    let affinity = affinity();
+    let at_age = |age_s| read(&affinity, &[&cookie(&affinity, "node-1", NOW_S - age_s)]);
+    assert!(at_age(LIFETIME_S / 2 - 1).is_ok_and(|pin| pin.is_some_and(|pin| !pin.ageing)));
+    assert!(at_age(LIFETIME_S / 2).is_ok_and(|pin| pin.is_some_and(|pin| pin.ageing)));
+    assert_eq!(at_age(LIFETIME_S), Err(Refusal::Expired));
+    let from_the_future = cookie(&affinity, "node-1", NOW_S + CLOCK_SKEW_S + 1);
+    assert_eq!(read(&affinity, &[&from_the_future]), Err(Refusal::Expired));
+}
+
+#[test]
+fn two_cookies_are_none() {
+    let affinity = affinity();
+    let cookie = cookie(&affinity, "node-1", NOW_S);
+    assert_eq!(
+        read(&affinity, &[&format!("{cookie}; {cookie}")]),
+        Err(Refusal::Duplicated)
+    );
+    assert_eq!(
+        read(&affinity, &[&cookie, &cookie]),
+        Err(Refusal::Duplicated)
+    );
+}
+
+#[test]
+fn what_is_not_ours_is_malformed_or_not_seen() {
+    let affinity = affinity();
+    for value in [
+        "affinity=",
+        "affinity=abc",
+        "affinity=%%%",
+        &format!("affinity={}", "A".repeat(39)),
+    ] {
+        assert_eq!(
+            read(&affinity, &[value]),
+            Err(Refusal::Malformed),
+            "{value}"
+        );
+    }
+    assert_eq!(
+        read(&affinity, &[&format!("affinity={}", "A".repeat(38))]),
+        Err(Refusal::Forged)
+    );
+    for value in ["", "affinity", "Affinity=x", "xaffinity=x", "a=affinity=x"] {
+        assert_eq!(read(&affinity, &[value]), Ok(None), "{value}");
+    }
+}
+
+#[test]
+fn stripping_leaves_the_others_byte_for_byte() {
+    for (header, wanted) in [
+        ("affinity=x", Stripped::Empty),
+        (
+            "affinity=x; a=1;  b = 2",
+            Stripped::Rest(b"a=1;  b = 2".to_vec()),
+        ),
+        ("a=1; affinity=x; b=2", Stripped::Rest(b"a=1; b=2".to_vec())),
+        ("a=1;affinity=x", Stripped::Rest(b"a=1".to_vec())),
+        (
+            "affinity=x; a=\"q\"; affinity=y",
+            Stripped::Rest(b"a=\"q\"".to_vec()),
+        ),
+        ("session-sticky=affinity", Stripped::Unchanged),
+        ("a=1; b; =c; affinityx=1", Stripped::Unchanged),
+        ("", Stripped::Unchanged),
+    ] {
+        assert_eq!(strip(header.as_bytes()), wanted, "{header}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn arbitrary_cookies_never_pin(header in "[ -~]{0,200}", value in "[A-Za-z0-9_-]{38}") {
+        let affinity = affinity();
+        let pin = read(&affinity, &[&header]);
+        prop_assert!(!matches!(pin, Ok(Some(_))), "{pin:?}");
+        prop_assert_eq!(read(&affinity, &[&format!("affinity={value}")]).ok().flatten(), None);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+            headers.append(header::COOKIE, value);
+        }
+        let _ = affinity().read(&headers, NOW_S);
+        if let Stripped::Rest(rest) = strip(&bytes) {
+            prop_assert_eq!(strip(&rest), Stripped::Unchanged);
+        }
+    }
+
+    #[test]
+    fn one_changed_letter_is_a_forgery(index in 0..COOKIE_LETTERS, letter in "[A-Za-z0-9_-]") {
+        let affinity = affinity();
+        let good = cookie(&affinity, "node-1", NOW_S);
+        let at = "affinity=".len() + index;
+        let mut bad = good.clone();
+        bad.replace_range(at..=at, &letter);
+        prop_assume!(bad != good);
+        prop_assert!(!matches!(read(&affinity, &[&bad]), Ok(Some(_))));
+    }
+
+    #[test]
+    fn issued_cookies_always_pin(name in "[a-z0-9.:-]{1,40}", age_s in 0..LIFETIME_S) {
+        let affinity = affinity();
+        let pin = read(&affinity, &[&cookie(&affinity, &name, NOW_S - age_s)]);
+        prop_assert_eq!(pin.ok().flatten().map(|pin| pin.tag), Some(affinity.tag(&name)));
+    }
+}

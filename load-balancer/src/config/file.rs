@@ -1,0 +1,214 @@
+//! The shape of the TOML file: every table, every default, every range.
+//!
+//! A value is checked while it is read, so that serde and toml report the place of a mistake. What only
+//! shows when two values are compared (duplicates, `list` and `dns` at once) is checked in the parent module.
+
+use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+use toml::Spanned;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    pub(super) admin: Option<Spanned<SocketAddr>>,
+    pub(super) affinity_key_file: Option<PathBuf>,
+    pub(super) admin_token_file: Option<PathBuf>,
+    pub(super) threads: Option<Number<1, 64>>,
+    pub(super) nodes: Spanned<Nodes>,
+    pub(super) listeners: Spanned<Vec<Listener>>,
+    #[serde(default)]
+    pub(super) health: Health,
+    pub(super) timeouts: Option<Spanned<Timeouts>>,
+    #[serde(default)]
+    pub(super) retries: Retries,
+}
+
+/// Where the nodes come from: exactly one of the two.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nodes {
+    pub(super) list: Option<Vec<Node>>,
+    pub(super) dns: Option<Spanned<String>>,
+}
+
+/// One node of a fixed list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Node {
+    pub(super) name: Spanned<Label>,
+    pub(super) address: Spanned<SocketAddr>,
+}
+
+/// One public port, serving one strategy.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listener {
+    pub(super) strategy: Spanned<Label>,
+    pub(super) address: Spanned<SocketAddr>,
+    pub(super) affinity: Option<bool>,
+    #[serde(default)]
+    pub(super) balance: Balance,
+}
+
+/// How a listener chooses among the nodes that are up.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Balance {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests in flight.
+    LeastRequests,
+}
+
+/// How nodes are checked.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Health {
+    pub(super) path: UrlPath,
+    pub(super) interval_ms: Millis<10, 60_000>,
+    pub(super) timeout_ms: Millis<10, 60_000>,
+    pub(super) rise: Number<1, 100>,
+    pub(super) fall: Number<1, 100>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            path: UrlPath("/readyz".to_owned()),
+            // Twice the interval, once the timeout and the way of a request stay below the two seconds
+            // in which a frozen node has to leave rotation.
+            interval_ms: Millis::of(500),
+            timeout_ms: Millis::of(500),
+            rise: Number(1),
+            fall: Number(2),
+        }
+    }
+}
+
+/// How long each step of a request may take.
+#[expect(
+    clippy::struct_field_names,
+    reason = "settings carry their unit in their name"
+)]
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Timeouts {
+    pub(super) connect_ms: Millis<1, 60_000>,
+    pub(super) read_ms: Millis<1, 600_000>,
+    pub(super) write_ms: Millis<1, 600_000>,
+    pub(super) idle_ms: Millis<1, 600_000>,
+    pub(super) total_ms: Millis<1, 600_000>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect_ms: Millis::of(500),
+            read_ms: Millis::of(2_000),
+            write_ms: Millis::of(2_000),
+            // Nodes keep an idle connection for at least 60 s. Ours end first, so that no request is
+            // written into a connection that the node is just closing.
+            idle_ms: Millis::of(30_000),
+            total_ms: Millis::of(5_000),
+        }
+    }
+}
+
+/// How often a request may be tried.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Retries {
+    pub(super) attempts: Number<1, 16>,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            attempts: Number(3),
+        }
+    }
+}
+
+/// A duration given in whole milliseconds, from `MIN` to `MAX`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Millis<const MIN: u64, const MAX: u64>(pub(super) Duration);
+
+impl<const MIN: u64, const MAX: u64> Millis<MIN, MAX> {
+    const fn of(ms: u64) -> Self {
+        assert!(MIN <= ms && ms <= MAX, "a default must be in its own range");
+        Self(Duration::from_millis(ms))
+    }
+}
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Millis<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let ms = in_range(i64::deserialize(input)?, MIN, MAX, " ms")?;
+        Ok(Self(Duration::from_millis(ms)))
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Number<const MIN: u64, const MAX: u64>(pub(super) u32);
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Number<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let number = in_range(i64::deserialize(input)?, MIN, MAX, "")?;
+        u32::try_from(number).map(Self).map_err(D::Error::custom)
+    }
+}
+
+fn in_range<E: serde::de::Error>(number: i64, min: u64, max: u64, unit: &str) -> Result<u64, E> {
+    u64::try_from(number)
+        .ok()
+        .filter(|number| (min..=max).contains(number))
+        .ok_or_else(|| {
+            E::custom(format!(
+                "{number} is out of range, allowed are {min} to {max}{unit}"
+            ))
+        })
+}
+
+/// A name that may stand in a header, in a metric and in a cookie's hash: `a–z 0–9 - _ .`, at most 64.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Label(pub(super) String);
+
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(input)?;
+        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+        if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
+            Ok(Self(name))
+        } else {
+            Err(D::Error::custom(format!(
+                "{name:?} is no name, allowed are 1 to 64 of a-z 0-9 - _ ."
+            )))
+        }
+    }
+}
+
+impl Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The path of a URL, ready for a request line.
+#[derive(Clone, Debug)]
+pub(super) struct UrlPath(pub(super) String);
+
+impl<'de> Deserialize<'de> for UrlPath {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let path = String::deserialize(input)?;
+        if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(path))
+        } else {
+            Err(D::Error::custom(format!(
+                "{path:?} is no path, it must start with / and hold no blanks"
+            )))
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Configuration: one TOML file, a few flags, two secrets. All of it is checked before any port opens.
+//!
+//! `file` knows the tables and ranges, `secret` the secrets; this module puts them together and checks
+//! what only shows when values are compared. Whether a port is free is the business of `server`.
+
+mod file;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::SocketAddr,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Parser, ValueEnum};
+use toml::Spanned;
+
+pub(crate) use file::Balance;
+pub(crate) use secret::Secret;
+
+/// A load balancer for the session lab: one listener a strategy, affinity, health checks, bounded retries.
+#[derive(Debug, Parser)]
+#[command(name = "load-balancer", version)]
+pub(crate) struct Args {
+    /// The TOML file with listeners, nodes, health checks, timeouts and retries
+    #[arg(long, env = "LOAD_BALANCER_CONFIG", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Check the configuration and exit: 0 when it is fine, 2 when it is not
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Address of the admin port, loopback only (instead of `admin` in the file)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// File with the key of the affinity cookie, at least 32 bytes (or env `LOAD_BALANCER_AFFINITY_KEY`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) affinity_key_file: Option<PathBuf>,
+    /// File with the token of the admin port, at least 16 bytes (or env `LOAD_BALANCER_ADMIN_TOKEN`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Human)]
+    pub(crate) log_format: LogFormat,
+    /// Threads of each listener (instead of `threads` in the file; default: the number of cores)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) threads: Option<u32>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Everything the balancer needs to know, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) admin: Option<Admin>,
+    pub(crate) affinity_key: Option<Secret>,
+    pub(crate) threads: usize,
+    pub(crate) nodes: NodeSource,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) health: Health,
+    pub(crate) timeouts: Timeouts,
+    /// How many nodes one request may be offered to.
+    pub(crate) attempts: usize,
+}
+
+/// The admin port.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) address: SocketAddr,
+    pub(crate) token: Secret,
+}
+
+/// Where the nodes come from.
+#[derive(Debug)]
+pub(crate) enum NodeSource {
+    /// A fixed list.
+    List(Vec<NodeAddress>),
+    /// `host:port`, resolved again and again.
+    Dns(String),
+}
+
+/// A node as the outside names it. The name is its identity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NodeAddress {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+}
+
+/// One public port, serving one strategy.
+#[derive(Clone, Debug)]
+pub(crate) struct Listener {
+    pub(crate) strategy: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) affinity: bool,
+    pub(crate) balance: Balance,
+}
+
+/// How nodes are checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Health {
+    pub(crate) path: String,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) rise: u32,
+    pub(crate) fall: u32,
+}
+
+/// How long each step of a request may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// To open a connection to a node.
+    pub(crate) connect: Duration,
+    /// For one read from a node, while the request may still be offered to another one.
+    pub(crate) read: Duration,
+    /// For one write to a node, or to a client.
+    pub(crate) write: Duration,
+    /// How long an unused connection to a node is kept.
+    pub(crate) idle: Duration,
+    /// From the request's arrival until the answer begins, all attempts together.
+    pub(crate) total: Duration,
+}
+
+/// What is wrong with the configuration, where, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {cause}; name the file with --config", path.display())]
+    Unreadable {
+        path: PathBuf,
+        cause: std::io::Error,
+    },
+    /// The file's content is wrong.
+    #[error("{}, line {line}, column {column}: {problem}", path.display())]
+    Content {
+        path: PathBuf,
+        line: usize,
+        column: usize,
+        problem: String,
+    },
+    /// A flag is wrong.
+    #[error("{flag}: {problem}")]
+    Flag {
+        flag: &'static str,
+        problem: &'static str,
+    },
+    /// A secret is missing or too short.
+    #[error(
+        "{setting}: {problem}; it needs at least {min_bytes} bytes in a file or in {variable}, \
+         for example: head -c 48 /dev/urandom | base64 -w0 > FILE"
+    )]
+    Secret {
+        setting: &'static str,
+        problem: String,
+        variable: &'static str,
+        min_bytes: usize,
+    },
+}
+
+const NOT_LOOPBACK: &str = "the admin port shows and will change what the balancer does, \
+     so it listens on loopback only, for example on 127.0.0.1:8090";
+
+/// Reads and checks everything. `variable` looks up the environment; it is a parameter so that tests need none.
+pub(crate) fn load(
+    args: &Args,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
+    let path = &args.config;
+    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
+        path: path.clone(),
+        cause,
+    })?;
+    let source = Source { path, text: &text };
+
+    let file: file::Document = toml::from_str(&text).map_err(|error| {
+        source.wrong(
+            &error.span().unwrap_or(0..0),
+            error.message().trim_end().replace('\n', ", "),
+        )
+    })?;
+
+    let listeners = listeners(&source, &file.listeners)?;
+    let nodes = nodes(&source, &file.nodes)?;
+    let timeouts = timeouts(&source, file.timeouts)?;
+
+    if args
+        .admin
+        .is_some_and(|address| !address.ip().is_loopback())
+    {
+        return Err(ConfigError::Flag {
+            flag: "--admin",
+            problem: NOT_LOOPBACK,
+        });
+    }
+    if let Some(address) = file
+        .admin
+        .as_ref()
+        .filter(|address| !address.get_ref().ip().is_loopback())
+    {
+        return Err(source.wrong(&address.span(), NOT_LOOPBACK.to_owned()));
+    }
+    let admin_address = args.admin.or(file.admin.map(Spanned::into_inner));
+    let admin = match admin_address {
+        Some(address) => {
+            let path = args
+                .admin_token_file
+                .as_deref()
+                .or(file.admin_token_file.as_deref());
+            let token = secret::ADMIN_TOKEN.read(path, &variable)?;
+            if !token.bytes().iter().all(u8::is_ascii_graphic) {
+                let problem = "holds blanks or non-ASCII bytes, which no HTTP header can carry";
+                return Err(secret::ADMIN_TOKEN.error(problem.to_owned()));
+            }
+            Some(Admin { address, token })
+        }
+        None => None,
+    };
+    let affinity_key = if listeners.iter().any(|listener| listener.affinity) {
+        let path = args
+            .affinity_key_file
+            .as_deref()
+            .or(file.affinity_key_file.as_deref());
+        Some(secret::AFFINITY_KEY.read(path, &variable)?)
+    } else {
+        None
+    };
+
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Ok(Config {
+        admin,
+        affinity_key,
+        threads: args
+            .threads
+            .or(file.threads.map(|n| n.0))
+            .map_or_else(cores, |n| n as usize),
+        nodes,
+        listeners,
+        health: Health {
+            path: file.health.path.0,
+            interval: file.health.interval_ms.0,
+            timeout: file.health.timeout_ms.0,
+            rise: file.health.rise.0,
+            fall: file.health.fall.0,
+        },
+        timeouts,
+        attempts: file.retries.attempts.0 as usize,
+    })
+}
+
+fn listeners(
+    source: &Source<'_>,
+    found: &Spanned<Vec<file::Listener>>,
+) -> Result<Vec<Listener>, ConfigError> {
+    if found.get_ref().is_empty() {
+        return Err(source.wrong(
+            &found.span(),
+            "no listener: add a [[listeners]] table".to_owned(),
+        ));
+    }
+    source.distinct(
+        "strategy",
+        found.get_ref().iter().map(|listener| &listener.strategy),
+    )?;
+    source.distinct(
+        "address",
+        found.get_ref().iter().map(|listener| &listener.address),
+    )?;
+    let checked = found.get_ref().iter().map(|listener| {
+        let strategy = listener.strategy.get_ref().0.clone();
+        Listener {
+            // Only sticky sessions live in one node; every other strategy is served equally well by all.
+            affinity: listener.affinity.unwrap_or(strategy == "sticky"),
+            strategy,
+            address: *listener.address.get_ref(),
+            balance: listener.balance,
+        }
+    });
+    Ok(checked.collect())
+}
+
+fn nodes(source: &Source<'_>, found: &Spanned<file::Nodes>) -> Result<NodeSource, ConfigError> {
+    let wrong = |problem: &str| source.wrong(&found.span(), problem.to_owned());
+    match found.get_ref() {
+        file::Nodes {
+            list: Some(list),
+            dns: None,
+        } => {
+            if list.is_empty() {
+                return Err(wrong("list is empty: name at least one node"));
+            }
+            source.distinct("name", list.iter().map(|node| &node.name))?;
+            source.distinct("address", list.iter().map(|node| &node.address))?;
+            let checked = list.iter().map(|node| NodeAddress {
+                name: node.name.get_ref().0.clone(),
+                address: *node.address.get_ref(),
+            });
+            Ok(NodeSource::List(checked.collect()))
+        }
+        file::Nodes {
+            list: None,
+            dns: Some(dns),
+        } => match dns.get_ref().rsplit_once(':') {
+            Some((host, port))
+                if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) =>
+            {
+                Ok(NodeSource::Dns(dns.get_ref().clone()))
+            }
+            _ => Err(source.wrong(
+                &dns.span(),
+                format!("{:?} is no HOST:PORT, for example app:8080", dns.get_ref()),
+            )),
+        },
+        _ => Err(wrong("give exactly one of list and dns")),
+    }
+}
+
+fn timeouts(
+    source: &Source<'_>,
+    found: Option<Spanned<file::Timeouts>>,
+) -> Result<Timeouts, ConfigError> {
+    let span = found.as_ref().map_or(0..0, Spanned::span);
+    let given = found.map(Spanned::into_inner).unwrap_or_default();
+    let timeouts = Timeouts {
+        connect: given.connect_ms.0,
+        read: given.read_ms.0,
+        write: given.write_ms.0,
+        idle: given.idle_ms.0,
+        total: given.total_ms.0,
+    };
+    if timeouts.total < timeouts.connect.max(timeouts.read) {
+        let problem =
+            "total_ms must not be less than connect_ms or read_ms, it bounds all attempts together";
+        return Err(source.wrong(&span, problem.to_owned()));
+    }
+    Ok(timeouts)
+}
+
+/// The file's name and text, to turn a byte offset into a place that an editor can jump to.
+struct Source<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn wrong(&self, span: &Range<usize>, problem: String) -> ConfigError {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        ConfigError::Content {
+            path: self.path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            problem,
+        }
+    }
+
+    /// No value may stand twice; the second one is reported.
+    fn distinct<'v, T>(
+        &self,
+        field: &str,
+        values: impl Iterator<Item = &'v Spanned<T>>,
+    ) -> Result<(), ConfigError>
+    where
+        T: Eq + Hash + std::fmt::Display + 'v,
+    {
+        let mut seen: HashMap<&T, usize> = HashMap::new();
+        for (index, value) in values.enumerate() {
+            if let Some(first) = seen.insert(value.get_ref(), index) {
+                let problem = format!(
+                    "{field} {} stands twice, first in entry {}",
+                    value.get_ref(),
+                    first + 1
+                );
+                return Err(self.wrong(&value.span(), problem));
+            }
+        }
+        Ok(())
+    }
+}

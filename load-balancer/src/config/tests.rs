@@ -1,0 +1,258 @@
+//! What a good file gives, and what each mistake says.
+
+use std::io::Write as _;
+
+use super::*;
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+const GOOD: &str = r#"
+admin = "127.0.0.1:8090"
+[nodes]
+list = [ { name = "node-1", address = "127.0.0.1:9001" }, { name = "node-2", address = "127.0.0.1:9002" } ]
+[[listeners]]
+strategy = "sticky"
+address = "127.0.0.1:8081"
+[[listeners]]
+strategy = "redis"
+address = "127.0.0.1:8082"
+balance = "least-requests"
+"#;
+
+fn secrets(name: &str) -> Option<String> {
+    matches!(
+        name,
+        "LOAD_BALANCER_AFFINITY_KEY" | "LOAD_BALANCER_ADMIN_TOKEN"
+    )
+    .then(|| KEY.to_owned())
+}
+
+fn load_text(text: &str, flags: &[&str]) -> Result<Config, String> {
+    load_with(text, flags, secrets)
+}
+
+fn load_with(
+    text: &str,
+    flags: &[&str],
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Config, String> {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(text.as_bytes()).expect("written");
+    let path = file.path().to_str().expect("UTF-8");
+    let args = [&["load-balancer", "--config", path], flags].concat();
+    let args = Args::try_parse_from(args).map_err(|error| error.to_string())?;
+    load(&args, variable).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_short_file_gets_the_defaults() {
+    let config = load_text(GOOD, &[]).expect("good");
+    assert_eq!(config.listeners.len(), 2);
+    assert!(config.listeners[0].affinity, "sticky needs it");
+    assert!(!config.listeners[1].affinity, "no other strategy does");
+    assert_eq!(config.listeners[1].balance, Balance::LeastRequests);
+    assert_eq!(config.health.path, "/readyz");
+    assert_eq!(
+        (config.health.rise, config.health.fall, config.attempts),
+        (1, 2, 3)
+    );
+    assert_eq!(config.timeouts.total, Duration::from_secs(5));
+    assert!(
+        config.timeouts.idle < Duration::from_mins(1),
+        "nodes keep connections for 60 s"
+    );
+    assert!(config.threads >= 1);
+}
+
+#[test]
+fn every_setting_of_the_file_is_taken() {
+    let text = format!(
+        "threads = 3\n{GOOD}\naffinity = true\n[health]\npath = '/x'\ninterval_ms = 100\ntimeout_ms = 200\nrise = 4\nfall = 5\n\
+         [timeouts]\nconnect_ms = 1\nread_ms = 2\nwrite_ms = 3\nidle_ms = 4\ntotal_ms = 5\n[retries]\nattempts = 6\n"
+    );
+    let config = load_text(&text, &[]).expect("good");
+    assert!(config.listeners[1].affinity);
+    assert_eq!((config.threads, config.attempts), (3, 6));
+    assert_eq!(
+        (
+            config.health.path.as_str(),
+            config.health.rise,
+            config.health.fall
+        ),
+        ("/x", 4, 5)
+    );
+    assert_eq!(config.health.interval, Duration::from_millis(100));
+    assert_eq!(config.timeouts.idle, Duration::from_millis(4));
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let config = load_text(GOOD, &["--admin", "127.0.0.2:1", "--threads", "7"]).expect("good");
+    assert_eq!(
+        config.admin.expect("an admin port").address.to_string(),
+        "127.0.0.2:1"
+    );
+    assert_eq!(config.threads, 7);
+}
+
+#[test]
+fn a_dns_name_may_stand_for_the_list() {
+    let text =
+        "[nodes]\ndns = 'app:8080'\n[[listeners]]\nstrategy = 'jwt'\naddress = '127.0.0.1:1'\n";
+    let config =
+        load_with(text, &[], |_| None).expect("neither affinity nor admin: no secret needed");
+    assert!(matches!(config.nodes, NodeSource::Dns(name) if name == "app:8080"));
+}
+
+/// Each mistake: what to replace in the good file, by what, and what the message must say.
+#[test]
+fn mistakes_name_their_place_and_what_is_allowed() {
+    for (old, new, says) in [
+        (
+            "balance = ",
+            "balanse = ",
+            &["line 11, column 1", "unknown field `balanse`", "`balance`"][..],
+        ),
+        (
+            "least-requests",
+            "least",
+            &[
+                "line 11, column 11",
+                "unknown variant `least`",
+                "`round-robin`",
+            ],
+        ),
+        (
+            "127.0.0.1:8081",
+            "localhost",
+            &["line 7, column 11", "invalid socket address"],
+        ),
+        (
+            "\"sticky\"",
+            "\"Sticky!\"",
+            &["line 6, column 12", "allowed are", "a-z"],
+        ),
+        (
+            "\"redis\"",
+            "\"sticky\"",
+            &[
+                "line 9, column 12",
+                "strategy sticky stands twice, first in entry 1",
+            ],
+        ),
+        (
+            "8082",
+            "8081",
+            &["line 10, column 11", "address 127.0.0.1:8081 stands twice"],
+        ),
+        ("node-2", "node-1", &["line 4", "name node-1 stands twice"]),
+        (
+            "127.0.0.1:8090",
+            "0.0.0.0:8090",
+            &["line 2, column 9", "loopback only"],
+        ),
+        (
+            "[nodes]",
+            "[nodes]\ndns = 'a:1'",
+            &["line 3, column 1", "exactly one of list and dns"],
+        ),
+        (
+            "strategy = \"sticky\"\n",
+            "",
+            &["line 5, column 1", "missing field `strategy`"],
+        ),
+        ("[nodes]", "[nodes", &["line 3"]),
+    ] {
+        assert!(GOOD.contains(old), "{old}");
+        let error = load_text(&GOOD.replacen(old, new, 1), &[]).expect_err(new);
+        for part in says {
+            assert!(
+                error.contains(part),
+                "{new}: {part:?} is missing in: {error}"
+            );
+        }
+    }
+    for (more, says) in [
+        (
+            "[health]\ninterval_ms = 0",
+            "line 13, column 15: 0 is out of range, allowed are 10 to 60000 ms",
+        ),
+        (
+            "[health]\nrise = -1",
+            "-1 is out of range, allowed are 1 to 100",
+        ),
+        ("[health]\npath = 'readyz'", "must start with /"),
+        ("[timeouts]\ntotal_ms = 100", "total_ms must not be less"),
+        (
+            "[retries]\nattempts = 99",
+            "99 is out of range, allowed are 1 to 16",
+        ),
+    ] {
+        let error = load_text(&format!("{GOOD}{more}\n"), &[]).expect_err(more);
+        assert!(
+            error.contains(says),
+            "{more}: {says:?} is missing in: {error}"
+        );
+    }
+    let no_port =
+        "[nodes]\ndns = 'app'\n[[listeners]]\nstrategy = 'jwt'\naddress = '127.0.0.1:1'\n";
+    assert!(
+        load_text(no_port, &[])
+            .expect_err("no port")
+            .contains("line 2, column 7")
+    );
+}
+
+#[test]
+fn secrets_are_wanted_long_and_never_shown() {
+    let missing = load_with(GOOD, &[], |_| None).expect_err("no token");
+    assert!(
+        missing.contains("admin_token_file: is missing"),
+        "{missing}"
+    );
+    assert!(
+        missing.contains("LOAD_BALANCER_ADMIN_TOKEN") && missing.contains("/dev/urandom"),
+        "{missing}"
+    );
+
+    let short = load_with(GOOD, &[], |_| Some("hunter2-hunter2-hunter2".to_owned()))
+        .expect_err("short key");
+    assert!(
+        short.contains("affinity_key_file: holds 23 bytes") && !short.contains("hunter2"),
+        "{short}"
+    );
+
+    let blank = load_with(GOOD, &[], |_| Some(format!("two words {KEY}"))).expect_err("blank");
+    assert!(
+        blank.contains("no HTTP header can carry") && !blank.contains(KEY),
+        "{blank}"
+    );
+
+    let config = load_text(GOOD, &[]).expect("good");
+    assert!(!format!("{config:?}").contains(KEY));
+}
+
+#[test]
+fn a_secret_file_loses_its_last_newline_and_wins_over_the_environment() {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    writeln!(file, "the-token-from-the-file").expect("written");
+    let path = file.path().to_str().expect("UTF-8");
+    let config = load_text(GOOD, &["--admin-token-file", path]).expect("good");
+    assert_eq!(
+        config.admin.expect("an admin port").token,
+        Secret::of(b"the-token-from-the-file")
+    );
+
+    let error = load_text(GOOD, &["--affinity-key-file", "/no/such/file"]).expect_err("no file");
+    assert!(error.contains("cannot read /no/such/file"), "{error}");
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let args = Args::try_parse_from(["load-balancer", "--config", "/no/such.toml"]).expect("args");
+    let error = load(&args, secrets).expect_err("no file").to_string();
+    assert!(
+        error.contains("/no/such.toml") && error.contains("--config"),
+        "{error}"
+    );
+}

@@ -1,0 +1,168 @@
+//! What is counted; `page` turns it into text.
+//!
+//! Every counter exists from the start, so counting is one relaxed addition: no lock, no map, no name.
+//! A node's counters live in the node and leave with it. Counters only ever grow; what is now (state, in
+//! flight) is read from the nodes when somebody asks.
+
+mod page;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+pub(crate) use page::render;
+
+use crate::affinity::Refusal;
+
+/// One counter.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub(crate) fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many so far.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What is counted for a node.
+#[derive(Debug, Default)]
+pub(crate) struct NodeStats {
+    /// Requests offered to the node.
+    pub(crate) attempts: Counter,
+    /// Attempts that sent nothing: no connection, or a kept one that the node had closed.
+    pub(crate) connect_failures: Counter,
+    /// Attempts that broke after something was sent: closed, reset, timed out, no HTTP.
+    pub(crate) broken: Counter,
+    /// Finished answers by the first digit of their status.
+    answers: [Counter; 5],
+    latency: Histogram,
+}
+
+impl NodeStats {
+    /// The node's answer went out, this long after the request came in.
+    pub(crate) fn answered(&self, status: u16, took: Duration) {
+        if let Some(class) = usize::from(status / 100)
+            .checked_sub(1)
+            .and_then(|class| self.answers.get(class))
+        {
+            class.count();
+        }
+        self.latency.record(took);
+    }
+
+    /// Attempts that failed for whatever reason.
+    pub(crate) fn failures(&self) -> u64 {
+        self.connect_failures.get() + self.broken.get()
+    }
+}
+
+/// What is counted for a listener.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerStats {
+    /// Attempts after the first, over all requests.
+    pub(crate) retries: Counter,
+    repins: [Counter; Repin::ALL.len()],
+    refused: [Counter; Refusal::ALL.len()],
+    own_answers: [Counter; OWN_STATUS.len()],
+}
+
+/// Statuses that the balancer answers with itself.
+const OWN_STATUS: [u16; 6] = [400, 408, 500, 502, 503, 504];
+
+/// Why a pinned client got another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repin {
+    /// Its node is not up.
+    Down,
+    /// Its node could not be connected to.
+    ConnectFailed,
+    /// Its node broke off or did not answer in time, and the request could be repeated.
+    Retried,
+    /// Its node is no longer in the set.
+    Removed,
+}
+
+impl Repin {
+    /// Every reason, in the order of the counters.
+    const ALL: [(Self, &str); 4] = [
+        (Self::Down, "down"),
+        (Self::ConnectFailed, "connect-failed"),
+        (Self::Retried, "retried"),
+        (Self::Removed, "removed"),
+    ];
+}
+
+impl ListenerStats {
+    /// A pinned client was served by another node.
+    pub(crate) fn repinned(&self, reason: Repin) {
+        self.repins[reason as usize].count();
+    }
+
+    /// An affinity cookie was ignored.
+    pub(crate) fn refused(&self, reason: Refusal) {
+        self.refused[reason as usize].count();
+    }
+
+    /// The balancer answered in place of a node.
+    pub(crate) fn answered_itself(&self, status: u16) {
+        if let Some(index) = OWN_STATUS.iter().position(|own| *own == status) {
+            self.own_answers[index].count();
+        }
+    }
+}
+
+/// Upper bounds of the latency buckets, and the same in seconds as Prometheus wants to read them.
+const BUCKETS: [(u64, &str); 14] = [
+    (250, "0.00025"),
+    (500, "0.0005"),
+    (1_000, "0.001"),
+    (2_500, "0.0025"),
+    (5_000, "0.005"),
+    (10_000, "0.01"),
+    (25_000, "0.025"),
+    (50_000, "0.05"),
+    (100_000, "0.1"),
+    (250_000, "0.25"),
+    (500_000, "0.5"),
+    (1_000_000, "1"),
+    (2_500_000, "2.5"),
+    (5_000_000, "5"),
+];
+
+/// How long requests took.
+#[derive(Debug, Default)]
+struct Histogram {
+    /// One a bucket and one for all that took longer.
+    buckets: [Counter; BUCKETS.len() + 1],
+    sum_us: AtomicU64,
+}
+
+impl Histogram {
+    fn record(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[BUCKETS.partition_point(|(bound_us, _)| *bound_us < us)].count();
+        self.sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_indexed_by_their_own_reason() {
+        for (index, (reason, _)) in Repin::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+        for (index, (reason, _)) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Choosing a node for a request that is not pinned: round robin or least requests.
+//!
+//! A choice walks the snapshot, which is a handful of nodes, and allocates nothing. Only nodes that are
+//! up and that this request has not been offered to yet are candidates. Affinity is decided before.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use crate::{config::Balance, node::Node};
+
+/// Chooses nodes for one listener.
+#[derive(Debug)]
+pub(crate) struct Selector {
+    balance: Balance,
+    turn: AtomicUsize,
+}
+
+impl Selector {
+    /// A selector that starts with the first node.
+    pub(crate) fn new(balance: Balance) -> Self {
+        Self {
+            balance,
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// The node to ask next, or `None` when no candidate is left.
+    pub(crate) fn choose<'a>(
+        &self,
+        nodes: &'a [Arc<Node>],
+        tried: &[Arc<Node>],
+    ) -> Option<&'a Arc<Node>> {
+        let candidates = || nodes.iter().filter(|node| is_candidate(node, tried));
+        match self.balance {
+            Balance::RoundRobin => {
+                // Turns are dealt among the candidates only: walking on to the next node that is up
+                // would give the neighbour of a dead node twice its share.
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                let count = candidates().count();
+                // A node may go down between the two walks; then the first one left will do.
+                candidates()
+                    .nth(turn.checked_rem(count)?)
+                    .or_else(|| candidates().next())
+            }
+            Balance::LeastRequests => {
+                // Ties are the rule when load is low. Starting at another place each time shares them out.
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                let start = turn.checked_rem(nodes.len())?;
+                let (before, from) = nodes.split_at(start);
+                from.iter()
+                    .chain(before)
+                    .filter(|node| is_candidate(node, tried))
+                    .min_by_key(|node| node.in_flight())
+            }
+        }
+    }
+}
+
+/// Is the node up, and new to this request?
+pub(crate) fn is_candidate(node: &Arc<Node>, tried: &[Arc<Node>]) -> bool {
+    node.is_up() && !tried.iter().any(|other| Arc::ptr_eq(node, other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{Attempt, tests::up};
+
+    fn names(selector: &Selector, nodes: &[Arc<Node>], times: usize) -> Vec<String> {
+        (0..times)
+            .map(|_| {
+                selector
+                    .choose(nodes, &[])
+                    .expect("a node is up")
+                    .name
+                    .clone()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn round_robin_takes_turns() {
+        let nodes = [up("a"), up("b"), up("c")];
+        let selector = Selector::new(Balance::RoundRobin);
+        assert_eq!(names(&selector, &nodes, 6), ["a", "b", "c", "a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_dead_node_does_not_double_its_neighbours_share() {
+        let nodes = [up("a"), up("b"), up("c")];
+        nodes[1].failed(1);
+        let selector = Selector::new(Balance::RoundRobin);
+        let chosen = names(&selector, &nodes, 100);
+        assert_eq!(chosen.iter().filter(|name| *name == "a").count(), 50);
+        assert_eq!(chosen.iter().filter(|name| *name == "c").count(), 50);
+    }
+
+    #[test]
+    fn least_requests_avoids_the_busy_node_and_shares_ties() {
+        let nodes = [up("a"), up("b"), up("c")];
+        let selector = Selector::new(Balance::LeastRequests);
+        let _busy = Attempt::at(Arc::clone(&nodes[0]));
+        let chosen = names(&selector, &nodes, 90);
+        assert!(!chosen.contains(&"a".to_owned()));
+        assert!(chosen.iter().filter(|name| *name == "b").count() >= 30);
+        assert!(chosen.iter().filter(|name| *name == "c").count() >= 30);
+    }
+
+    #[test]
+    fn no_node_is_tried_twice() {
+        for balance in [Balance::RoundRobin, Balance::LeastRequests] {
+            let nodes = [up("a"), up("b"), up("c")];
+            let selector = Selector::new(balance);
+            let mut tried = Vec::new();
+            while let Some(node) = selector.choose(&nodes, &tried) {
+                tried.push(Arc::clone(node));
+            }
+            assert_eq!(tried.len(), 3, "{balance:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_up_is_no_choice() {
+        let nodes = [up("a")];
+        nodes[0].failed(1);
+        for balance in [Balance::RoundRobin, Balance::LeastRequests] {
+            assert!(Selector::new(balance).choose(&nodes, &[]).is_none());
+            assert!(Selector::new(balance).choose(&[], &[]).is_none());
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Reads the bodies of answers: as much of each as the lab needs, and not a field more.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::history::{Action, LineId};
+
+/// What an answer said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// For whom the node takes us.
+    pub(super) user: Option<String>,
+    /// The token to present from now on.
+    pub(super) token: Option<String>,
+    /// The cart: each line as often as its quantity.
+    pub(super) cart: Option<Cart>,
+}
+
+/// See [`Said::cart`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Cart {
+    pub(super) version: u64,
+    pub(super) lines: Vec<LineId>,
+}
+
+#[derive(Deserialize)]
+struct IdentityBody<'a> {
+    #[serde(borrow)]
+    user: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    access_token: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct CartBody<'a> {
+    version: u64,
+    #[serde(borrow)]
+    lines: Vec<LineBody<'a>>,
+}
+
+#[derive(Deserialize)]
+struct LineBody<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    quantity: u16,
+}
+
+/// Reads the body of a successful answer to `action`; `None` when it does not say what it should.
+pub(super) fn understand(action: Action, body: &[u8]) -> Option<Said> {
+    match action {
+        Action::LogOut => Some(Said::default()),
+        Action::LogIn | Action::Browse | Action::Replay => {
+            let body: IdentityBody<'_> = serde_json::from_slice(body).ok()?;
+            let said = Said {
+                user: body.user.map(Cow::into_owned),
+                token: body.access_token.map(Cow::into_owned),
+                cart: None,
+            };
+            (said.user.is_some() || said.token.is_some()).then_some(said)
+        }
+        Action::AddLine | Action::ReadCart | Action::RemoveLine => {
+            let body: CartBody<'_> = serde_json::from_slice(body).ok()?;
+            let mut lines = Vec::with_capacity(body.lines.len());
+            for line in &body.lines {
+                let copies = usize::from(line.quantity);
+                lines.extend(std::iter::repeat_n(LineId::parse(&line.id), copies));
+            }
+            Some(Said {
+                cart: Some(Cart {
+                    version: body.version,
+                    lines,
+                }),
+                ..Said::default()
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cart_lists_each_line_as_often_as_its_quantity() {
+        let body = br#"{"version":3,"lines":[{"id":"1-2","sku":"book","quantity":1},{"id":"1-5","sku":"pen","quantity":2}]}"#;
+        let cart = understand(Action::ReadCart, body).unwrap().cart.unwrap();
+        assert_eq!(cart.version, 3);
+        let names: Vec<String> = cart.lines.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["1-2", "1-5", "1-5"]);
+    }
+
+    #[test]
+    fn a_login_brings_a_token_or_a_user() {
+        let token = br#"{"access_token":"t","token_type":"Bearer","expires_in":1800}"#;
+        assert_eq!(understand(Action::LogIn, token).unwrap().token.unwrap(), "t");
+        let user = br#"{"user":"user-000001","strategy":"sticky","node":"node-1"}"#;
+        let said = understand(Action::LogIn, user).unwrap();
+        assert_eq!(said.user.unwrap(), "user-000001");
+    }
+
+    #[test]
+    fn what_is_not_an_answer_is_not_understood() {
+        for body in [&b""[..], b"{}", b"<html>", b"{\"version\":1}", b"[]"] {
+            assert_eq!(understand(Action::Browse, body), None);
+            assert_eq!(understand(Action::ReadCart, body), None);
+        }
+        assert!(understand(Action::LogOut, b"").is_some());
+    }
+}

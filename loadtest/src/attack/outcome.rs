@@ -1,0 +1,187 @@
+//! Did it happen? The one place that decides, so that the decision can be read and tested rule by rule.
+//!
+//! | what came back | outcome | because |
+//! | --- | --- | --- |
+//! | no connection to the load balancer | fail | nothing was sent |
+//! | time out, broken connection | info | the request may have arrived |
+//! | 2xx of a node, whole and understood | ok | |
+//! | 2xx of a node, cut off or not understood | info | it happened, but what it said is lost |
+//! | 4xx of a node | fail | a node refuses before it changes anything |
+//! | 401 to a replay | ok | the answer that a dead credential should get |
+//! | 5xx of a node | info | it may have touched the store first |
+//! | 503 of the load balancer | fail | it had no node; but info after a retry of what it may send twice |
+//! | anything else from the load balancer | info | it may have sent the request before it gave up |
+//!
+//! A node stamps its answers with `x-node`; an answer without stamp is the load balancer's.
+
+use crate::history::{Action, Outcome, Reason};
+
+/// How the transport failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    NotConnected,
+    TimedOut,
+    Broken,
+}
+
+/// What came back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    /// Why the answer is missing or cut off.
+    pub(super) trouble: Option<Trouble>,
+    /// The status, if the head arrived.
+    pub(super) status: Option<u16>,
+    /// Whether a node stamped it.
+    pub(super) stamped: bool,
+    /// How often the load balancer asked another node.
+    pub(super) retries: u32,
+    /// Whether the body says what this action's answer should say.
+    pub(super) understood: bool,
+}
+
+/// Decides.
+pub(super) fn judge(action: Action, answer: Answer) -> (Outcome, Option<Reason>) {
+    let Some(status) = answer.status else {
+        return match answer.trouble {
+            Some(Trouble::NotConnected) => (Outcome::Fail, Some(Reason::NotConnected)),
+            Some(Trouble::TimedOut) => (Outcome::Info, Some(Reason::TimedOut)),
+            Some(Trouble::Broken) | None => (Outcome::Info, Some(Reason::Broken)),
+        };
+    };
+    match (answer.stamped, status) {
+        (true, 401) if action == Action::Replay => (Outcome::Ok, None),
+        (true, 400..=499) => (Outcome::Fail, Some(Reason::Refused)),
+        (true, 500..=599) => (Outcome::Info, Some(Reason::NodeFailed)),
+        (true, 200..=299) => match answer.trouble {
+            Some(Trouble::TimedOut) => (Outcome::Info, Some(Reason::TimedOut)),
+            Some(_) => (Outcome::Info, Some(Reason::Broken)),
+            None if answer.understood => (Outcome::Ok, None),
+            None => (Outcome::Info, Some(Reason::NotUnderstood)),
+        },
+        (false, 503) if action == Action::RemoveLine && answer.retries > 0 => {
+            // An idempotent request is retried although the first node may have acted on it.
+            (Outcome::Info, Some(Reason::BadGateway))
+        }
+        (false, 503) => (Outcome::Fail, Some(Reason::NoNode)),
+        (false, 400..=599) => (Outcome::Info, Some(Reason::BadGateway)),
+        _ => (Outcome::Info, Some(Reason::NotUnderstood)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Action::{AddLine, Browse, LogIn, LogOut, ReadCart, RemoveLine, Replay};
+    use Outcome::{Fail, Info, Ok};
+
+    fn transport(trouble: Trouble) -> Answer {
+        Answer {
+            trouble: Some(trouble),
+            status: None,
+            stamped: false,
+            retries: 0,
+            understood: false,
+        }
+    }
+
+    fn node(status: u16) -> Answer {
+        Answer {
+            trouble: None,
+            status: Some(status),
+            stamped: true,
+            retries: 0,
+            understood: true,
+        }
+    }
+
+    fn balancer(status: u16) -> Answer {
+        Answer {
+            stamped: false,
+            understood: false,
+            ..node(status)
+        }
+    }
+
+    fn check(action: Action, answer: Answer, outcome: Outcome, reason: Option<Reason>) {
+        assert_eq!(judge(action, answer), (outcome, reason), "{action:?} {answer:?}");
+    }
+
+    #[test]
+    fn what_was_never_sent_did_not_happen() {
+        check(AddLine, transport(Trouble::NotConnected), Fail, Some(Reason::NotConnected));
+    }
+
+    #[test]
+    fn what_was_sent_and_not_answered_may_have_happened() {
+        check(AddLine, transport(Trouble::TimedOut), Info, Some(Reason::TimedOut));
+        check(LogIn, transport(Trouble::Broken), Info, Some(Reason::Broken));
+    }
+
+    #[test]
+    fn a_whole_answer_of_a_node_happened() {
+        check(AddLine, node(201), Ok, None);
+        check(LogOut, node(204), Ok, None);
+    }
+
+    #[test]
+    fn a_cut_or_senseless_answer_leaves_it_open() {
+        let cut = |trouble| Answer {
+            trouble: Some(trouble),
+            understood: false,
+            ..node(200)
+        };
+        check(ReadCart, cut(Trouble::TimedOut), Info, Some(Reason::TimedOut));
+        check(ReadCart, cut(Trouble::Broken), Info, Some(Reason::Broken));
+        let senseless = Answer {
+            understood: false,
+            ..node(200)
+        };
+        check(ReadCart, senseless, Info, Some(Reason::NotUnderstood));
+        check(Browse, node(302), Info, Some(Reason::NotUnderstood));
+    }
+
+    #[test]
+    fn a_refusal_of_a_node_changed_nothing() {
+        for status in [400, 401, 404, 413, 421, 422, 429] {
+            check(AddLine, node(status), Fail, Some(Reason::Refused));
+        }
+    }
+
+    #[test]
+    fn a_dead_credential_that_is_refused_is_what_the_replay_wanted() {
+        check(Replay, node(401), Ok, None);
+        check(Replay, node(200), Ok, None);
+        check(Replay, balancer(401), Info, Some(Reason::BadGateway));
+    }
+
+    #[test]
+    fn a_failure_of_a_node_may_have_touched_the_store() {
+        check(AddLine, node(500), Info, Some(Reason::NodeFailed));
+        check(AddLine, node(503), Info, Some(Reason::NodeFailed));
+    }
+
+    #[test]
+    fn a_balancer_without_a_node_sent_nothing() {
+        check(AddLine, balancer(503), Fail, Some(Reason::NoNode));
+        check(ReadCart, balancer(503), Fail, Some(Reason::NoNode));
+    }
+
+    #[test]
+    fn a_balancer_without_a_node_after_a_retry_may_have_removed_the_line() {
+        let retried = Answer {
+            retries: 1,
+            ..balancer(503)
+        };
+        check(RemoveLine, retried, Info, Some(Reason::BadGateway));
+        // Requests that are not idempotent are only retried when connecting failed.
+        check(AddLine, retried, Fail, Some(Reason::NoNode));
+    }
+
+    #[test]
+    fn a_balancer_that_gives_up_may_have_sent_it() {
+        for status in [502, 504, 500, 408] {
+            check(AddLine, balancer(status), Info, Some(Reason::BadGateway));
+        }
+        check(Browse, balancer(200), Info, Some(Reason::NotUnderstood));
+    }
+}

@@ -1,0 +1,97 @@
+//! Why a cluster did not come up, or did not go down: what happened, what it probably means, what to do.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use agent::{AgentError, ports::Owner};
+
+use crate::exit::{Exit, Failure};
+
+/// The error of everything in [`cluster`](crate::cluster).
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The spec asks for what cannot be.
+    #[error("{0}")]
+    Spec(String),
+    /// One of our own programs is not built.
+    #[error("the program `{program}` is not in {}: build it with `cargo build --workspace --bins`", beside.display())]
+    NotBuilt {
+        /// Its name.
+        program: &'static str,
+        /// Where it should be.
+        beside: PathBuf,
+    },
+    /// No Redis on this machine.
+    #[error(
+        "`redis-server` was not found in PATH, and strategy redis needs it: install it with `apt-get install redis-server`"
+    )]
+    NoRedis,
+    /// A public port belongs to somebody else.
+    #[error("port {} for {strategy} cannot be used: {}", address.port(), taken(address, owner.as_ref(), source))]
+    PortTaken {
+        /// Whose listener it should have been.
+        strategy: String,
+        /// The address.
+        address: SocketAddr,
+        /// Who has it, if we may know.
+        owner: Option<Owner>,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Not one free port.
+    #[error("no free port on {ip}: {source}")]
+    NoPort {
+        /// The address.
+        ip: IpAddr,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A file in the temporary folder, or the folder itself.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The operating system gave no random bytes for the secrets.
+    #[error("no random bytes for the secrets: {0}")]
+    Random(String),
+    /// A process.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// All processes run, but the load balancer does not pass requests on.
+    #[error("the load balancer does not serve {strategy}: {problem}")]
+    NotServing {
+        /// Its listener.
+        strategy: String,
+        /// What the last request got.
+        problem: String,
+    },
+    /// The store does not say how it is.
+    #[error("the store does not answer INFO: {0}")]
+    Store(io::Error),
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        let exit = match &error {
+            ClusterError::Spec(_) => Exit::Usage,
+            _ => Exit::NoCluster,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+fn taken(address: &SocketAddr, owner: Option<&Owner>, source: &io::Error) -> String {
+    match owner {
+        Some(owner) => format!("{address} is taken by {owner}"),
+        None if source.kind() == io::ErrorKind::AddrInUse => {
+            format!("{address} is taken by a process of another user (try `ss -ltnp` as root)")
+        }
+        None => format!("{address}: {source}"),
+    }
+}

@@ -1,0 +1,194 @@
+//! The files that the processes read: secrets, and the load balancer's configuration. All in one temporary folder that
+//! only we may enter.
+
+use std::{
+    fs::{OpenOptions, Permissions},
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use tempfile::TempDir;
+
+use super::ClusterError;
+
+pub(super) const PASSWORD: &str = "password";
+pub(super) const JWT_KEY: &str = "jwt.key";
+/// Opens the nodes' operator calls.
+pub(crate) const OPERATOR_TOKEN: &str = "operator.token";
+const AFFINITY_KEY: &str = "affinity.key";
+/// Opens the load balancer's admin port.
+pub(crate) const ADMIN_TOKEN: &str = "admin.token";
+
+/// The temporary folder.
+pub(super) fn folder() -> Result<TempDir, ClusterError> {
+    tempfile::Builder::new()
+        .prefix("session-lab-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .map_err(|source| ClusterError::File {
+            path: std::env::temp_dir(),
+            source,
+        })
+}
+
+/// Writes a file that only we may read.
+pub(super) fn write(path: PathBuf, text: &str) -> Result<PathBuf, ClusterError> {
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    match written {
+        Ok(()) => Ok(path),
+        Err(source) => Err(ClusterError::File { path, source }),
+    }
+}
+
+/// `bytes` random bytes in hexadecimal: fit for a header, a URL, a configuration file and a shell.
+pub(super) fn random(bytes: usize) -> Result<String, ClusterError> {
+    let mut random = vec![0; bytes];
+    getrandom::fill(&mut random).map_err(|error| ClusterError::Random(error.to_string()))?;
+    Ok(random
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
+}
+
+/// What must not be known outside, fresh for each cluster.
+pub(super) struct Secrets {
+    pub(super) password: String,
+    pub(super) jwt_key: String,
+    pub(super) operator_token: String,
+    pub(super) affinity_key: String,
+    pub(super) admin_token: String,
+}
+
+impl Secrets {
+    /// Makes all (the password only where none is given) and writes each into a file of its own.
+    pub(super) fn write(dir: &Path, password: Option<&str>) -> Result<Self, ClusterError> {
+        let secrets = Self {
+            // To be typed by hand in a workshop, so shorter than the others.
+            password: password.map_or_else(|| random(6), |given| Ok(given.to_owned()))?,
+            jwt_key: random(32)?,
+            operator_token: random(32)?,
+            affinity_key: random(32)?,
+            admin_token: random(32)?,
+        };
+        for (name, secret) in [
+            (PASSWORD, &secrets.password),
+            (JWT_KEY, &secrets.jwt_key),
+            (OPERATOR_TOKEN, &secrets.operator_token),
+            (AFFINITY_KEY, &secrets.affinity_key),
+            (ADMIN_TOKEN, &secrets.admin_token),
+        ] {
+            write(dir.join(name), secret)?;
+        }
+        Ok(secrets)
+    }
+}
+
+/// A node as the load balancer knows it.
+#[derive(Serialize)]
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) address: SocketAddr,
+}
+
+/// A strategy's public address.
+#[derive(Serialize)]
+pub(super) struct Listener {
+    pub(super) strategy: String,
+    pub(super) address: SocketAddr,
+}
+
+/// The load balancer's configuration.
+pub(super) struct BalancerConfig<'a> {
+    pub(super) admin: SocketAddr,
+    pub(super) nodes: &'a [Node],
+    pub(super) listeners: &'a [Listener],
+    /// More tables.
+    pub(super) more: &'a str,
+}
+
+impl BalancerConfig<'_> {
+    /// Writes it; the path.
+    pub(super) fn write(&self, dir: &Path) -> Result<PathBuf, ClusterError> {
+        #[derive(Serialize)]
+        struct Settings<'a> {
+            admin: SocketAddr,
+            affinity_key_file: PathBuf,
+            admin_token_file: PathBuf,
+            nodes: List<'a>,
+            listeners: &'a [Listener],
+        }
+        #[derive(Serialize)]
+        struct List<'a> {
+            list: &'a [Node],
+        }
+        let settings = Settings {
+            admin: self.admin,
+            affinity_key_file: dir.join(AFFINITY_KEY),
+            admin_token_file: dir.join(ADMIN_TOKEN),
+            nodes: List { list: self.nodes },
+            listeners: self.listeners,
+        };
+        let path = dir.join("load-balancer.toml");
+        match toml::to_string(&settings) {
+            Ok(text) => write(path, &format!("{text}\n{}", self.more)),
+            // Only a path that is not UTF-8 cannot be written down.
+            Err(error) => Err(ClusterError::File {
+                path,
+                source: std::io::Error::other(error),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_for_us_alone_and_a_given_password_is_kept() {
+        let dir = folder().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(dir.path()), 0o700);
+        let secrets = Secrets::write(dir.path(), Some("correct horse")).unwrap();
+        assert_eq!(
+            fs::read_to_string(dir.path().join(PASSWORD)).unwrap(),
+            "correct horse"
+        );
+        assert_eq!(mode(&dir.path().join(JWT_KEY)), 0o600);
+        assert_eq!(secrets.jwt_key.len(), 64);
+        assert_ne!(secrets.jwt_key, secrets.affinity_key);
+    }
+
+    #[test]
+    fn more_tables_follow_the_configuration() {
+        let dir = folder().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 9001));
+        let config = BalancerConfig {
+            admin: address,
+            nodes: &[Node {
+                name: "node-1".into(),
+                address,
+            }],
+            listeners: &[Listener {
+                strategy: "sticky".into(),
+                address,
+            }],
+            more: "[health]\nrise = 2\n",
+        };
+        let text = fs::read_to_string(config.write(dir.path()).unwrap()).unwrap();
+        let table: toml::Table = text.parse().unwrap();
+        assert_eq!(table["admin"].as_str(), Some("127.0.0.1:9001"));
+        assert_eq!(table["nodes"]["list"][0]["name"].as_str(), Some("node-1"));
+        assert_eq!(table["listeners"][0]["strategy"].as_str(), Some("sticky"));
+        assert_eq!(table["health"]["rise"].as_integer(), Some(2));
+    }
+}

@@ -1,0 +1,77 @@
+//! Where the programs are: ours beside the running one, Redis in PATH.
+
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+use super::ClusterError;
+
+/// The programs that a cluster consists of.
+pub(super) struct Programs {
+    pub(super) shop: PathBuf,
+    pub(super) balancer: PathBuf,
+    /// Where a strategy needs it.
+    pub(super) redis: Option<PathBuf>,
+}
+
+impl Programs {
+    /// Finds all, or names the first that is missing and how to get it.
+    pub(super) fn find(needs_redis: bool) -> Result<Self, ClusterError> {
+        Ok(Self {
+            shop: ours("shop")?,
+            balancer: ours("load-balancer")?,
+            redis: needs_redis
+                .then(|| {
+                    in_path("redis-server", &env::var_os("PATH").unwrap_or_default())
+                        .ok_or(ClusterError::NoRedis)
+                })
+                .transpose()?,
+        })
+    }
+}
+
+/// Cargo puts all binaries of a workspace into one folder, and test programs into `deps` below it.
+fn ours(program: &'static str) -> Result<PathBuf, ClusterError> {
+    let running = env::current_exe().unwrap_or_default();
+    let mut folder = running.parent().unwrap_or(Path::new("."));
+    if folder.ends_with("deps") {
+        folder = folder.parent().unwrap_or(folder);
+    }
+    let path = folder.join(program);
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(ClusterError::NotBuilt {
+            program,
+            beside: folder.to_owned(),
+        })
+    }
+}
+
+fn in_path(program: &str, path: &OsStr) -> Option<PathBuf> {
+    env::split_paths(path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_is_searched_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::create_dir_all(&first).unwrap();
+        std::fs::create_dir_all(&second).unwrap();
+        let path = env::join_paths([&first, &second]).unwrap();
+        assert_eq!(in_path("redis-server", &path), None);
+        std::fs::write(second.join("redis-server"), "").unwrap();
+        assert_eq!(
+            in_path("redis-server", &path),
+            Some(second.join("redis-server"))
+        );
+    }
+}

@@ -1,0 +1,364 @@
+//! The history: everything that happened in one run, one JSON line each, in one file that explains itself.
+//!
+//! The users' child process appends operations, the parent appends what it did to the cluster and what it measured
+//! there. Whatever a report says is computed from these lines alone ([`crate::checker`], [`crate::statistics`]).
+//!
+//! **Time.** Every `_us` in a history is microseconds on `CLOCK_MONOTONIC`, which parent and child share, relative to
+//! the first measured moment ([`Clock`]). Warm-up therefore has negative times.
+//!
+//! This module holds the types. [`file`] reads and writes them.
+
+pub mod file;
+mod line_id;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::collections::BTreeMap;
+
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+pub use line_id::LineId;
+
+use crate::results::StrategyProperties;
+
+/// The value of [`Meta::schema`].
+pub const SCHEMA: &str = "sessionlab.history/1";
+
+/// The one clock of a run.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Clock {
+    /// `CLOCK_MONOTONIC` at the first measured moment.
+    origin_us: i64,
+}
+
+impl Clock {
+    /// A clock that reads 0 in `delay_us` from now.
+    pub fn starting_in(delay_us: i64) -> Self {
+        Self {
+            origin_us: monotonic_us() + delay_us,
+        }
+    }
+
+    /// Microseconds since the first measured moment; negative before it.
+    pub fn now_us(&self) -> i64 {
+        monotonic_us() - self.origin_us
+    }
+}
+
+fn monotonic_us() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
+}
+
+/// One line of the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// Always the first line: what run this is.
+    Meta(Box<Meta>),
+    /// One user action.
+    Operation(Operation),
+    /// Something was done to the cluster.
+    Fault(FaultEvent),
+    /// CPU time and store commands so far.
+    Usage(Usage),
+    /// What many open sessions cost.
+    Memory(MemoryProbe),
+    /// The last line of the users' process: what goose counted.
+    Counts(Counts),
+}
+
+/// What run this is, and when its phases are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Meta {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The strategy under test.
+    pub strategy: String,
+    /// What the strategy declares about itself.
+    pub properties: StrategyProperties,
+    /// Counts from 1.
+    pub repeat: u32,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Names of the app nodes.
+    pub nodes: Vec<String>,
+    /// Which load balancer.
+    pub balancer: String,
+    /// Users that act at the same time, numbered from 1.
+    pub users: u32,
+    /// Shortest and longest pause of a user between two actions.
+    pub think_ms: (u64, u64),
+    /// Logical cores of the machine.
+    pub cores: usize,
+    /// The first measured moment on the wall clock, milliseconds since the Unix epoch.
+    pub origin_unix_ms: i64,
+    /// When users began, at the earliest.
+    pub warm_up_from_us: i64,
+    /// When users stopped acting; the measured part is from 0 to here.
+    pub measured_until_us: i64,
+    /// When every user read its cart once more.
+    pub final_read_us: i64,
+}
+
+/// What a user did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// `POST /login`
+    LogIn,
+    /// `GET /me`
+    Browse,
+    /// `POST /cart/lines`
+    AddLine,
+    /// `GET /cart`
+    ReadCart,
+    /// `DELETE /cart/lines/{id}`
+    RemoveLine,
+    /// `POST /logout`
+    LogOut,
+    /// `GET /me` with a credential that was logged out before: does it still work?
+    Replay,
+}
+
+impl Action {
+    /// Whether repeating the request does no harm by the rules of HTTP, so that a load balancer may repeat it
+    /// although a node may have seen it.
+    pub fn is_idempotent(self) -> bool {
+        matches!(
+            self,
+            Self::Browse | Self::ReadCart | Self::RemoveLine | Self::Replay
+        )
+    }
+
+    /// The name in histories, and in goose's own figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LogIn => "log_in",
+            Self::Browse => "browse",
+            Self::AddLine => "add_line",
+            Self::ReadCart => "read_cart",
+            Self::RemoveLine => "remove_line",
+            Self::LogOut => "log_out",
+            Self::Replay => "replay",
+        }
+    }
+}
+
+/// Whether an operation took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It happened.
+    Ok,
+    /// It certainly did not happen.
+    Fail,
+    /// Nobody can know.
+    Info,
+}
+
+/// Why an outcome is not `ok`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// No connection to the load balancer.
+    NotConnected,
+    /// No whole answer in time.
+    TimedOut,
+    /// The connection broke before the whole answer was there.
+    Broken,
+    /// The load balancer had no node to send it to.
+    NoNode,
+    /// The load balancer gave up on it, after a node may have seen it.
+    BadGateway,
+    /// A node refused it (4xx); nothing was changed.
+    Refused,
+    /// A node failed on it (5xx), perhaps after it had touched the store.
+    NodeFailed,
+    /// The answer makes no sense.
+    NotUnderstood,
+}
+
+/// One user action, from intention to the last byte of the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Jepsen's process: a user's next operation after an `info` runs as another process,
+    /// because the one before may still take effect.
+    pub process: u64,
+    /// Who acts, from 1.
+    pub user: u32,
+    /// Which of the user's logins it acts under, from 1; a successful login carries the number of the session it began,
+    /// 0 = under none.
+    pub session: u32,
+    /// What it does.
+    pub action: Action,
+    /// Unique among the user's operations.
+    pub id: u32,
+    /// When the user wanted to act.
+    pub intended_us: i64,
+    /// When the request was handed to the client.
+    pub sent_us: i64,
+    /// When the head of the answer was there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub first_byte_us: Option<i64>,
+    /// When the whole answer was there, or the attempt was over.
+    pub done_us: i64,
+    /// Whether it took effect.
+    pub outcome: Outcome,
+    /// Why the outcome is not `ok`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<Reason>,
+    /// Status of the answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<u16>,
+    /// The node that stamped the answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub node: Option<Box<str>>,
+    /// How often the load balancer had to ask another node.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub retries: u32,
+    /// Keyed hash of the credential that was presented, or that a login was answered with. The key is never written.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub credential: Option<u64>,
+    /// The line that was added or removed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub line: Option<LineId>,
+    /// The cart in the answer: each line as often as its quantity (users add one of each).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub read: Option<Vec<LineId>>,
+    /// The version of that cart.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub version: Option<u64>,
+    /// Whom the node took the user for, where that is somebody else.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mistaken_for: Option<Box<str>>,
+    /// On a logout that leaves the credential alive: until when, seconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub alive_until_unix_s: Option<u64>,
+    /// Bytes of the request as HTTP/1.1 writes it.
+    pub sent_bytes: u32,
+    /// Bytes of the answer as HTTP/1.1 writes it; what arrived of it.
+    pub received_bytes: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl Operation {
+    /// Whether a live session was refused: the node knew neither the credential nor the user any more.
+    /// (A login's 401 is a wrong password; a replay presents what was logged out.)
+    pub fn lost_its_session(&self) -> bool {
+        self.status == Some(401)
+            && self.session > 0
+            && !matches!(
+                self.action,
+                Action::LogIn | Action::LogOut | Action::Replay
+            )
+    }
+
+    /// Whether a node accepted the credential that was presented.
+    pub fn was_accepted(&self) -> bool {
+        self.outcome == Outcome::Ok
+            && !matches!(self.action, Action::LogIn | Action::LogOut)
+            && self.status.is_some_and(|status| status < 400)
+    }
+}
+
+/// One step in the life of a fault.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FaultEvent {
+    /// Which fault of the scenario, from 0.
+    pub fault: usize,
+    /// `kill`
+    pub kind: String,
+    /// `node-2`
+    pub target: String,
+    /// What happened.
+    pub step: FaultStep,
+    /// When.
+    pub at_us: i64,
+}
+
+/// A fault's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultStep {
+    /// The lab asked for it.
+    Commanded,
+    /// It was verified: the process is gone.
+    Effective,
+    /// It was taken back, and that was verified: the process is ready again.
+    Undone,
+}
+
+/// What processes have used up since they started.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Usage {
+    /// When it was read.
+    pub at_us: i64,
+    /// CPU of the load balancer.
+    pub load_balancer_us: u64,
+    /// CPU of all nodes together.
+    pub node_us: u64,
+    /// CPU of the store, where there is one.
+    pub store_us: Option<u64>,
+    /// CPU of the users' process.
+    pub generator_us: u64,
+    /// CPU of the parent, which samples and injects faults.
+    pub lab_us: u64,
+    /// Commands that the store has executed.
+    pub store_commands: Option<u64>,
+}
+
+/// Growth of memory while many sessions were opened.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct MemoryProbe {
+    /// Sessions opened.
+    pub sessions: u64,
+    /// Growth of all nodes' private memory.
+    pub node_growth_bytes: i64,
+    /// Growth while the same number of requests without a session was sent: what the figure above cannot tell apart.
+    pub node_noise_bytes: i64,
+    /// Growth of the store's data.
+    pub store_growth_bytes: Option<i64>,
+}
+
+/// What goose counted, by [`Action::name`]. It must agree with the operations.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// When the users' process was done.
+    pub at_us: i64,
+    /// Requests and, of these, answers of the 2xx kind.
+    pub by_action: BTreeMap<String, Count>,
+}
+
+/// See [`Counts`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// All.
+    pub requests: u64,
+    /// Answered with 2xx.
+    pub success: u64,
+}
+
+/// A history in memory.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The first line.
+    pub meta: Meta,
+    /// In the order of sending.
+    pub operations: Vec<Operation>,
+    /// In the order of happening.
+    pub faults: Vec<FaultEvent>,
+    /// In the order of reading.
+    pub usage: Vec<Usage>,
+    /// Where the scenario asks for it.
+    pub memory: Option<MemoryProbe>,
+    /// Missing when the users' process did not end by itself.
+    pub counts: Option<Counts>,
+}

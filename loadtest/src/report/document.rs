@@ -1,0 +1,268 @@
+//! Everything that a report says in words and tables, computed once from the results. The formats (HTML, Markdown, terminal)
+//! only lay it out, so that they cannot contradict each other.
+
+use super::comparison;
+use super::format::{self, figure, list};
+use super::summary;
+use super::table::{Column, Table, columns};
+use crate::results::{Results, Run, Verdict};
+
+/// The contents of a report, in the order in which to read them.
+pub(super) struct Document {
+    /// The question that was asked.
+    pub(super) question: String,
+    /// The scenario's name.
+    pub(super) scenario: String,
+    /// RFC 3339.
+    pub(super) started_at: String,
+    /// `pass`, `fail` or `invalid`, as in `results.json`.
+    pub(super) verdict: &'static str,
+    /// The verdict as a sentence.
+    pub(super) verdict_sentence: &'static str,
+    /// Why not `pass`.
+    pub(super) reasons: Vec<String>,
+    /// What to know before the first figure, the generator first.
+    pub(super) caveats: Vec<String>,
+    /// What the figures say.
+    pub(super) summary: Vec<String>,
+    /// What was run: name and value.
+    pub(super) settings: Vec<(String, String)>,
+    /// On what: name and value.
+    pub(super) machine: Vec<(String, String)>,
+    /// The figures.
+    pub(super) figures: Table,
+    /// What the strategies declare.
+    pub(super) properties: Table,
+    /// What the checker proved.
+    pub(super) anomalies: Table,
+    /// Whether the generator may be believed.
+    pub(super) generator: Table,
+    /// What to type to measure it again.
+    pub(super) command: String,
+    /// From which commit and seed.
+    pub(super) origin: String,
+}
+
+impl Document {
+    /// Computes all of it.
+    pub(super) fn of(results: &Results) -> Self {
+        let columns = columns(results);
+        let (verdict, verdict_sentence) = match results.verdict {
+            Verdict::Pass => ("pass", "Every expectation held."),
+            Verdict::Fail => ("fail", "An expectation failed."),
+            Verdict::Invalid => (
+                "invalid",
+                "The measurement is invalid: do not use these figures.",
+            ),
+        };
+        Self {
+            question: results.question.clone(),
+            scenario: results.scenario.clone(),
+            started_at: results.started_at.clone(),
+            verdict,
+            verdict_sentence,
+            reasons: results.reasons.clone(),
+            caveats: caveats(results, &columns),
+            summary: summary::sentences(&columns),
+            settings: settings(results, &columns),
+            machine: machine(results),
+            figures: comparison::figures(&columns),
+            properties: comparison::properties(&columns),
+            anomalies: comparison::anomalies(&columns),
+            generator: comparison::generator(&columns),
+            command: results.command.clone(),
+            origin: origin(results),
+        }
+    }
+}
+
+/// The generator shares the machine with what it measures: what it took is said before any figure.
+fn caveats(results: &Results, columns: &[Column<'_>]) -> Vec<String> {
+    let mut caveats = Vec::new();
+    for run in results.runs.iter().filter(|run| !run.generator.valid) {
+        let reason = run
+            .generator
+            .reason
+            .as_deref()
+            .unwrap_or("no reason was given");
+        caveats.push(format!(
+            "The figures of {}, run {}, cannot be believed: {reason}",
+            run.strategy, run.repeat
+        ));
+    }
+    caveats.extend(generator_share(results));
+    if columns.len() > 1 && columns.iter().any(|column| column.runs.len() == 1) {
+        caveats.push(
+            "A strategy that ran once shows no spread: small differences may be chance.".to_owned(),
+        );
+    }
+    caveats.extend(results.caveats.iter().cloned());
+    caveats
+}
+
+fn generator_share(results: &Results) -> Option<String> {
+    let largest = |value: fn(&Run) -> Option<f64>| {
+        let values = results.runs.iter().filter_map(value);
+        values.reduce(f64::max)
+    };
+    let cores = results.environment.cores;
+    let taken = largest(|run| run.generator.cpu_cores)?;
+    let together = largest(|run| run.generator.machine_cpu_cores).map_or_else(String::new, |all| {
+        format!(", all processes together up to {}", figure(all))
+    });
+    let late = largest(|run| run.generator.lag_p99_us.map(|us| us as f64)).map_or_else(
+        String::new,
+        |lag| {
+            format!(
+                "; of 100 requests, 99 were sent at most {} later than intended",
+                format::time(lag)
+            )
+        },
+    );
+    Some(format!(
+        "The generator shares the machine with the cluster: it took up to {} of {cores} cores{together}{late}.",
+        figure(taken)
+    ))
+}
+
+fn settings(results: &Results, columns: &[Column<'_>]) -> Vec<(String, String)> {
+    let strategies = columns.iter().map(|column| match column.runs.len() {
+        1 => column.strategy.to_owned(),
+        runs => format!("{} ({runs} runs)", column.strategy),
+    });
+    let seconds = |run: &Run| format!("{} s a run, after warm-up", format::moment(run.measured_ms));
+    let mut settings = vec![(
+        "Strategies".to_owned(),
+        list(&strategies.collect::<Vec<_>>()),
+    )];
+    if !results.runs.is_empty() {
+        settings.extend([
+            (
+                "App nodes".to_owned(),
+                distinct(results, |run| run.nodes.to_string()),
+            ),
+            (
+                "Load balancer".to_owned(),
+                distinct(results, |run| run.balancer.clone()),
+            ),
+            (
+                "Users at the same time".to_owned(),
+                distinct(results, |run| format::count(run.users as u64)),
+            ),
+            ("Measured".to_owned(), distinct(results, seconds)),
+        ]);
+    }
+    let window = |run: &Run| {
+        run.cost_window_ms.map_or_else(
+            || format::NOT_MEASURED.to_owned(),
+            |(from, to)| {
+                format!(
+                    "{} to {} s of the run",
+                    format::moment(from),
+                    format::moment(to)
+                )
+            },
+        )
+    };
+    if results.runs.iter().any(|run| run.cost_window_ms.is_some()) {
+        settings.push((
+            "CPU, bytes and store operations over".to_owned(),
+            distinct(results, window),
+        ));
+    }
+    settings.extend(
+        results
+            .settings
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
+    settings
+}
+
+fn machine(results: &Results) -> Vec<(String, String)> {
+    let environment = &results.environment;
+    let mut machine = vec![
+        ("Processor".to_owned(), environment.cpu.clone()),
+        ("Cores".to_owned(), environment.cores.to_string()),
+        ("Kernel".to_owned(), environment.kernel.clone()),
+    ];
+    machine.extend(
+        environment
+            .versions
+            .iter()
+            .map(|(name, version)| (name.clone(), version.clone())),
+    );
+    machine
+}
+
+fn origin(results: &Results) -> String {
+    let commit = match &results.environment.git {
+        Some(commit) => format!("Measured at commit {commit}"),
+        None => "Measured at an unknown commit".to_owned(),
+    };
+    format!(
+        "{commit}, with seed {}. All figures are computed from results.json, which lies beside this report.",
+        results.seed
+    )
+}
+
+/// The values of all runs, each once.
+fn distinct(results: &Results, value: impl Fn(&Run) -> String) -> String {
+    let mut values: Vec<String> = Vec::new();
+    for run in &results.runs {
+        let value = value(run);
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    values.join("; ")
+}
+
+/// What the words in the tables mean.
+pub(super) const GLOSSARY: [(&str, &str); 12] = [
+    (
+        "Throughput",
+        "All answers a second, whatever they said. With a fixed number of users and think times it says how far the cluster kept up, not what it could bear.",
+    ),
+    ("Goodput", "Answers a second that did what the user wanted."),
+    (
+        "Failed request",
+        "An error answer (a 401 for a lost session too), a broken connection, or no answer in time.",
+    ),
+    (
+        "Idempotent",
+        "May be repeated without harm (reads, for example), so that the load balancer can ask another node.",
+    ),
+    (
+        "p50, p90, p99, p99.9",
+        "50, 90, 99 and 99.9 of 100 requests took at most this long, from sending to the last byte. A percentile that too few requests support is not given.",
+    ),
+    (
+        "CPU a request",
+        "CPU time of the processes, as the kernel counts it, divided by the requests of an undisturbed part of the run. All nodes count as one.",
+    ),
+    (
+        "Memory a session",
+        "Growth of memory while many sessions with an empty cart were opened, divided by their number.",
+    ),
+    (
+        "Session lost",
+        "A session that was alive before the fault and was refused later, though neither logged out nor expired.",
+    ),
+    (
+        "Cart line lost",
+        "A line that the cluster had acknowledged, that nobody removed, and that is gone for good.",
+    ),
+    (
+        "Time unavailable",
+        "From the first failed request to the first slice of the timeline without one.",
+    ),
+    (
+        "Stale read, duplicate",
+        "A line that was missing and came back; a line that is in a cart twice.",
+    ),
+    (
+        "Resurrection",
+        "A credential that was accepted after its logout had been acknowledged.",
+    ),
+];

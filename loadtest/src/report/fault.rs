@@ -1,0 +1,85 @@
+//! Which faults the runs have in common, and how to speak of them.
+
+use super::table::Column;
+use crate::results::{Fault, Run};
+
+/// The same fault in all runs: kind, target, and the how-manieth of that kind and target in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FaultKey {
+    kind: String,
+    target: String,
+    nth: usize,
+}
+
+/// Every fault of any run, in the order in which they first appear.
+pub(super) fn keys(columns: &[Column<'_>]) -> Vec<FaultKey> {
+    let mut keys = Vec::new();
+    for run in columns.iter().flat_map(|column| &column.runs) {
+        for (index, fault) in run.faults.iter().enumerate() {
+            let same = |other: &&Fault| other.kind == fault.kind && other.target == fault.target;
+            let key = FaultKey {
+                kind: fault.kind.clone(),
+                target: fault.target.clone(),
+                nth: run.faults[..index].iter().filter(same).count(),
+            };
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+    }
+    keys
+}
+
+impl FaultKey {
+    /// This fault in a run; `None` where it did not happen (no store to kill).
+    pub(super) fn find<'a>(&self, run: &'a Run) -> Option<&'a Fault> {
+        let mut same = run
+            .faults
+            .iter()
+            .filter(|fault| fault.kind == self.kind && fault.target == self.target);
+        same.nth(self.nth)
+    }
+
+    /// "Killing node-2", the subject of a sentence.
+    pub(super) fn doing(&self) -> String {
+        let target = name(&self.target);
+        let doing = match self.kind.as_str() {
+            "kill" => format!("Killing {target}"),
+            "pause" => format!("Pausing {target}"),
+            "stop" => format!("Stopping {target}"),
+            "restart" => format!("Restarting {target}"),
+            "drain" => format!("Draining {target}"),
+            other => format!("The fault “{other}” on {target}"),
+        };
+        if self.nth == 0 {
+            doing
+        } else {
+            format!("{doing} (time {})", self.nth + 1)
+        }
+    }
+
+    /// Who suffers it: "node-2", "the store".
+    pub(super) fn target(&self) -> &str {
+        name(&self.target)
+    }
+}
+
+/// "killed": what was done to the target.
+pub(super) fn done(fault: &Fault) -> &str {
+    match fault.kind.as_str() {
+        "kill" => "killed",
+        "pause" => "paused",
+        "stop" => "stopped",
+        "restart" => "restarted",
+        "drain" => "drained",
+        other => other,
+    }
+}
+
+fn name(target: &str) -> &str {
+    if target == "store" {
+        "the store"
+    } else {
+        target
+    }
+}

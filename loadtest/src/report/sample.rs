@@ -1,0 +1,336 @@
+//! Results as a run would write them, for the tests of this module: three strategies, a killed node, figures that are missing.
+
+use std::collections::BTreeMap;
+
+use crate::results::*;
+
+/// What a fault-free scenario that went wrong could write: nothing measured, an invalid verdict, text that looks like markup.
+pub(super) fn empty_and_hostile() -> Results {
+    let mut results = results();
+    let hostile = "<script>alert(1)</script> & \"quotes\" | `code` {{ x }}";
+    results.question = hostile.to_owned();
+    results.scenario = hostile.to_owned();
+    results.command = hostile.to_owned();
+    results.caveats = vec![hostile.to_owned()];
+    results.verdict = Verdict::Invalid;
+    results.reasons = vec![hostile.to_owned()];
+    results
+        .settings
+        .insert(hostile.to_owned(), hostile.to_owned());
+    results.environment.git = None;
+    results.environment.cpu = hostile.to_owned();
+    let mut run = redis(1);
+    run.strategy = hostile.to_owned();
+    run.properties.logout = hostile.to_owned();
+    run.users = 0;
+    run.measured_ms = 0;
+    run.requests = Requests::default();
+    run.throughput_rps = None;
+    run.goodput_rps = None;
+    run.latency_us = None;
+    run.latency_histogram.clear();
+    run.cost_us_per_request = Cost::default();
+    run.cost_window_ms = None;
+    run.bytes_per_request = Bytes::default();
+    run.store_operations_per_request = None;
+    run.memory_bytes_per_session = Memory::default();
+    run.timeline.clear();
+    run.generator = Generator {
+        valid: false,
+        reason: Some(hostile.to_owned()),
+        lag_p99_us: None,
+        cpu_cores: None,
+        machine_cpu_cores: None,
+    };
+    let fault = &mut run.faults[0];
+    fault.kind = hostile.to_owned();
+    fault.effective_ms = None;
+    fault.detected_ms = None;
+    fault.recovered_ms = None;
+    fault.undone_ms = None;
+    fault.sessions_live = 0;
+    fault.sessions_on_target = 0;
+    fault.cart_lines_acknowledged = 0;
+    // A second run with one slice, to draw labels from hostile names as well.
+    let mut drawn = run.clone();
+    drawn.repeat = 2;
+    drawn.timeline = vec![Slice {
+        at_ms: 0,
+        ok: 1,
+        failed: 1,
+        p50_us: Some(0),
+        p99_us: None,
+        per_node: BTreeMap::from([(hostile.to_owned(), 1)]),
+    }];
+    drawn.latency_histogram = vec![Bin { le_us: 0, count: 1 }];
+    results.runs = vec![run, drawn];
+    results
+}
+
+/// Three strategies, one run each; node-2 is killed at 10 s and ready again at 14.2 s.
+pub(super) fn results() -> Results {
+    Results {
+        schema: SCHEMA.to_owned(),
+        scenario: "demo".to_owned(),
+        question: "What does the death of one of three nodes cost, and whom?".to_owned(),
+        seed: 1,
+        command: "./lab demo".to_owned(),
+        started_at: "2026-01-15T09:30:00Z".to_owned(),
+        environment: Environment {
+            cores: 2,
+            cpu: "Example CPU at 2.45 GHz".to_owned(),
+            kernel: "6.1.0".to_owned(),
+            versions: words(&[("lab", "0.1.0"), ("redis-server", "7.0.15")]),
+            git: Some("4f2a91c".to_owned()),
+        },
+        settings: words(&[
+            (
+                "Password cost",
+                "argon2id, 8 KiB, t=1, p=1: lowered so that logins do not hide the sessions",
+            ),
+            ("Think time", "100 to 300 ms between requests"),
+            ("Work a request", "none"),
+        ]),
+        caveats: vec![
+            "All processes share one machine: the network costs nothing here.".to_owned(),
+        ],
+        verdict: Verdict::Pass,
+        reasons: Vec::new(),
+        runs: vec![sticky(1), redis(1), jwt(1)],
+    }
+}
+
+/// The same, each strategy three times in turn, with a spread.
+pub(super) fn repeated() -> Results {
+    let mut results = results();
+    results.runs = (1..=3)
+        .flat_map(|repeat| [sticky(repeat), redis(repeat), jwt(repeat)])
+        .collect();
+    results
+}
+
+/// Sticky: the sessions of the dead node are lost.
+pub(super) fn sticky(repeat: u32) -> Run {
+    let mut run = run("sticky", repeat, 1.0);
+    run.properties = StrategyProperties {
+        state_lives: "node".to_owned(),
+        needs_affinity: true,
+        survives_node_death: false,
+        revocable_at_once: true,
+        store_round_trips: 0,
+        logout: "The session is removed from the node’s memory; the id is dead at once.".to_owned(),
+    };
+    run.requests.failed_idempotent = 117;
+    run.requests.retried_by_balancer = 12;
+    run.memory_bytes_per_session.node = Some(564.2);
+    run.logins_again = 51;
+    run.anomalies = Anomalies {
+        session_lost: 51,
+        line_lost: 137,
+        unknown: 2,
+        ..Anomalies::default()
+    };
+    let fault = &mut run.faults[0];
+    fault.sessions_lost = 51;
+    fault.sessions_lost_on_target = 51;
+    fault.cart_lines_lost = 137;
+    fault.failed_requests = run.requests.failed;
+    fault.unavailable_ms = 2_250;
+    fault.recovered_ms = Some(12_500);
+    run
+}
+
+/// Redis: nothing is lost, a store is asked.
+pub(super) fn redis(repeat: u32) -> Run {
+    let mut run = run("redis", repeat, 1.22);
+    run.properties = StrategyProperties {
+        state_lives: "store".to_owned(),
+        needs_affinity: false,
+        survives_node_death: true,
+        revocable_at_once: true,
+        store_round_trips: 1,
+        logout: "The session is deleted in the store; the id is dead on every node at once."
+            .to_owned(),
+    };
+    run.cost_us_per_request.store = Some(38.41);
+    run.store_operations_per_request = Some(1.04);
+    run.memory_bytes_per_session = Memory {
+        node: Some(0.0),
+        store: Some(872.0),
+    };
+    run
+}
+
+/// jwt: nothing is lost, requests are long, a logout is not heard.
+pub(super) fn jwt(repeat: u32) -> Run {
+    let mut run = run("jwt", repeat, 0.97);
+    run.properties = StrategyProperties {
+        state_lives: "client".to_owned(),
+        needs_affinity: false,
+        survives_node_death: true,
+        revocable_at_once: false,
+        store_round_trips: 0,
+        logout: "The client drops its token; until it expires the token still works for whoever has a copy.".to_owned(),
+    };
+    run.bytes_per_request = Bytes {
+        sent: Some(1_012.6),
+        received: Some(498.3),
+    };
+    run.memory_bytes_per_session.node = None;
+    run.revocation_ms = Some(Revocation {
+        p50: 1_791_000,
+        max: 1_800_000,
+    });
+    run
+}
+
+/// What the three have in common; `slow` stretches latency and cost.
+fn run(strategy: &str, repeat: u32, slow: f64) -> Run {
+    let slow = slow * (1.0 + 0.01 * f64::from(repeat));
+    let scaled = |us: f64| (us * slow) as u64;
+    let timeline = timeline(strategy, slow);
+    let (ok, failed) = timeline.iter().fold((0, 0), |sum, slice| {
+        (sum.0 + slice.ok, sum.1 + slice.failed)
+    });
+    Run {
+        strategy: strategy.to_owned(),
+        properties: StrategyProperties {
+            state_lives: String::new(),
+            needs_affinity: false,
+            survives_node_death: false,
+            revocable_at_once: false,
+            store_round_trips: 0,
+            logout: String::new(),
+        },
+        repeat,
+        nodes: 3,
+        balancer: "pingora".to_owned(),
+        users: 150,
+        measured_ms: 30_040,
+        requests: Requests {
+            total: ok + failed,
+            ok,
+            failed,
+            failed_idempotent: 0,
+            retried_by_balancer: 19,
+        },
+        throughput_rps: Some(816.3 / slow.sqrt()),
+        goodput_rps: Some(812.7 / slow.sqrt()),
+        latency_us: Some(Latency {
+            p50: scaled(912.0),
+            p90: Some(scaled(1_804.0)),
+            p99: Some(scaled(4_630.0)),
+            p999: Some(scaled(13_900.0)),
+            max: scaled(48_211.0),
+        }),
+        latency_histogram: histogram(slow),
+        cost_us_per_request: Cost {
+            load_balancer: Some(148.3 * slow.sqrt()),
+            node: Some(117.6 * slow),
+            store: None,
+            generator: Some(96.2),
+        },
+        cost_window_ms: Some((1_000, 9_500)),
+        bytes_per_request: Bytes {
+            sent: Some(312.4),
+            received: Some(421.9),
+        },
+        store_operations_per_request: None,
+        memory_bytes_per_session: Memory {
+            node: Some(0.0),
+            store: None,
+        },
+        logins_again: 0,
+        faults: vec![kill()],
+        anomalies: Anomalies::default(),
+        revocation_ms: None,
+        generator: Generator {
+            valid: true,
+            reason: None,
+            lag_p99_us: Some(1_240),
+            cpu_cores: Some(0.318),
+            machine_cpu_cores: Some(0.871),
+        },
+        timeline,
+    }
+}
+
+fn kill() -> Fault {
+    Fault {
+        kind: "kill".to_owned(),
+        target: "node-2".to_owned(),
+        commanded_ms: 10_000,
+        effective_ms: Some(10_012),
+        detected_ms: Some(10_870),
+        recovered_ms: Some(10_500),
+        undone_ms: Some(14_210),
+        unavailable_ms: 0,
+        failed_requests: 0,
+        sessions_live: 150,
+        sessions_on_target: 51,
+        sessions_lost: 0,
+        sessions_lost_on_target: 0,
+        cart_lines_acknowledged: 402,
+        cart_lines_lost: 0,
+    }
+}
+
+/// Slices of 500 ms: two nodes share the answers while node-2 is away, and sticky users do not come back to it.
+fn timeline(strategy: &str, slow: f64) -> Vec<Slice> {
+    let slice = |n: u64| {
+        let at_ms = n * 500;
+        let wave = (n * 7 % 11) as f64;
+        let killed = (10_000..14_500).contains(&at_ms);
+        let shocked = (10_000..12_500).contains(&at_ms);
+        let failed = if strategy == "sticky" && shocked {
+            60 - 12 * (n - 20)
+        } else {
+            0
+        };
+        let ok = 400 + (wave * 3.0) as u64 - failed - if shocked { 25 } else { 0 };
+        let of_two = match (killed, strategy) {
+            (true, _) => 0,
+            (false, "sticky") if at_ms >= 14_500 => ok / 12,
+            (false, _) => ok / 3,
+        };
+        let rest = ok + failed / 2 - of_two;
+        let latency = |us: f64| {
+            Some((us * slow * (1.0 + wave / 40.0) * if shocked { 2.6 } else { 1.0 }) as u64)
+        };
+        Slice {
+            at_ms,
+            ok,
+            failed,
+            p50_us: latency(905.0),
+            p99_us: latency(4_300.0),
+            per_node: BTreeMap::from([
+                ("node-1".to_owned(), rest / 2),
+                ("node-2".to_owned(), of_two),
+                ("node-3".to_owned(), rest - rest / 2),
+                ("none".to_owned(), failed - failed / 2),
+            ]),
+        }
+    };
+    (0..=60).map(slice).collect()
+}
+
+/// Log-normal in shape, with a second hump far out.
+fn histogram(slow: f64) -> Vec<Bin> {
+    let bin = |n: u32| {
+        let at = 250.0 * 1.12f64.powi(n.try_into().unwrap());
+        let hump =
+            |middle: f64, width: f64| (-((at / (middle * slow)).ln() / width).powi(2) / 2.0).exp();
+        Bin {
+            le_us: at as u64,
+            count: (2_900.0 * hump(912.0, 0.42) + 14.0 * hump(6_500.0, 0.6)) as u64,
+        }
+    };
+    (0..48).map(bin).collect()
+}
+
+fn words(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}

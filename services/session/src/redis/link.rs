@@ -1,0 +1,257 @@
+//! The link to the store: one connection that all requests of the node share, and a keeper that replaces it.
+//!
+//! ```text
+//!             a connection answers PING
+//!   down ───────────────────────────────────▶ up
+//!     ▲    (an attempt every 100 ms)           │
+//!     └────────────────────────────────────────┘
+//!       a call met its deadline or an IO error,
+//!       or the keeper's own PING was not answered
+//! ```
+//! While the link is down, calls fail at once. So a store that hangs costs its clients one deadline, not one each time
+//! they try; and because the keeper goes on trying by itself, the link is up again a fraction of a second after the
+//! store is. A call is never repeated after it may have reached the store.
+//!
+//! The client library has a reconnecting connection too, but a call that waits for its reconnect can hang for
+//! seconds, and neither a timeout nor a stopped store makes it reconnect.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo as _, RedisError,
+    RedisResult, ServerErrorKind, Value,
+};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::meter::Meter;
+use super::script::Call;
+use crate::{Error, StoreUse};
+
+/// Pause after an attempt to connect that failed.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// Bound on one attempt: a packet that got lost costs this much and not more.
+const CONNECT_WITHIN: Duration = Duration::from_millis(500);
+/// How often the keeper asks whether an idle connection is still alive.
+const PING_EVERY: Duration = Duration::from_millis(250);
+/// Calls that find room in the connection's queue while it is writing.
+const QUEUE: usize = 1024;
+
+/// The link. Dropping it ends the keeper and the connection.
+pub(super) struct Link {
+    shared: Arc<Shared>,
+    keeper: JoinHandle<()>,
+}
+
+struct Shared {
+    client: Client,
+    deadline: Duration,
+    /// `None` while the link is down. Only the keeper puts a connection in; whoever finds it broken takes it out.
+    up: ArcSwapOption<Up>,
+    meter: Meter,
+}
+
+struct Up {
+    connection: MultiplexedConnection,
+    /// Wakes the keeper when a call has found the connection broken.
+    broken: Notify,
+}
+
+impl Link {
+    /// Starts the keeper, within a Tokio runtime. Fails only on a malformed URL; a store that is not there may come later.
+    pub(super) fn open(url: &str, deadline: Duration) -> Result<Self, Error> {
+        let client = client(url, deadline).map_err(|error| Error::StoreUnavailable {
+            // Not the URL itself: it may hold a password.
+            why: format!("its URL is not one of a Redis: {error}"),
+        })?;
+        let shared = Arc::new(Shared {
+            client,
+            deadline,
+            up: ArcSwapOption::empty(),
+            meter: Meter::default(),
+        });
+        let keeper = tokio::spawn(keep(shared.clone()));
+        Ok(Self { shared, keeper })
+    }
+
+    /// Whether calls are tried at all at the moment. No round trip: the keeper knows.
+    pub(super) fn ready(&self) -> Result<(), Error> {
+        self.shared.up.load().as_ref().map(drop).ok_or_else(down)
+    }
+
+    pub(super) fn usage(&self) -> StoreUse {
+        self.shared.meter.read()
+    }
+
+    /// Calls a script and hands its answer back, within the deadline. `also` travels in the same round trip.
+    ///
+    /// When the store has forgotten one of the two scripts, the other may run twice: twice must be as good as once.
+    pub(super) async fn call(
+        &self,
+        call: Call<'_>,
+        also: Option<Call<'_>>,
+    ) -> Result<Value, Error> {
+        let up = self.shared.up.load_full().ok_or_else(down)?;
+        let until = Instant::now() + self.shared.deadline;
+        let by_hash = send(&up, call.by_hash(), also.map(|also| also.by_hash()));
+        let mut answer = self.shared.round_trip(&up, until, by_hash).await;
+        if answer.as_ref().is_err_and(is_unknown_script) {
+            let by_source = send(&up, call.by_source(), also.map(|also| also.by_source()));
+            answer = self.shared.round_trip(&up, until, by_source).await;
+        }
+        answer.map_err(|error| Error::StoreUnavailable {
+            why: error.to_string(),
+        })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl Shared {
+    /// Waits for one exchange, counts it, and takes the connection out when it turns out to be broken.
+    async fn round_trip(
+        &self,
+        up: &Arc<Up>,
+        until: Instant,
+        exchange: impl Future<Output = RedisResult<Value>>,
+    ) -> RedisResult<Value> {
+        self.meter.begin();
+        let began = Instant::now();
+        let answer = timeout_at(until, exchange).await.unwrap_or_else(|_| {
+            let late = (ErrorKind::Io, "it did not answer within the deadline");
+            Err(RedisError::from(late))
+        });
+        self.meter.end(began.elapsed(), answer.is_ok());
+        if answer.as_ref().is_err_and(is_of_the_connection) {
+            // Compared first: the keeper may have replaced it already.
+            self.up.compare_and_swap(up, None);
+            up.broken.notify_one();
+        }
+        answer
+    }
+}
+
+async fn send(up: &Up, command: Cmd, also: Option<Cmd>) -> RedisResult<Value> {
+    let mut connection = up.connection.clone();
+    let Some(also) = also else {
+        return refusal_as_error(connection.send_packed_command(&command).await?);
+    };
+    let mut both = redis::Pipeline::with_capacity(2);
+    both.add_command(command).add_command(also);
+    let answers = connection.send_packed_commands(&both, 0, 2).await?;
+    let mut answers = answers.into_iter().map(refusal_as_error);
+    let first = answers.next().unwrap_or(Ok(Value::Nil));
+    answers.try_for_each(|answer| answer.map(drop))?;
+    first
+}
+
+/// The library hands a refusal (out of memory, read-only, unknown script …) over as a value.
+fn refusal_as_error(answer: Value) -> RedisResult<Value> {
+    match answer {
+        Value::ServerError(refusal) => Err(refusal.into()),
+        answer => Ok(answer),
+    }
+}
+
+fn is_unknown_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+fn is_of_the_connection(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_unrecoverable_error()
+}
+
+fn down() -> Error {
+    Error::StoreUnavailable {
+        why: "there is no connection to it at the moment".to_owned(),
+    }
+}
+
+fn client(url: &str, deadline: Duration) -> RedisResult<Client> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(5))
+        .with_interval(Duration::from_secs(1))
+        .with_retries(3);
+    let tcp = TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(keepalive)
+        .set_user_timeout(deadline);
+    Client::open(url.into_connection_info()?.set_tcp_settings(tcp))
+}
+
+/// The keeper's life: connect, watch the connection until it breaks, connect again.
+async fn keep(shared: Arc<Shared>) {
+    // One line in the log for each outage, however many attempts it takes.
+    let mut outage_is_logged = false;
+    loop {
+        match connect(&shared.client).await {
+            Ok(connection) => {
+                tracing::info!("the store answers");
+                outage_is_logged = false;
+                let up = Arc::new(Up {
+                    connection,
+                    broken: Notify::new(),
+                });
+                shared.up.store(Some(up.clone()));
+                tokio::select! {
+                    () = up.broken.notified() => {}
+                    () = ping_until_unanswered(up.connection.clone(), shared.deadline) => {}
+                }
+                shared.up.store(None);
+                tracing::warn!("the connection to the store broke");
+            }
+            Err(why) => {
+                if !outage_is_logged {
+                    tracing::warn!(%why, "the store cannot be reached; trying on");
+                    outage_is_logged = true;
+                }
+                sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+}
+
+/// A connection that has answered a PING: a store that is stopped accepts connections too, and one that is still
+/// loading its data answers with a refusal.
+async fn connect(client: &Client) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_WITHIN))
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(QUEUE);
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    ping(&mut connection, CONNECT_WITHIN).await?;
+    Ok(connection)
+}
+
+async fn ping_until_unanswered(mut connection: MultiplexedConnection, deadline: Duration) {
+    loop {
+        sleep(PING_EVERY).await;
+        let answer = ping(&mut connection, deadline).await;
+        if answer.as_ref().is_err_and(is_of_the_connection) {
+            return;
+        }
+    }
+}
+
+async fn ping(connection: &mut MultiplexedConnection, deadline: Duration) -> RedisResult<()> {
+    let ping = redis::cmd("PING");
+    let answer = timeout(deadline, connection.send_packed_command(&ping)).await;
+    let answer = answer.unwrap_or_else(|_| {
+        Err(RedisError::from((
+            ErrorKind::Io,
+            "it did not answer a PING",
+        )))
+    })?;
+    refusal_as_error(answer).map(drop)
+}

@@ -1,0 +1,97 @@
+//! From a credential to the names of its keys, without a heap.
+
+use crate::secret::{self, DIGEST, TEXT};
+use crate::{Credential, Error};
+
+/// What stands before the digest in a session's key: `s:{tag}:`.
+const PREFIX: usize = 3 + TEXT + 2;
+
+/// The keys of one session.
+pub(super) struct Names {
+    /// `s:{tag}:digest`
+    pub(super) session: [u8; PREFIX + DIGEST],
+    /// `u:{tag}`
+    pub(super) index: [u8; 3 + TEXT + 1],
+}
+
+impl Names {
+    pub(super) fn new(tag: &[u8; TEXT], digest: &[u8; DIGEST]) -> Self {
+        let mut session = [b'-'; PREFIX + DIGEST];
+        session[..3].copy_from_slice(b"s:{");
+        session[3..3 + TEXT].copy_from_slice(tag);
+        session[3 + TEXT..PREFIX].copy_from_slice(b"}:");
+        session[PREFIX..].copy_from_slice(digest);
+        let mut index = [b'}'; 3 + TEXT + 1];
+        index[..3].copy_from_slice(b"u:{");
+        index[3..3 + TEXT].copy_from_slice(tag);
+        Self { session, index }
+    }
+
+    /// The names behind `tag.secret`. Both parts are checked, so that nothing else ever gets into a key.
+    pub(super) fn of(credential: &Credential) -> Result<Self, Error> {
+        let (tag, secret) = credential.token.split_once('.').ok_or(MALFORMED)?;
+        secret::parse(tag).ok_or(MALFORMED)?;
+        let secret = secret::parse(secret).ok_or(MALFORMED)?;
+        let tag = tag.as_bytes().try_into().map_err(|_| MALFORMED)?;
+        Ok(Self::new(tag, &secret::digest(&secret)))
+    }
+
+    /// The key of another session of the same user, by its digest.
+    pub(super) fn sibling(&self, digest: &str) -> Option<[u8; PREFIX + DIGEST]> {
+        let fits = digest.len() == DIGEST
+            && digest
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        let mut session = self.session;
+        session[PREFIX..].copy_from_slice(fits.then_some(digest)?.as_bytes());
+        Some(session)
+    }
+
+    pub(super) fn digest(&self) -> &[u8] {
+        &self.session[PREFIX..]
+    }
+
+    pub(super) fn prefix(&self) -> &[u8] {
+        &self.session[..PREFIX]
+    }
+}
+
+const MALFORMED: Error = Error::NotLoggedIn {
+    why: "malformed session id",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_leads_to_its_keys() {
+        let token = "AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAA";
+        let names = Names::of(&Credential::new(token)).unwrap();
+        assert_eq!(&names.index, b"u:{AAAAAAAAAAAAAAAAAAAAAA}");
+        assert_eq!(
+            &names.session[..],
+            b"s:{AAAAAAAAAAAAAAAAAAAAAA}:N0cI__dxndWXnsh11WzSKG9tPPfsMXo7JWMqqyjsN7s"
+        );
+        assert!(names.sibling("*").is_none());
+        assert!(names.sibling(&"}".repeat(DIGEST)).is_none());
+        assert!(names.sibling(&"a".repeat(DIGEST)).is_some());
+    }
+
+    #[test]
+    fn what_is_no_credential_leads_nowhere() {
+        let secret = "A".repeat(TEXT);
+        for token in [
+            String::new(),
+            ".".into(),
+            secret.clone(),
+            format!("{secret}."),
+            format!(".{secret}"),
+            format!("{secret}.{secret}."),
+            format!("{}.{secret}", "}".repeat(TEXT)),
+            format!("{secret}.{}", "é".repeat(TEXT / 2)),
+        ] {
+            assert!(Names::of(&Credential::new(token)).is_err());
+        }
+    }
+}

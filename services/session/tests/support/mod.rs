@@ -1,0 +1,148 @@
+//! What the tests share: a real `redis-server` of their own, and labs of two nodes for each strategy.
+#![allow(dead_code, reason = "each test binary uses another part of it")]
+
+pub(crate) mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use session::jwt::{self, Jwt};
+use session::redis::{self, Redis};
+use session::sticky::{self, Sticky};
+use session::{Cart, Change, Clock, Credential, Error, Line, Strategy};
+
+use self::store::Store;
+
+pub(crate) const IDLE: Duration = Duration::from_mins(30);
+pub(crate) const ABSOLUTE: Duration = Duration::from_hours(12);
+pub(crate) const MAX_LINES: usize = 200;
+pub(crate) const KEY: &[u8; 32] = b"thirty-two bytes, only for tests";
+/// Short, because tests wait for it; long beside the 50 µs that a healthy store takes.
+pub(crate) const DEADLINE: Duration = Duration::from_millis(500);
+
+/// Two nodes of one cluster.
+pub(crate) struct Lab {
+    pub(crate) a: Arc<dyn Strategy>,
+    pub(crate) b: Arc<dyn Strategy>,
+    pub(crate) clock: Clock,
+    pub(crate) store: Option<Store>,
+}
+
+impl Lab {
+    pub(crate) fn sticky() -> Self {
+        let clock = Clock::system();
+        let node = || Arc::new(sticky_node(1_000_000, &clock));
+        Self::of(node(), node(), &clock, None)
+    }
+
+    pub(crate) fn redis() -> Self {
+        let (clock, store) = (Clock::system(), Store::start());
+        let node = || Arc::new(redis_node(&store, &clock));
+        Self::of(node(), node(), &clock, Some(store))
+    }
+
+    pub(crate) fn jwt() -> Self {
+        let clock = Clock::system();
+        let node = || Arc::new(jwt_node(KEY, &clock));
+        Self::of(node(), node(), &clock, None)
+    }
+
+    fn of<S: Strategy>(a: Arc<S>, b: Arc<S>, clock: &Clock, store: Option<Store>) -> Self {
+        let clock = clock.clone();
+        Self { a, b, clock, store }
+    }
+
+    /// Waits until both nodes serve.
+    pub(crate) async fn ready(self) -> Self {
+        ready(&*self.a).await;
+        ready(&*self.b).await;
+        self
+    }
+}
+
+pub(crate) fn sticky_node(max_sessions: usize, clock: &Clock) -> Sticky {
+    let settings = sticky::Settings {
+        idle: IDLE,
+        absolute: ABSOLUTE,
+        max_sessions,
+        max_lines: MAX_LINES,
+    };
+    Sticky::new(settings, clock.clone())
+}
+
+pub(crate) fn redis_node(store: &Store, clock: &Clock) -> Redis {
+    let settings = redis::Settings {
+        url: store.url(),
+        deadline: DEADLINE,
+        idle: IDLE,
+        absolute: ABSOLUTE,
+        max_lines: MAX_LINES,
+    };
+    Redis::connect(settings, clock.clone()).unwrap()
+}
+
+pub(crate) fn jwt_node(key: &[u8], clock: &Clock) -> Jwt {
+    let settings = jwt::Settings {
+        key: key.to_vec(),
+        lifetime: IDLE,
+        max_lines: MAX_LINES,
+    };
+    Jwt::new(settings, clock.clone()).unwrap()
+}
+
+/// A browser: presents what it was given last.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) credential: Credential,
+}
+
+impl Client {
+    pub(crate) async fn login(node: &dyn Strategy, user: &str) -> Self {
+        let credential = node.login(user, None).await.unwrap().credential;
+        Self { credential }
+    }
+
+    pub(crate) async fn change(
+        &mut self,
+        node: &dyn Strategy,
+        change: Change,
+    ) -> Result<Cart, Error> {
+        let changed = node.change(&self.credential, change).await?;
+        if changed.cart_token.is_some() {
+            self.credential.cart = changed.cart_token;
+        }
+        Ok(changed.cart)
+    }
+
+    pub(crate) async fn is_logged_in(&self, node: &dyn Strategy) -> bool {
+        match node.authenticate(&self.credential).await {
+            Ok(_) => true,
+            Err(Error::NotLoggedIn { .. }) => false,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+pub(crate) fn add(id: &str) -> Change {
+    Change::Add(Line {
+        id: id.to_owned(),
+        sku: "tea-pot".to_owned(),
+        quantity: 2,
+    })
+}
+
+/// Waits until the node serves.
+pub(crate) async fn ready(node: &dyn Strategy) {
+    until("the node is ready", async || node.ready().await.is_ok()).await;
+}
+
+/// Waits for a condition; the bound only keeps a broken test from running for ever.
+pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    for _ in 0..6000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("still not so: {what}");
+}

@@ -1,0 +1,299 @@
+//! `POST /login` `{user, password[, transport]}`: checks the password and starts a session.
+//!
+//! What was presented along with the request is handed to the strategy, which ends it: a login never goes on
+//! under an old credential (session fixation). `transport` says how a strategy with tokens hands them over:
+//! `bearer` in the body (default), `cookie` as `HttpOnly` cookies for browsers. Others always set their cookie.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use session::{Granted, Session};
+
+use crate::credentials::{Carriage, Presented, Transport, clear_cookie, hand_cart, set_cookie};
+use crate::input::{Identifier, Json, Password};
+use crate::node::Served;
+use crate::problem::Problem;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Login {
+    user: Identifier,
+    password: Password,
+    #[serde(default)]
+    transport: Wanted,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Wanted {
+    #[default]
+    Bearer,
+    Cookie,
+}
+
+/// The answer where the credential went into a cookie of its own.
+#[derive(Serialize)]
+struct LoggedIn {
+    user: String,
+    strategy: &'static str,
+    node: String,
+    issued_at: u64,
+    expires_at: u64,
+}
+
+/// The answer where it is a token.
+#[derive(Serialize)]
+struct Tokens {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<String>,
+    #[serde(rename = "token_type")]
+    kind: &'static str,
+    expires_in: u64,
+}
+
+pub(super) async fn login(
+    State(served): State<Served>,
+    presented: Option<Presented>,
+    request: HeaderMap,
+    Json(login): Json<Login>,
+) -> Result<Response, Problem> {
+    let Identifier(user) = login.user;
+    served.node.accounts.check(&user, login.password.0).await?;
+    let presented = presented.map(|presented| presented.credential);
+    let granted = served.strategy().login(&user, presented.as_ref()).await?;
+    match &served.lane().carriage {
+        Carriage::Cookie { name } => by_session_cookie(&served, name, granted),
+        Carriage::Token { token, cart } => match login.transport {
+            Wanted::Bearer => by_bearer(&served, granted),
+            Wanted::Cookie => by_token_cookie(token, cart, &request, &granted),
+        },
+    }
+}
+
+fn by_session_cookie(served: &Served, name: &str, granted: Granted) -> Result<Response, Problem> {
+    let Session {
+        user,
+        issued_at,
+        expires_at,
+    } = granted.session;
+    let body = LoggedIn {
+        user,
+        strategy: served.lane().name,
+        node: served.node.name.clone(),
+        issued_at,
+        expires_at,
+    };
+    let mut response = axum::Json(body).into_response();
+    set_cookie(response.headers_mut(), name, &granted.credential.token)?;
+    Ok(response)
+}
+
+fn by_bearer(served: &Served, granted: Granted) -> Result<Response, Problem> {
+    let body = Tokens {
+        expires_in: lifetime_s(&granted.session),
+        access_token: Some(granted.credential.token),
+        kind: "Bearer",
+    };
+    let mut response = axum::Json(body).into_response();
+    if let Some(cart) = &granted.credential.cart {
+        hand_cart(
+            response.headers_mut(),
+            &served.lane().carriage,
+            Transport::Bearer,
+            cart,
+        )?;
+    }
+    Ok(response)
+}
+
+fn by_token_cookie(
+    token_cookie: &str,
+    cart_cookie: &str,
+    request: &HeaderMap,
+    granted: &Granted,
+) -> Result<Response, Problem> {
+    let body = Tokens {
+        expires_in: lifetime_s(&granted.session),
+        access_token: None,
+        kind: "cookie",
+    };
+    let mut response = axum::Json(body).into_response();
+    let headers = response.headers_mut();
+    set_cookie(headers, token_cookie, &granted.credential.token)?;
+    match &granted.credential.cart {
+        Some(cart) => set_cookie(headers, cart_cookie, cart)?,
+        // The cart of the login before must not come along with this one.
+        None => clear_cookie(headers, request, cart_cookie)?,
+    }
+    Ok(response)
+}
+
+fn lifetime_s(session: &Session) -> u64 {
+    session.expires_at.saturating_sub(session.issued_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{AUTHORIZATION, COOKIE};
+    use serde_json::json;
+
+    use crate::testing::{PASSWORD, Shop, head, problem};
+
+    #[tokio::test]
+    async fn a_login_sets_a_cookie_that_scripts_and_other_sites_cannot_use() {
+        let shop = Shop::sticky();
+        let answer = shop.try_login("user-000001", PASSWORD).await;
+        assert_eq!(answer.status, 200);
+        let cookie = answer.header("set-cookie").unwrap();
+        assert!(cookie.starts_with("session-sticky="), "{cookie}");
+        assert!(
+            cookie.ends_with("; HttpOnly; SameSite=Lax; Path=/"),
+            "{cookie}"
+        );
+        let body = answer.json();
+        assert_eq!(body["user"], "user-000001");
+        assert_eq!(
+            (&body["strategy"], &body["node"]),
+            (&"sticky".into(), &"node-7".into())
+        );
+        assert!(
+            !answer
+                .text()
+                .contains(cookie["session-sticky=".len()..].split(';').next().unwrap())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_login_ends_what_was_presented() {
+        let shop = Shop::sticky();
+        let old = shop.log_in("user-000001").await;
+        let body = json!({"user": "user-000001", "password": PASSWORD});
+        let again = shop
+            .send_json(head("POST", "/login").header(COOKIE, &old), &body)
+            .await;
+        let new = again.cookies().join("; ");
+        assert_ne!(old, new);
+        for (cookie, status) in [(old, 401), (new, 200)] {
+            let answer = shop.send(head("GET", "/me").header(COOKIE, cookie)).await;
+            assert_eq!(answer.status, status);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_login_ends_nothing() {
+        let shop = Shop::sticky();
+        let cookie = shop.log_in("user-000001").await;
+        let body = json!({"user": "user-000001", "password": "wrong"});
+        let answer = shop
+            .send_json(head("POST", "/login").header(COOKIE, &cookie), &body)
+            .await;
+        assert_eq!(problem(&answer), (401, "/problems/wrong-user-or-password"));
+        let answer = shop.send(head("GET", "/me").header(COOKIE, cookie)).await;
+        assert_eq!(answer.status, 200);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_user_gets_the_answer_of_a_wrong_password() {
+        let shop = Shop::sticky();
+        let unknown = shop.try_login("user-999999", PASSWORD).await;
+        let wrong = shop.try_login("user-000001", "wrong").await;
+        assert_eq!(unknown.text(), wrong.text());
+        assert_eq!(unknown.status, 401);
+    }
+
+    #[tokio::test]
+    async fn wrong_forms_are_refused() {
+        let shop = Shop::sticky();
+        for (body, status) in [
+            (json!({"user": "user-000001"}), 422),
+            (json!({"user": "user 1", "password": "x"}), 422),
+            (
+                json!({"user": "user-000001", "password": "x".repeat(1025)}),
+                422,
+            ),
+            (
+                json!({"user": "user-000001", "password": "x", "transport": "pigeon"}),
+                422,
+            ),
+            (
+                json!({"user": "user-000001", "password": "x", "remember": true}),
+                422,
+            ),
+        ] {
+            let answer = shop.send_json(head("POST", "/login"), &body).await;
+            assert_eq!(
+                problem(&answer),
+                (status, "/problems/invalid-input"),
+                "{body}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_node_says_so_and_when_to_come_back() {
+        let shop = Shop::sticky();
+        for user in 1..=10 {
+            shop.log_in(&format!("user-{user:06}")).await;
+        }
+        let answer = shop.try_login("user-000011", PASSWORD).await;
+        assert_eq!(problem(&answer), (503, "/problems/node-full"));
+        assert!(answer.header("retry-after").is_some());
+        assert_eq!(answer.header("set-cookie"), None);
+    }
+
+    #[tokio::test]
+    async fn a_token_goes_into_the_body() {
+        let answer = Shop::jwt().try_login("user-000001", PASSWORD).await;
+        let body = answer.json();
+        assert_eq!(
+            (&body["token_type"], &body["expires_in"]),
+            (&"Bearer".into(), &Shop::TOKEN_S.into())
+        );
+        assert!(body["access_token"].is_string());
+        assert_eq!(answer.header("set-cookie"), None);
+    }
+
+    #[tokio::test]
+    async fn a_browser_gets_the_token_as_a_cookie_that_works() {
+        let shop = Shop::jwt();
+        let body = json!({"user": "user-000001", "password": PASSWORD, "transport": "cookie"});
+        let old_cart = head("POST", "/login").header(COOKIE, "jwt-cart=old");
+        let answer = shop.send_json(old_cart, &body).await;
+        assert_eq!(
+            answer.json(),
+            json!({"token_type": "cookie", "expires_in": Shop::TOKEN_S})
+        );
+        let cookies = answer.cookies();
+        assert!(cookies[0].starts_with("jwt-token=ey"), "{cookies:?}");
+        assert_eq!(
+            cookies[1], "jwt-cart=",
+            "the cart of the login before must go"
+        );
+        let answer = shop
+            .send(head("GET", "/me").header(COOKIE, &cookies[0]))
+            .await;
+        assert_eq!(answer.json()["user"], "user-000001");
+    }
+
+    #[tokio::test]
+    async fn header_and_cookie_must_not_be_of_different_users() {
+        let shop = Shop::jwt();
+        let one = shop.log_in_as_bearer("user-000001").await;
+        let same = shop.log_in_as_bearer("user-000001").await;
+        let other = shop.log_in_as_bearer("user-000002").await;
+        for (in_cookie, status) in [
+            (&one, 200),
+            (&same, 200),
+            (&other, 400),
+            (&"Bearer dead".to_owned(), 200),
+        ] {
+            let cookie = in_cookie.replace("Bearer ", "jwt-token=");
+            let request = head("GET", "/me")
+                .header(AUTHORIZATION, &one)
+                .header(COOKIE, cookie);
+            let answer = shop.send(request).await;
+            assert_eq!(answer.status, status, "{}", answer.text());
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `POST /logout`: ends the session wherever the strategy can, and makes the client forget its cookies.
+//!
+//! Logging out what is not logged in succeeds, for the wish is fulfilled. Where a copy of the credential lives on,
+//! the answer says until when in `x-credential-alive-until`.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use session::{Error, LoggedOut};
+
+use crate::credentials::{Presented, clear_cookies};
+use crate::node::Served;
+use crate::problem::Problem;
+
+const X_CREDENTIAL_ALIVE_UNTIL: HeaderName = HeaderName::from_static("x-credential-alive-until");
+
+pub(super) async fn logout(
+    State(served): State<Served>,
+    presented: Option<Presented>,
+    request: HeaderMap,
+) -> Result<Response, Problem> {
+    let logged_out = match presented {
+        Some(presented) => match served.strategy().logout(&presented.credential).await {
+            Err(Error::NotLoggedIn { .. }) => LoggedOut::Dead,
+            // A store that is away has ended nothing: the client keeps its cookie and tries again.
+            logged_out => logged_out?,
+        },
+        None => LoggedOut::Dead,
+    };
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    if let LoggedOut::AliveUntil(time) = logged_out {
+        headers.insert(X_CREDENTIAL_ALIVE_UNTIL, HeaderValue::from(time));
+    }
+    clear_cookies(headers, &request, &served.lane().carriage)?;
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{AUTHORIZATION, COOKIE};
+
+    use crate::testing::{Shop, head, problem};
+
+    #[tokio::test]
+    async fn the_session_is_dead_and_the_cookie_cleared() {
+        let shop = Shop::sticky();
+        let cookie = shop.log_in("user-000001").await;
+        let answer = shop
+            .send(head("POST", "/logout").header(COOKIE, &cookie))
+            .await;
+        assert_eq!((answer.status, answer.text()), (204, ""));
+        assert_eq!(
+            answer.header("set-cookie"),
+            Some("session-sticky=; Max-Age=0; HttpOnly; SameSite=Lax; Path=/")
+        );
+        let answer = shop.send(head("GET", "/me").header(COOKIE, cookie)).await;
+        assert_eq!(answer.status, 401);
+    }
+
+    #[tokio::test]
+    async fn logging_out_what_is_not_logged_in_succeeds() {
+        for shop in [Shop::sticky(), Shop::jwt()] {
+            let answer = shop.ask("POST", "/logout").await;
+            assert_eq!((answer.status, answer.header("set-cookie")), (204, None));
+            let dead = "session-sticky=AAAAAAAAAAAAAAAAAAAAAA; jwt-token=dead; jwt-cart=dead";
+            let answer = shop
+                .send(head("POST", "/logout").header(COOKIE, dead))
+                .await;
+            assert_eq!(answer.status, 204);
+            assert!(answer.cookies().iter().all(|cookie| cookie.ends_with('=')));
+            assert!(!answer.cookies().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_lives_on_and_the_answer_says_until_when() {
+        let shop = Shop::jwt();
+        let bearer = shop.log_in_as_bearer("user-000001").await;
+        let me = shop
+            .send(head("GET", "/me").header(AUTHORIZATION, &bearer))
+            .await
+            .json();
+        let answer = shop
+            .send(head("POST", "/logout").header(AUTHORIZATION, &bearer))
+            .await;
+        assert_eq!(answer.status, 204);
+        let until: u64 = answer
+            .header("x-credential-alive-until")
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert_eq!(until, me["expires_at"]);
+        assert_eq!(
+            answer.header("set-cookie"),
+            None,
+            "a bearer has no cookie to clear"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_leaves_the_cookie() {
+        let shop = Shop::broken();
+        let request = head("POST", "/logout").header(COOKIE, "session-broken=x");
+        let answer = shop.send(request).await;
+        assert_eq!(problem(&answer), (503, "/problems/store-unavailable"));
+        assert_eq!(answer.header("set-cookie"), None);
+    }
+}

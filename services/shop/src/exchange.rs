@@ -1,0 +1,278 @@
+//! What is the same for every request, in one wrapper around each endpoint in place of a stack of layers:
+//! the strategy is chosen, the request's id is found or made, the answer is stamped, and all is counted.
+//!
+//! [`Application`] wraps endpoints that are served by a strategy, [`Operational`] those that are not (health, metrics,
+//! the clock, wrong paths). Both know their endpoint at compile time, so that nothing is looked up for counting.
+//! Operational endpoints burn no `--work-us`: a probe measures the node, not the experiment.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONNECTION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use crate::credentials::Carriage;
+use crate::endpoints::Endpoint;
+use crate::input::{is_identifier, json_or_nothing};
+use crate::node::{Lane, Node, Served, X_SESSION_STRATEGY};
+use crate::problem::Problem;
+use crate::work;
+
+const X_NODE: HeaderName = HeaderName::from_static("x-node");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// An endpoint that is served by the strategy that the request asks for.
+#[derive(Clone, Copy)]
+pub(crate) struct Application<H> {
+    /// Under which name it is counted.
+    pub endpoint: Endpoint,
+    /// What it does.
+    pub handler: H,
+}
+
+impl<H: Handler<T, Served>, T: Send + 'static> Handler<T, Arc<Node>> for Application<H> {
+    type Future = Answer;
+
+    fn call(self, request: Request, node: Arc<Node>) -> Answer {
+        Box::pin(async move {
+            let exchange = Exchange::begin(self.endpoint, &node, &request);
+            let served = match node.serve(request.headers()) {
+                Ok(served) => served,
+                Err(problem) => return exchange.end(&node, None, problem.into_response()),
+            };
+            let response = match refuse_foreign(&request) {
+                Ok(()) => {
+                    work::burn(node.work).await;
+                    self.handler.call(request, served.clone()).await
+                }
+                Err(problem) => problem.into_response(),
+            };
+            exchange.end(&node, Some(served.lane()), response)
+        })
+    }
+}
+
+/// An endpoint that concerns the node and no session.
+#[derive(Clone, Copy)]
+pub(crate) struct Operational<H> {
+    /// Under which name it is counted.
+    pub endpoint: Endpoint,
+    /// What it does.
+    pub handler: H,
+}
+
+impl<H: Handler<T, Arc<Node>>, T: Send + 'static> Handler<T, Arc<Node>> for Operational<H> {
+    type Future = Answer;
+
+    fn call(self, request: Request, node: Arc<Node>) -> Answer {
+        Box::pin(async move {
+            let exchange = Exchange::begin(self.endpoint, &node, &request);
+            let lane = node.named_lane(request.headers()).ok().flatten();
+            let response = self.handler.call(request, Arc::clone(&node)).await;
+            exchange.end(&node, lane.map(|index| &node.lanes[index]), response)
+        })
+    }
+}
+
+/// Refuses changes that a page of another site asked a browser for (cross-site request forgery).
+///
+/// `SameSite=Lax` keeps our cookies out of those already; this holds where a browser is lax about it.
+fn refuse_foreign(request: &Request) -> Result<(), Problem> {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Ok(()); // GET changes nothing
+    }
+    let headers = request.headers();
+    let site = headers.get(SEC_FETCH_SITE);
+    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+        return Err(Problem::CrossSite);
+    }
+    if !json_or_nothing(headers) {
+        return Err(Problem::NotJson);
+    }
+    Ok(())
+}
+
+/// One request from its head to the head of its answer.
+struct Exchange {
+    endpoint: Endpoint,
+    id: Option<HeaderValue>,
+    started: Instant,
+}
+
+impl Exchange {
+    fn begin(endpoint: Endpoint, node: &Node, request: &Request) -> Self {
+        Self {
+            endpoint,
+            id: known_id(request.headers()).or_else(|| node.new_request_id()),
+            started: Instant::now(),
+        }
+    }
+
+    fn end(self, node: &Node, lane: Option<&Lane>, mut response: Response) -> Response {
+        let status = response.status();
+        let headers = response.headers_mut();
+        headers.insert(X_NODE, node.name_header.clone());
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(lane) = lane {
+            headers.insert(X_SESSION_STRATEGY, lane.name_header.clone());
+            let is_token = matches!(lane.carriage, Carriage::Token { .. });
+            if status == StatusCode::UNAUTHORIZED && is_token {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+        }
+        if node.is_draining() {
+            // The balancer must not reuse a connection that is about to be closed.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let took = self.started.elapsed();
+        lane.map_or(&node.unrouted, |lane| &lane.requests)
+            .count(self.endpoint, status, took);
+        tracing::debug!(
+            id = ?self.id,
+            endpoint = self.endpoint.label(),
+            strategy = lane.map(|lane| lane.name),
+            status = status.as_u16(),
+            took_us = took.as_micros(),
+            "answered"
+        );
+        if let Some(id) = self.id {
+            headers.insert(X_REQUEST_ID, id);
+        }
+        response
+    }
+}
+
+/// The id that the balancer gave the request, if it can be passed on and logged as it is.
+fn known_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get(X_REQUEST_ID)?;
+    id.to_str().is_ok_and(is_identifier).then(|| id.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::header::CONTENT_TYPE;
+
+    use crate::testing::{Shop, head, problem};
+
+    #[tokio::test]
+    async fn every_answer_is_stamped() {
+        let shop = Shop::sticky();
+        for path in ["/plain", "/me", "/healthz", "/metrics", "/nowhere"] {
+            let answer = shop.ask("GET", path).await;
+            assert_eq!(answer.header("x-node"), Some("node-7"), "{path}");
+            assert_eq!(
+                answer.header("x-session-strategy"),
+                Some("sticky"),
+                "{path}"
+            );
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_keeps_its_id_or_gets_one() {
+        let shop = Shop::sticky();
+        let request = head("GET", "/plain").header("x-request-id", "lb-1.2_c");
+        assert_eq!(
+            shop.send(request).await.header("x-request-id"),
+            Some("lb-1.2_c")
+        );
+        let mut made = Vec::new();
+        for id in ["", "two words", "line\tbreak", &"x".repeat(65)] {
+            let request = head("GET", "/plain").header("x-request-id", id);
+            let answer = shop.send(request).await;
+            made.push(answer.header("x-request-id").unwrap().to_owned());
+        }
+        assert!(
+            made.iter().all(|id| crate::input::is_identifier(id)),
+            "{made:?}"
+        );
+        made.dedup();
+        assert_eq!(made.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn several_strategies_must_be_told_apart() {
+        let shop = Shop::of(&["sticky", "jwt"]);
+        for (strategy, served) in [
+            ("sticky", true),
+            ("jwt", true),
+            ("paper", false),
+            ("", false),
+            ("STICKY", false),
+        ] {
+            let request = head("GET", "/plain").header("x-session-strategy", strategy);
+            let answer = shop.send(request).await;
+            if served {
+                assert_eq!(
+                    (answer.status, answer.header("x-session-strategy")),
+                    (200, Some(strategy))
+                );
+            } else {
+                assert_eq!(
+                    problem(&answer),
+                    (421, "/problems/unknown-strategy"),
+                    "{strategy}"
+                );
+            }
+        }
+        let answer = shop.ask("GET", "/plain").await;
+        assert_eq!(problem(&answer), (421, "/problems/unknown-strategy"));
+        assert_eq!(
+            answer.json()["strategies"],
+            serde_json::json!(["sticky", "jwt"])
+        );
+    }
+
+    #[tokio::test]
+    async fn one_strategy_need_not_be_named_but_must_not_be_misnamed() {
+        let shop = Shop::sticky();
+        assert_eq!(shop.ask("GET", "/plain").await.status, 200);
+        let request = head("GET", "/plain").header("x-session-strategy", "redis");
+        assert_eq!(
+            problem(&shop.send(request).await),
+            (421, "/problems/unknown-strategy")
+        );
+    }
+
+    #[tokio::test]
+    async fn other_sites_change_nothing() {
+        let shop = Shop::sticky();
+        for (site, status) in [
+            ("cross-site", 403),
+            ("same-site", 403),
+            ("same-origin", 204),
+            ("none", 204),
+        ] {
+            let request = head("POST", "/logout").header("sec-fetch-site", site);
+            assert_eq!(shop.send(request).await.status, status, "{site}");
+        }
+        let form = head("POST", "/logout").header(CONTENT_TYPE, "text/plain");
+        let answer = shop.send_body(form, Body::from("x")).await;
+        assert_eq!(problem(&answer), (415, "/problems/not-json"));
+        let read = head("GET", "/plain").header("sec-fetch-site", "cross-site");
+        assert_eq!(shop.send(read).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn a_401_says_how_to_log_in_where_there_is_a_scheme_for_it() {
+        let answer = Shop::jwt().ask("GET", "/me").await;
+        assert_eq!(
+            (answer.status, answer.header("www-authenticate")),
+            (401, Some("Bearer"))
+        );
+        let answer = Shop::sticky().ask("GET", "/me").await;
+        assert_eq!(
+            (answer.status, answer.header("www-authenticate")),
+            (401, None)
+        );
+    }
+}

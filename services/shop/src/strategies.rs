@@ -1,0 +1,82 @@
+//! Builds the strategies that the node serves, and keeps their background work going.
+//!
+//! The one place that knows every strategy by its type; all others know the trait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use session::jwt::{self, Jwt};
+use session::redis::{self, Redis};
+use session::sticky::{self, Sticky};
+use session::{Clock, Strategy};
+
+use crate::config::{Config, Invalid};
+
+/// Each step sweeps a small part of the memory, so that no request waits behind the sweeping for long.
+const SWEEP_EVERY: Duration = Duration::from_millis(50);
+
+/// The strategies of `config`, in its order. Needs a Tokio runtime.
+pub(crate) fn build(config: &Config, clock: &Clock) -> Result<Vec<Arc<dyn Strategy>>, Invalid> {
+    config
+        .strategies
+        .iter()
+        .map(|properties| build_one(properties.name, config, clock))
+        .collect()
+}
+
+fn build_one(name: &str, config: &Config, clock: &Clock) -> Result<Arc<dyn Strategy>, Invalid> {
+    let flags = &config.flags;
+    let idle = Duration::from_secs(flags.session_idle_s);
+    let absolute = Duration::from_secs(flags.session_absolute_s);
+    let max_lines = flags.max_cart_lines;
+    // A strategy that checking has let through without what it needs is a mistake of ours, told like any other.
+    let missing = |what| Invalid(format!("strategy {name} has no {what}"));
+
+    if name == sticky::PROPERTIES.name {
+        let settings = sticky::Settings {
+            idle,
+            absolute,
+            max_sessions: flags.max_sessions,
+            max_lines,
+        };
+        let strategy = Arc::new(Sticky::new(settings, clock.clone()));
+        tokio::spawn(sweep(Arc::clone(&strategy)));
+        Ok(strategy)
+    } else if name == redis::PROPERTIES.name {
+        let settings = redis::Settings {
+            url: config.redis_url.clone().ok_or_else(|| missing("store"))?,
+            deadline: config.store_timeout(),
+            idle,
+            absolute,
+            max_lines,
+        };
+        // A store that is away is no mistake of the configuration: the node is ready when the store is.
+        let strategy = Redis::connect(settings, clock.clone())
+            .map_err(|why| Invalid(format!("the Redis URL cannot be used: {why}")))?;
+        Ok(Arc::new(strategy))
+    } else if name == jwt::PROPERTIES.name {
+        let key = config.jwt_key.as_ref().ok_or_else(|| missing("key"))?;
+        let settings = jwt::Settings {
+            key: key.reveal().to_vec(),
+            lifetime: Duration::from_secs(flags.access_token_s),
+            max_lines,
+        };
+        let strategy = Jwt::new(settings, clock.clone())
+            .map_err(|why| Invalid(format!("the key of the tokens cannot be used: {why}")))?;
+        Ok(Arc::new(strategy))
+    } else {
+        Err(Invalid(format!(
+            "strategy {name} is declared but not built into this node"
+        )))
+    }
+}
+
+async fn sweep(strategy: Arc<Sticky>) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    // After a pause of the process there is no hurry to make up for what was missed.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        strategy.sweep_step();
+    }
+}
