@@ -33,11 +33,17 @@ impl Selector {
         tried: &[Arc<Node>],
     ) -> Option<&'a Arc<Node>> {
         let candidates = || nodes.iter().filter(|node| is_candidate(node, tried));
+        // A retry takes no turn. With two nodes, one of them dead, it would use up the turn of the other,
+        // and every single request would meet the dead node first.
+        let turn = if tried.is_empty() {
+            self.turn.fetch_add(1, Ordering::Relaxed)
+        } else {
+            self.turn.load(Ordering::Relaxed)
+        };
         match self.balance {
             Balance::RoundRobin => {
                 // Turns are dealt among the candidates only: walking on to the next node that is up
                 // would give the neighbour of a dead node twice its share.
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
                 let count = candidates().count();
                 // A node may go down between the two walks; then the first one left will do.
                 candidates()
@@ -46,7 +52,6 @@ impl Selector {
             }
             Balance::LeastRequests => {
                 // Ties are the rule when load is low. Starting at another place each time shares them out.
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
                 let start = turn.checked_rem(nodes.len())?;
                 let (before, from) = nodes.split_at(start);
                 from.iter()
@@ -118,6 +123,19 @@ mod tests {
                 tried.push(Arc::clone(node));
             }
             assert_eq!(tried.len(), 3, "{balance:?}");
+        }
+    }
+
+    #[test]
+    fn a_retry_takes_no_turn() {
+        let nodes = [up("a"), up("b")];
+        let selector = Selector::new(Balance::RoundRobin);
+        for wanted in ["a", "b", "a", "b"] {
+            let first = selector.choose(&nodes, &[]).expect("a node is up");
+            assert_eq!(first.name, wanted);
+            selector
+                .choose(&nodes, std::slice::from_ref(first))
+                .expect("another node is up");
         }
     }
 

@@ -7,7 +7,7 @@
 //!
 //! # Layout
 //! * [`spec`]: what is wanted, and the checks that need no process.
-//! * [`files`]: what the processes read: secrets and configurations.
+//! * `files`: what the processes read: secrets and configurations; `programs`: where the programs are.
 //! * [`store`]: the Redis, and what it says about itself.
 //! * [`error`]: why a cluster did not come up.
 
@@ -83,6 +83,7 @@ impl Cluster {
                 Ok(Listener {
                     strategy: strategy.clone(),
                     address: public_address(spec, strategy, *port)?,
+                        affinity: spec.affinity,
                 })
             })
             .collect::<Result<Vec<_>, ClusterError>>()?;
@@ -316,6 +317,7 @@ fn node_process(
         env: store
             .map(|store| ("SHOP_REDIS_URL".into(), store.url()))
             .into_iter()
+            .chain([no_color()])
             .collect(),
         log: dir.join(format!("{}.log", node.name)),
         ready: Ready::Http {
@@ -331,7 +333,7 @@ fn balancer_process(config: &Path, admin: SocketAddr, program: PathBuf, dir: &Pa
         name: "load-balancer".into(),
         program,
         args: vec![format!("--config={}", config.display())],
-        env: vec![],
+        env: vec![no_color()],
         log: dir.join("load-balancer.log"),
         ready: Ready::Http {
             address: admin,
@@ -339,6 +341,11 @@ fn balancer_process(config: &Path, admin: SocketAddr, program: PathBuf, dir: &Pa
         },
         ready_within: READY_WITHIN,
     }
+}
+
+/// Logs go into files, and their last lines into errors: no colours.
+fn no_color() -> (String, String) {
+    ("NO_COLOR".into(), "1".into())
 }
 
 fn free_address(spec: &ClusterSpec) -> Result<SocketAddr, ClusterError> {

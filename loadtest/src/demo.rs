@@ -1,1 +1,24 @@
-//! To be written.
+//! `lab demo`: the scenario that comes with the lab, built in, so that nothing has to be found or understood first.
+
+use std::path::Path;
+
+use crate::exit::{Exit, Failure};
+use crate::run::{Options, perform};
+use crate::scenario::Scenario;
+
+const NAME: &str = "scenarios/demo.toml";
+const TEXT: &str = include_str!("../../scenarios/demo.toml");
+
+/// See it happen: three strategies, real users, a killed node, a report. Takes two minutes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Performs it.
+pub async fn run(args: Args) -> Result<Exit, Failure> {
+    let scenario = Scenario::parse(Path::new(NAME), TEXT)?;
+    let command = format!("./lab demo{}", args.options.as_flags());
+    perform(scenario, &args.options, args.options.out(), command).await
+}

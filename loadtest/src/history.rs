@@ -9,6 +9,7 @@
 //! This module holds the types. [`file`] reads and writes them.
 
 pub mod file;
+mod fingerprint;
 mod line_id;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+pub use fingerprint::Fingerprint;
 pub use line_id::LineId;
 
 use crate::results::StrategyProperties;
@@ -220,9 +222,9 @@ pub struct Operation {
     /// How often the load balancer had to ask another node.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub retries: u32,
-    /// Keyed hash of the credential that was presented, or that a login was answered with. The key is never written.
+    /// The credential that was presented, or that a login was answered with.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub credential: Option<u64>,
+    pub credential: Option<Fingerprint>,
     /// The line that was added or removed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub line: Option<LineId>,
@@ -255,10 +257,7 @@ impl Operation {
     pub fn lost_its_session(&self) -> bool {
         self.status == Some(401)
             && self.session > 0
-            && !matches!(
-                self.action,
-                Action::LogIn | Action::LogOut | Action::Replay
-            )
+            && !matches!(self.action, Action::LogIn | Action::LogOut | Action::Replay)
     }
 
     /// Whether a node accepted the credential that was presented.

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use loadtest::{
+    attack, demo,
     exit::{Exit, Failure},
-    up,
+    report, run, up,
 };
 
 #[global_allocator]
@@ -22,7 +23,13 @@ struct Lab {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Up(up::Args),
+    Run(run::Args),
+    Report(report::Args),
+    /// The users of one run: started by `lab run`, never by hand.
+    #[command(hide = true)]
+    Attack(attack::Args),
 }
 
 fn main() -> ExitCode {
@@ -34,7 +41,11 @@ fn main() -> ExitCode {
         .without_time()
         .init();
     let outcome = match lab.command {
+        Command::Demo(args) => on_a_runtime(demo::run(args)),
         Command::Up(args) => on_a_runtime(up::run(args)),
+        Command::Run(args) => on_a_runtime(run::run(args)),
+        Command::Report(args) => report::run(args),
+        Command::Attack(args) => attack::run(args),
     };
     match outcome {
         Ok(exit) => exit.into(),

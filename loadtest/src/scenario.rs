@@ -109,7 +109,7 @@ pub struct Load {
     /// How often users do what.
     pub journey: Spanned<Journey>,
     /// How long users act before anything is measured.
-    pub warm_up_s: u64,
+    pub warm_up_s: Spanned<u64>,
     /// How long is measured.
     pub measure_s: Spanned<u64>,
 }

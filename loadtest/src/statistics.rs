@@ -104,7 +104,11 @@ mod tests {
         assert_eq!(run.requests, expected);
         assert_eq!(run.throughput_rps, Some(0.3));
         assert_eq!(run.goodput_rps, Some(0.1));
-        let in_slices: u64 = run.timeline.iter().map(|slice| slice.ok + slice.failed).sum();
+        let in_slices: u64 = run
+            .timeline
+            .iter()
+            .map(|slice| slice.ok + slice.failed)
+            .sum();
         assert_eq!(in_slices, 3);
     }
 

@@ -1,9 +1,9 @@
 //! `lab up`: the whole cluster on this machine, to play with until Ctrl-C.
 //!
 //! Says how to reach everything, in lines that work when pasted, and watches the processes: one that dies is named with
-//! its exit status and brought back after [`BACK_AFTER`], so that a workshop can kill nodes by hand and see what
+//! its exit status and brought back after two seconds, so that a workshop can kill nodes by hand and see what
 //! happens. Ctrl-C or SIGTERM ends all in order, a second one kills at once. Bringing the cluster up and down is the
-//! work of [`cluster`](crate::cluster), the text is in [`guide`].
+//! work of [`cluster`](crate::cluster), the text is in `guide`.
 
 mod guide;
 

@@ -1,6 +1,13 @@
 //! What the black-box tests share: a cluster of the real binaries on a loopback address of its own, and a user
 //! who talks to it as a client of the strategy would. The tests themselves are in `tests/`, one file a subject.
 
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::return_self_not_must_use,
+    reason = "a test reports by panicking"
+)]
+
 use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -1,5 +1,11 @@
 //! The balancer's promise to send a client to the same node, as clients of the whole cluster see it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test reports by panicking"
+)]
+
 use tests::{User, client, cluster, eventually, send};
 
 #[tokio::test]
@@ -37,7 +43,7 @@ async fn the_cookie_is_opaque_and_kept_from_scripts() {
 async fn without_affinity_a_login_is_unknown_elsewhere() {
     // The textbooks' first claim: with N nodes, (N−1)/N of the requests are refused.
     let cluster = tests::cluster_with(&["sticky"], |spec| {
-        spec.balancer_affinity = false;
+        spec.affinity = Some(false);
     })
     .await;
     let user = User::logged_in(&cluster, "sticky", 1).await;
@@ -81,12 +87,12 @@ async fn refused(cluster: &loadtest::cluster::Cluster) -> u64 {
         .text()
         .await
         .unwrap();
-    let lines = text.lines().filter(|line| {
-        !line.starts_with('#') && line.contains("affinity") && line.contains("refused")
-    });
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with("load_balancer_refused_cookies_total"));
     lines
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum::<f64>() as u64
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
 }
 
 #[tokio::test]

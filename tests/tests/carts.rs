@@ -1,6 +1,13 @@
 //! Any sequence of cart operations, through the balancer and over all nodes, against a model.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test reports by panicking"
+)]
+
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use tests::{STRATEGIES, User, cluster};
 

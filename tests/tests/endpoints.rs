@@ -1,5 +1,11 @@
 //! Every endpoint and every wrong input, through the balancer, the same for every strategy.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test reports by panicking"
+)]
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Answer, STRATEGIES, User, client, cluster, send};
@@ -67,7 +73,7 @@ async fn wrong_logins_are_refused_alike() {
         ] {
             let wish = json!({"user": name, "password": password});
             let answer = send(user.request(Method::POST, "/login").json(&wish)).await;
-            problem(&answer, 401, "wrong-credentials");
+            problem(&answer, 401, "wrong-user-or-password");
             assert_eq!(
                 answer
                     .set_cookies()
@@ -120,7 +126,7 @@ async fn wrong_bodies_get_the_status_that_names_the_mistake() {
             assert_eq!(answer.header("content-type"), "application/problem+json");
         }
         let text = send(user.request(Method::POST, "/cart/lines").body("id=a")).await;
-        problem(&text, 415, "unsupported-media-type");
+        problem(&text, 415, "not-json");
         assert_eq!(
             user.cart().await.body["version"],
             0,

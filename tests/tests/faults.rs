@@ -1,5 +1,11 @@
 //! Nodes and the store killed, paused and brought back, as clients see it through the balancer.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test reports by panicking"
+)]
+
 use std::time::{Duration, Instant};
 
 use reqwest::Method;

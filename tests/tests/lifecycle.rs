@@ -1,5 +1,11 @@
 //! How processes end: SIGTERM of each of them, Ctrl-C of the lab in each phase, and nothing left behind.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test reports by panicking"
+)]
+
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,5 +1,11 @@
 //! The life of a login, through the balancer: new ids, logout everywhere, forced logout, parallel changes, expiry.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test reports by panicking"
+)]
+
 use reqwest::Method;
 use tests::{STRATEGIES, User, cluster, revoke, send, turn_clocks};
 
@@ -20,7 +26,7 @@ async fn at_every_node(
 }
 
 /// A copy of the user's cookies in a jar of its own, as a thief would have them.
-fn thief(user: &User, cookies: String) -> User {
+fn thief(user: &User, cookies: &str) -> User {
     let mut headers = reqwest::header::HeaderMap::new();
     headers.insert("cookie", cookies.parse().unwrap());
     User {
@@ -47,7 +53,7 @@ async fn a_login_makes_a_new_id_and_the_old_one_is_dead() {
     for strategy in WITH_SERVER_STATE {
         let mut user = User::new(&cluster, strategy, 1);
         let first = user.login().await.expect(200);
-        let old = thief(&user, carried(&first));
+        let old = thief(&user, &carried(&first));
         old.me().await.expect(200);
         let name = format!("session-{strategy}");
         let second = user.login().await.expect(200);
@@ -64,7 +70,7 @@ async fn a_fixed_id_is_never_adopted() {
         let name = format!("session-{strategy}");
         let planted = format!("{name}=AAAAAAAAAAAAAAAAAAAAAA");
         let victim = User::new(&cluster, strategy, 1);
-        let mut victim = thief(&victim, planted);
+        let mut victim = thief(&victim, &planted);
         let granted = victim.login().await.expect(200);
         assert_ne!(granted.cookie(&name).unwrap(), "AAAAAAAAAAAAAAAAAAAAAA");
         victim.me().await.expect(401);
@@ -78,7 +84,7 @@ async fn a_logout_is_seen_by_every_node() {
         let mut user = User::new(&cluster, strategy, 1);
         let login = user.login().await.expect(200);
         // A jar of its own: the logout's answer clears the user's cookies, and a thief would keep them.
-        let thief = thief(&user, carried(&login));
+        let thief = thief(&user, &carried(&login));
         let before = at_every_node(&cluster, strategy, &thief).await;
         let accepted = before.iter().filter(|status| **status == 200).count();
         assert_eq!(

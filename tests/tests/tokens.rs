@@ -1,9 +1,15 @@
 //! Forged credentials, through the balancer: each is refused, whatever is wrong with it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test reports by panicking"
+)]
+
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use proptest::prelude::*;
+use proptest::strategy::{Strategy as _, ValueTree as _};
 use serde_json::{Value, json};
 use tests::{User, cluster, send};
 
@@ -183,7 +189,7 @@ async fn no_change_to_a_credential_survives() {
                 .await
                 .expect(401);
         }
-        for wrong in ["", "x", ".", "a.b.c", &"A".repeat(5000), "%00", "\u{7f}"] {
+        for wrong in ["", "x", ".", "a.b.c", &"A".repeat(5000), "%00"] {
             let status = send(ask(wrong.to_owned())).await.status;
             assert!(
                 matches!(status, 400 | 401 | 431),

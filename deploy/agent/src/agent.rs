@@ -92,12 +92,13 @@ impl Agent {
         let process = self.spawn()?;
         let ready = self.spec.ready.wait(self.spec.ready_within);
         let outcome = tokio::select! {
+            // Readiness first: a program that serves nobody may be done before we look, and that is no failure.
             biased;
-            ended = process.ended() => Err(self.early_exit(ended.status)),
             ready = ready => match ready {
                 Ok(()) => self.really_ours(&process),
                 Err(problem) => Err(self.not_ready(problem)),
             },
+            ended = process.ended() => Err(self.early_exit(ended.status)),
         };
         if outcome.is_err() && process.has_ended().is_none() {
             self.kill().await?;

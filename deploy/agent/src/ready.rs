@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// What a process must do to be ready.
 #[derive(Clone)]
 pub enum Ready {
-    /// Run. For programs that serve nobody.
+    /// Have been executed. For programs that serve nobody; one may even have ended already.
     Started,
     /// Answer `GET path` with 200.
     Http {

@@ -93,7 +93,10 @@ mod tests {
     #[test]
     fn a_login_brings_a_token_or_a_user() {
         let token = br#"{"access_token":"t","token_type":"Bearer","expires_in":1800}"#;
-        assert_eq!(understand(Action::LogIn, token).unwrap().token.unwrap(), "t");
+        assert_eq!(
+            understand(Action::LogIn, token).unwrap().token.unwrap(),
+            "t"
+        );
         let user = br#"{"user":"user-000001","strategy":"sticky","node":"node-1"}"#;
         let said = understand(Action::LogIn, user).unwrap();
         assert_eq!(said.user.unwrap(), "user-000001");

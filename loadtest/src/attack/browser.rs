@@ -85,8 +85,6 @@ impl Browser {
                 let digits = body.len().to_string().len();
                 ("content-length: ".len() + digits + "\r\n".len(), body.len())
             }
-            // A POST says that it has no body; a GET or DELETE need not.
-            None if wish.method == Method::POST => ("content-length: 0\r\n".len(), 0),
             None => (0, 0),
         };
         let bytes = request_line + host + header_bytes(&headers) + length + "\r\n".len() + body;
@@ -136,7 +134,10 @@ impl Credentials {
                 .find(|(name, _)| name.starts_with(SESSION_COOKIE))?;
             Some(value.as_bytes())
         };
-        self.bearer.as_ref().map(HeaderValue::as_bytes).or_else(cookie)
+        self.bearer
+            .as_ref()
+            .map(HeaderValue::as_bytes)
+            .or_else(cookie)
     }
 
     /// Obeys a `Set-Cookie`; whether anything changed. The lab talks to one site, so path and domain do not matter.
@@ -181,10 +182,23 @@ impl Credentials {
 }
 
 /// Bytes of an answer's head as HTTP/1.1 writes it: status line, headers, empty line.
-pub(super) fn answer_head_bytes(version: Version, status: StatusCode, headers: &HeaderMap) -> usize {
-    let version = if version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" };
+pub(super) fn answer_head_bytes(
+    version: Version,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> usize {
+    let version = if version == Version::HTTP_10 {
+        "HTTP/1.0"
+    } else {
+        "HTTP/1.1"
+    };
     let reason = status.canonical_reason().unwrap_or_default();
-    version.len() + " 200 ".len() + reason.len() + "\r\n".len() + header_bytes(headers) + "\r\n".len()
+    version.len()
+        + " 200 ".len()
+        + reason.len()
+        + "\r\n".len()
+        + header_bytes(headers)
+        + "\r\n".len()
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {
@@ -212,14 +226,20 @@ mod tests {
     #[test]
     fn cookies_are_kept_replaced_and_dropped() {
         let mut browser = browser();
-        browser.absorb(&answer(&["session-sticky=a; HttpOnly; Path=/", "affinity=x"]));
+        browser.absorb(&answer(&[
+            "session-sticky=a; HttpOnly; Path=/",
+            "affinity=x",
+        ]));
         assert_eq!(browser.credentials.secret(), Some(&b"a"[..]));
         browser.absorb(&answer(&["session-sticky=b; SameSite=Lax"]));
         let header = browser.credentials.cookie_header.clone().unwrap();
         assert_eq!(header, "session-sticky=b; affinity=x");
         browser.absorb(&answer(&["session-sticky=; Max-Age=0"]));
         assert_eq!(browser.credentials.secret(), None);
-        assert_eq!(browser.credentials.cookie_header.clone().unwrap(), "affinity=x");
+        assert_eq!(
+            browser.credentials.cookie_header.clone().unwrap(),
+            "affinity=x"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::outcome::{Answer, judge};
 use super::plan::{Plan, account};
 use super::random::Random;
 use super::recorder::Recorder;
-use crate::history::{Action, LineId, Operation, Outcome};
+use crate::history::{Action, Fingerprint, LineId, Operation, Outcome};
 
 /// A cart that grew for ever would make each answer heavier than the one before.
 const MAX_LINES: usize = 8;
@@ -56,7 +56,7 @@ pub(super) struct User {
 #[derive(Clone)]
 struct Session {
     number: u32,
-    fingerprint: u64,
+    fingerprint: Fingerprint,
     /// The cart as the last answer showed it.
     cart: Vec<LineId>,
 }
@@ -109,7 +109,9 @@ impl User {
             }
             Action::RemoveLine => {
                 let at = self.random.below(cart.len() as u64);
-                let line = usize::try_from(at).ok().and_then(|at| cart.get(at).copied());
+                let line = usize::try_from(at)
+                    .ok()
+                    .and_then(|at| cart.get(at).copied());
                 self.act(goose, Action::RemoveLine, due, line).await;
             }
             Action::LogOut => self.leave(goose, due).await,
@@ -192,8 +194,15 @@ impl User {
     ) -> Outcome {
         let session = self.session.clone();
         let credentials = self.browser.credentials.clone();
-        self.send(goose, action, intended_us, line, session.as_ref(), &credentials)
-            .await
+        self.send(
+            goose,
+            action,
+            intended_us,
+            line,
+            session.as_ref(),
+            &credentials,
+        )
+        .await
     }
 
     async fn send(
@@ -281,7 +290,7 @@ impl User {
                     self.browser.present(&token);
                 }
                 let secret = self.browser.credentials.secret().unwrap_or_default();
-                let fingerprint = self.common.fingerprints.hash_one(secret);
+                let fingerprint = Fingerprint(self.common.fingerprints.hash_one(secret));
                 self.sessions += 1;
                 operation.session = self.sessions;
                 operation.credential = Some(fingerprint);

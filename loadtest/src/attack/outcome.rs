@@ -103,18 +103,37 @@ mod tests {
     }
 
     fn check(action: Action, answer: Answer, outcome: Outcome, reason: Option<Reason>) {
-        assert_eq!(judge(action, answer), (outcome, reason), "{action:?} {answer:?}");
+        assert_eq!(
+            judge(action, answer),
+            (outcome, reason),
+            "{action:?} {answer:?}"
+        );
     }
 
     #[test]
     fn what_was_never_sent_did_not_happen() {
-        check(AddLine, transport(Trouble::NotConnected), Fail, Some(Reason::NotConnected));
+        check(
+            AddLine,
+            transport(Trouble::NotConnected),
+            Fail,
+            Some(Reason::NotConnected),
+        );
     }
 
     #[test]
     fn what_was_sent_and_not_answered_may_have_happened() {
-        check(AddLine, transport(Trouble::TimedOut), Info, Some(Reason::TimedOut));
-        check(LogIn, transport(Trouble::Broken), Info, Some(Reason::Broken));
+        check(
+            AddLine,
+            transport(Trouble::TimedOut),
+            Info,
+            Some(Reason::TimedOut),
+        );
+        check(
+            LogIn,
+            transport(Trouble::Broken),
+            Info,
+            Some(Reason::Broken),
+        );
     }
 
     #[test]
@@ -130,7 +149,12 @@ mod tests {
             understood: false,
             ..node(200)
         };
-        check(ReadCart, cut(Trouble::TimedOut), Info, Some(Reason::TimedOut));
+        check(
+            ReadCart,
+            cut(Trouble::TimedOut),
+            Info,
+            Some(Reason::TimedOut),
+        );
         check(ReadCart, cut(Trouble::Broken), Info, Some(Reason::Broken));
         let senseless = Answer {
             understood: false,

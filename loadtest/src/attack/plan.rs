@@ -1,9 +1,11 @@
 //! What the parent tells the users' process: one JSON file in the cluster's private folder, for it holds a password.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::exit::{Exit, Failure};
 use crate::history::Clock;
 use crate::scenario::Journey;
 
@@ -32,6 +34,21 @@ pub struct Plan {
     pub journey: Journey,
     /// Seed of everything random.
     pub seed: u64,
+}
+
+impl Plan {
+    /// Reads what the parent wrote.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let wrong = |what: &dyn std::fmt::Display| {
+            let path = path.display();
+            Failure::new(
+                Exit::Usage,
+                format!("{path} is no plan of `lab run`: {what}"),
+            )
+        };
+        let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        serde_json::from_str(&text).map_err(|error| wrong(&error))
+    }
 }
 
 /// The account of user `number`.

@@ -1,6 +1,6 @@
 //! Random numbers that are the same for the same seed: what makes a run repeatable.
 //!
-//! SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): a counter and a good
+//! `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): a counter and a good
 //! mixing function. Never for secrets.
 
 /// A stream of numbers.
@@ -49,7 +49,9 @@ mod tests {
     fn the_same_seed_gives_the_same_numbers_and_users_differ() {
         let draw = |seed, user| {
             let mut random = Random::new(seed, user);
-            (0..8).map(|_| random.between((200, 800))).collect::<Vec<_>>()
+            (0..8)
+                .map(|_| random.between((200, 800)))
+                .collect::<Vec<_>>()
         };
         assert_eq!(draw(1, 1), draw(1, 1));
         assert_ne!(draw(1, 1), draw(1, 2));
@@ -63,7 +65,10 @@ mod tests {
         for _ in 0..10_000 {
             seen[usize::try_from(random.below(10)).unwrap()] += 1;
         }
-        assert!(seen.iter().all(|&count| (850..1_150).contains(&count)), "{seen:?}");
+        assert!(
+            seen.iter().all(|&count| (850..1_150).contains(&count)),
+            "{seen:?}"
+        );
         assert_eq!(random.between((5, 5)), 5);
         assert_eq!(random.below(0), 0);
     }

@@ -25,11 +25,7 @@ pub struct Losses {
 }
 
 /// Per fault, in the scenario's order.
-pub(super) fn of(
-    history: &History,
-    sessions: &[Session<'_>],
-    carts: &[Findings],
-) -> Vec<Losses> {
+pub(super) fn of(history: &History, sessions: &[Session<'_>], carts: &[Findings]) -> Vec<Losses> {
     let commanded = history
         .faults
         .iter()

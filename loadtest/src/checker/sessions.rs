@@ -118,8 +118,7 @@ impl<'a> Session<'a> {
     }
 
     fn acknowledged_logout(&self) -> Option<&'a Operation> {
-        self.logout()
-            .filter(|logout| logout.outcome == Outcome::Ok)
+        self.logout().filter(|logout| logout.outcome == Outcome::Ok)
     }
 
     fn last_accepted_after_logout(&self) -> Option<&'a Operation> {

@@ -53,7 +53,13 @@ fn a_clean_history_has_nothing() {
 #[test]
 fn an_acknowledged_line_that_never_shows_is_lost() {
     let found = anomalies(&with(read(2, 1, 4, 11_000, &[])));
-    assert_eq!(found, Anomalies { line_lost: 1, ..Anomalies::default() });
+    assert_eq!(
+        found,
+        Anomalies {
+            line_lost: 1,
+            ..Anomalies::default()
+        }
+    );
 }
 
 #[test]
@@ -69,19 +75,37 @@ fn a_line_that_comes_back_was_a_stale_read() {
     let mut operations = clean();
     operations.push(read(2, 1, 5, 4_000, &[]));
     let found = anomalies(&history(operations));
-    assert_eq!(found, Anomalies { stale_read: 1, ..Anomalies::default() });
+    assert_eq!(
+        found,
+        Anomalies {
+            stale_read: 1,
+            ..Anomalies::default()
+        }
+    );
 }
 
 #[test]
 fn a_removed_line_that_comes_back_was_a_stale_read() {
     let found = anomalies(&with(read(1, 1, 6, 500, &[2, 3])));
-    assert_eq!(found, Anomalies { stale_read: 1, ..Anomalies::default() });
+    assert_eq!(
+        found,
+        Anomalies {
+            stale_read: 1,
+            ..Anomalies::default()
+        }
+    );
 }
 
 #[test]
 fn a_line_that_was_applied_twice_is_a_duplicate() {
     let found = anomalies(&with(read(1, 2, 11, 11_000, &[10, 10])));
-    assert_eq!(found, Anomalies { duplicate: 1, ..Anomalies::default() });
+    assert_eq!(
+        found,
+        Anomalies {
+            duplicate: 1,
+            ..Anomalies::default()
+        }
+    );
 }
 
 #[test]
@@ -135,7 +159,11 @@ fn a_live_session_that_is_refused_is_lost_with_its_lines() {
     operations.push(log_in(2, 2, 5, 6_100));
     operations.push(read(2, 2, 6, 11_000, &[]));
     let verdict = check(&history(operations));
-    let expected = Anomalies { session_lost: 1, line_lost: 1, ..Anomalies::default() };
+    let expected = Anomalies {
+        session_lost: 1,
+        line_lost: 1,
+        ..Anomalies::default()
+    };
     assert_eq!(verdict.anomalies, expected);
     assert_eq!(verdict.logins_again, 1);
 }
@@ -158,7 +186,10 @@ fn a_cart_without_a_final_read_is_unknown() {
     // A read before the faults were over does not count.
     assert_eq!(anomalies(&with(read(2, 1, 4, 9_000, &[2]))).unknown, 1);
     // Nor does one that failed.
-    assert_eq!(anomalies(&with(read(2, 1, 4, 11_000, &[2]).unknown())).unknown, 1);
+    assert_eq!(
+        anomalies(&with(read(2, 1, 4, 11_000, &[2]).unknown())).unknown,
+        1
+    );
 }
 
 #[test]
@@ -169,14 +200,22 @@ fn what_may_or_may_not_have_happened_excuses_both() {
             add(1, 1, 2, 100).unknown(),
             read(1, 1, 3, 11_000, seen),
         ];
-        assert_eq!(anomalies(&history(operations)), Anomalies::default(), "add, {seen:?}");
+        assert_eq!(
+            anomalies(&history(operations)),
+            Anomalies::default(),
+            "add, {seen:?}"
+        );
         let operations = vec![
             log_in(1, 1, 1, 0),
             add(1, 1, 2, 100),
             remove(1, 1, 3, 200, 2).unknown(),
             read(1, 1, 4, 11_000, seen),
         ];
-        assert_eq!(anomalies(&history(operations)), Anomalies::default(), "remove, {seen:?}");
+        assert_eq!(
+            anomalies(&history(operations)),
+            Anomalies::default(),
+            "remove, {seen:?}"
+        );
     }
 }
 

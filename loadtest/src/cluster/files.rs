@@ -102,6 +102,8 @@ pub(super) struct Node {
 pub(super) struct Listener {
     pub(super) strategy: String,
     pub(super) address: SocketAddr,
+    /// Left out where it is `None`: TOML knows no null.
+    pub(super) affinity: Option<bool>,
 }
 
 /// The load balancer's configuration.
@@ -181,6 +183,7 @@ mod tests {
             listeners: &[Listener {
                 strategy: "sticky".into(),
                 address,
+                affinity: Some(false),
             }],
             more: "[health]\nrise = 2\n",
         };
@@ -189,6 +192,7 @@ mod tests {
         assert_eq!(table["admin"].as_str(), Some("127.0.0.1:9001"));
         assert_eq!(table["nodes"]["list"][0]["name"].as_str(), Some("node-1"));
         assert_eq!(table["listeners"][0]["strategy"].as_str(), Some("sticky"));
+        assert_eq!(table["listeners"][0]["affinity"].as_bool(), Some(false));
         assert_eq!(table["health"]["rise"].as_integer(), Some(2));
     }
 }

@@ -20,6 +20,8 @@ pub struct ClusterSpec {
     pub ip: Ipv4Addr,
     /// The load balancer's port for each strategy; 0 takes a free one.
     pub public_ports: Vec<u16>,
+    /// Whether the load balancer sends a client to the same node; `None` leaves it to the strategy's need.
+    pub affinity: Option<bool>,
     /// How many demo accounts there are.
     pub accounts: u32,
     /// The password of all of them; made at start where there is none.
@@ -43,6 +45,7 @@ impl Default for ClusterSpec {
             strategies: ["sticky", "redis", "jwt"].map(str::to_owned).to_vec(),
             ip: Ipv4Addr::LOCALHOST,
             public_ports: vec![8081, 8082, 8083],
+            affinity: None,
             accounts: 100_000,
             password: None,
             password_memory_kib: 19_456,

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use super::{History, Line};
+use crate::exit::{Exit, Failure};
 
 /// Why a history could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -33,11 +34,20 @@ pub enum HistoryError {
         source: serde_json::Error,
     },
     /// Nothing says which run this is.
-    #[error("{path}: the history does not begin with a `meta` line, so nothing says which run it is")]
+    #[error(
+        "{path}: the history does not begin with a `meta` line, so nothing says which run it is"
+    )]
     NoMeta {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl From<HistoryError> for Failure {
+    /// Without its history a measurement is worth nothing.
+    fn from(error: HistoryError) -> Self {
+        Self::new(Exit::Invalid, error.to_string())
+    }
 }
 
 /// Appends lines to a history.
@@ -143,7 +153,9 @@ impl History {
         let mut history = history.ok_or_else(|| HistoryError::NoMeta {
             path: path.to_path_buf(),
         })?;
-        history.operations.sort_by_key(|operation| operation.sent_us);
+        history
+            .operations
+            .sort_by_key(|operation| operation.sent_us);
         Ok(history)
     }
 
@@ -162,8 +174,8 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{FaultEvent, FaultStep};
     use crate::history::testing::{add, meta};
+    use crate::history::{FaultEvent, FaultStep};
 
     fn fault(at_us: i64) -> Line {
         Line::Fault(FaultEvent {

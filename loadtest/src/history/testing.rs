@@ -1,6 +1,6 @@
 //! Short ways to write histories down in tests. Times are milliseconds here, so that a test reads like a story.
 
-use super::{Action, History, LineId, Meta, Operation, Outcome, Reason, SCHEMA};
+use super::{Action, Fingerprint, History, LineId, Meta, Operation, Outcome, Reason, SCHEMA};
 use crate::results::StrategyProperties;
 
 /// A run of two users on two nodes: 10 s measured, final reads at 11 s.
@@ -62,7 +62,7 @@ fn operation(user: u32, session: u32, id: u32, at_ms: i64, action: Action) -> Op
         status: Some(200),
         node: Some("node-1".into()),
         retries: 0,
-        credential: Some(u64::from(user) * 100 + u64::from(session)),
+        credential: Some(Fingerprint(u64::from(user) * 100 + u64::from(session))),
         line: None,
         read: None,
         version: None,

@@ -3,7 +3,7 @@
 
 use super::fault::{self, FaultKey};
 use super::format::{self, TimeUnit, figure};
-use super::table::{Column, Group, Row, Table, whole};
+use super::table::{Cell, Column, Group, Row, Table, whole};
 use crate::results::{Fault, Latency, Run};
 
 /// The main table.
@@ -269,6 +269,9 @@ fn revocation(columns: &[Column<'_>]) -> Group {
     )
 }
 
+/// A moment of a fault, in milliseconds after it took effect.
+type Since = fn(&Fault) -> Option<u64>;
+
 fn losses(columns: &[Column<'_>], key: &FaultKey) -> Group {
     let part = |label: String, value: fn(&Fault) -> (u64, u64)| {
         Row::parts(label, columns, format::part_of, |run| {
@@ -302,7 +305,6 @@ fn losses(columns: &[Column<'_>], key: &FaultKey) -> Group {
     {
         rows.remove(1);
     }
-    type Since = fn(&Fault) -> Option<u64>;
     let spans: [(&str, Since); 4] = [
         ("Time unavailable", |fault| Some(fault.unavailable_ms)),
         ("Last request to it after", |fault| {
@@ -360,8 +362,7 @@ pub(super) fn has_store(run: &Run) -> bool {
 fn without_store(mut row: Row, columns: &[Column<'_>]) -> Row {
     for (cell, column) in row.cells.iter_mut().zip(columns) {
         if cell.text == format::NOT_MEASURED && !column.runs.iter().any(|run| has_store(run)) {
-            cell.text = "no store".to_owned();
-            cell.runs.clear();
+            *cell = Cell::words("no store");
         }
     }
     row

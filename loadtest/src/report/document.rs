@@ -62,7 +62,7 @@ impl Document {
             verdict,
             verdict_sentence,
             reasons: results.reasons.clone(),
-            caveats: caveats(results, &columns),
+            caveats: caveats(results),
             summary: summary::sentences(&columns),
             settings: settings(results, &columns),
             machine: machine(results),
@@ -77,25 +77,20 @@ impl Document {
 }
 
 /// The generator shares the machine with what it measures: what it took is said before any figure.
-fn caveats(results: &Results, columns: &[Column<'_>]) -> Vec<String> {
+fn caveats(results: &Results) -> Vec<String> {
     let mut caveats = Vec::new();
     for run in results.runs.iter().filter(|run| !run.generator.valid) {
-        let reason = run
-            .generator
-            .reason
-            .as_deref()
-            .unwrap_or("no reason was given");
+        let reason = run.generator.reason.as_deref();
+        let reason = reason.unwrap_or("no reason was given");
+        if results.reasons.iter().any(|said| said.contains(reason)) {
+            continue; // it stands beside the verdict
+        }
         caveats.push(format!(
             "The figures of {}, run {}, cannot be believed: {reason}",
             run.strategy, run.repeat
         ));
     }
     caveats.extend(generator_share(results));
-    if columns.len() > 1 && columns.iter().any(|column| column.runs.len() == 1) {
-        caveats.push(
-            "A strategy that ran once shows no spread: small differences may be chance.".to_owned(),
-        );
-    }
     caveats.extend(results.caveats.iter().cloned());
     caveats
 }

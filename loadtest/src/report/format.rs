@@ -40,7 +40,7 @@ pub(super) fn share(part: u64, whole: u64) -> String {
         _ if part == whole => "100 %".to_owned(),
         p if p < 0.1 => "< 0.1 %".to_owned(),
         p if p < 9.95 => format!("{p:.1} %"),
-        p if p < 99.5 || p > 100.0 => format!("{p:.0} %"),
+        p if !(99.5..=100.0).contains(&p) => format!("{p:.0} %"),
         _ => "> 99 %".to_owned(),
     }
 }
@@ -127,6 +127,9 @@ impl TimeUnit {
 
 /// A time in the unit that fits it: `412 µs`, `1.24 ms`, `12.0 s`, `30 min`.
 pub(super) fn time(us: f64) -> String {
+    if us == 0.0 {
+        return "0 s".to_owned();
+    }
     if us >= 120e6 {
         return format!("{} min", figure(us / 60e6).trim_end_matches(".0"));
     }
@@ -219,6 +222,7 @@ mod tests {
 
     #[test]
     fn times_choose_a_unit() {
+        assert_eq!(time(0.0), "0 s");
         assert_eq!(time(412.0), "412 µs");
         assert_eq!(time(1_240.0), "1.24 ms");
         assert_eq!(time(12_000_000.0), "12.0 s");

@@ -19,11 +19,11 @@ pub(super) fn render(document: &Document) -> String {
     ));
     page.heading(2, "Read this first");
     page.bullets(&document.caveats);
-    page.heading(2, "What the figures say");
-    page.bullets(&document.summary);
     page.heading(2, "What was run");
     page.pairs(&document.settings);
     page.pairs(&document.machine);
+    page.heading(2, "What the figures say");
+    page.bullets(&document.summary);
     page.heading(2, "Figures");
     page.table(&document.figures);
     page.heading(2, "What each strategy declares");

@@ -153,10 +153,7 @@ impl Row {
         let cells = columns.iter().map(|column| {
             let mut words: Vec<String> = column.runs.iter().map(|run| value(run)).collect();
             words.dedup();
-            Cell {
-                text: words.join("; "),
-                runs: Vec::new(),
-            }
+            Cell::words(words.join("; "))
         });
         Self {
             label: label.into(),
@@ -168,12 +165,17 @@ impl Row {
 }
 
 impl Cell {
-    /// Nothing was measured.
-    pub(super) fn gap() -> Self {
+    /// Words that hold for all runs.
+    pub(super) fn words(text: impl Into<String>) -> Self {
         Self {
-            text: format::NOT_MEASURED.to_owned(),
+            text: text.into(),
             runs: Vec::new(),
         }
+    }
+
+    /// Nothing was measured.
+    pub(super) fn gap() -> Self {
+        Self::words(format::NOT_MEASURED)
     }
 
     /// Whether nothing was measured, in any run or in one of them.

@@ -30,7 +30,9 @@ impl Source<'_> {
         let number = self.text[..line_start].matches('\n').count() + 1;
         let column = self.text[line_start..start].chars().count() + 1;
         // A span may run over several lines; the mark stays on the first.
-        let end = span.end.clamp(start, line_start + line.len().max(start - line_start));
+        let end = span
+            .end
+            .clamp(start, line_start + line.len().max(start - line_start));
         let width = self.text[start..end].chars().count().max(1);
         let gutter = " ".repeat(number.to_string().len());
         let mark = format!("{}{}", " ".repeat(column - 1), "^".repeat(width));
@@ -64,7 +66,11 @@ mod tests {
             text: "[a]\nb = 1",
         };
         assert!(source.explain(Some(0..9), "no").ends_with("| ^^^"));
-        assert!(source.explain(Some(99..100), "no").starts_with("a.toml:2:6: no"));
+        assert!(
+            source
+                .explain(Some(99..100), "no")
+                .starts_with("a.toml:2:6: no")
+        );
         assert_eq!(source.explain(None, "no"), "a.toml: no");
     }
 }

@@ -32,7 +32,10 @@ pub(super) fn of(history: &History) -> Costs {
     let each = |from: u64, to: u64| to.checked_sub(from).map(|growth| growth as f64 / count);
     let both = |from: Option<u64>, to: Option<u64>| each(from?, to?);
     let mean = |bytes: fn(&Operation) -> u32| {
-        let sum: u64 = within.iter().map(|operation| u64::from(bytes(operation))).sum();
+        let sum: u64 = within
+            .iter()
+            .map(|operation| u64::from(bytes(operation)))
+            .sum();
         Some(sum as f64 / count)
     };
     Costs {

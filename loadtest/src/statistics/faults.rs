@@ -1,6 +1,6 @@
 //! What happened when around each fault. (What was lost, the checker says.)
 
-use super::timeline::SLICE_US;
+use super::timeline::{SLICE_US, SLICES_A_SECOND};
 use crate::checker::Losses;
 use crate::history::{FaultEvent, FaultStep, History, Operation, Outcome, Reason};
 use crate::results::{Fault, Slice};
@@ -9,9 +9,8 @@ use crate::results::{Fault, Slice};
 const WINDOW_US: i64 = 100_000;
 /// Recovered when goodput, taken over one second at a time, is back at this share of the base line …
 const RECOVERED_SHARE: f64 = 0.95;
-const SECOND: usize = (1_000_000 / SLICE_US) as usize;
 /// … and stays there for this long.
-const HELD: usize = 5 * SECOND;
+const HELD: usize = 5 * SLICES_A_SECOND;
 
 /// The scenario's faults in their order.
 pub(super) fn of(history: &History, losses: &[Losses], timeline: &[Slice]) -> Vec<Fault> {
@@ -118,9 +117,7 @@ fn last_sent_to_victim(history: &History, from_us: i64, until_us: i64) -> Option
         .operations
         .iter()
         .filter(|operation| (from_us..until_us).contains(&operation.sent_us))
-        .filter(|operation| {
-            operation.retries > 0 || operation.reason == Some(Reason::BadGateway)
-        })
+        .filter(|operation| operation.retries > 0 || operation.reason == Some(Reason::BadGateway))
         .map(|operation| operation.sent_us)
         .max()
 }
@@ -129,10 +126,13 @@ fn last_sent_to_victim(history: &History, from_us: i64, until_us: i64) -> Option
 fn recovered(commanded_us: i64, timeline: &[Slice]) -> Option<i64> {
     let at = usize::try_from(commanded_us / SLICE_US).ok()?;
     let before = timeline.get(..at).filter(|before| !before.is_empty())?;
-    let base_line = goodput(before) / before.len() as f64 * SECOND as f64;
+    let base_line = goodput(before) / before.len() as f64 * SLICES_A_SECOND as f64;
+    if base_line == 0.0 {
+        return None;
+    }
     let is_back = |from: usize| {
         timeline.get(from..from + HELD).is_some_and(|held| {
-            held.windows(SECOND)
+            held.windows(SLICES_A_SECOND)
                 .all(|second| goodput(second) >= RECOVERED_SHARE * base_line)
         })
     };
@@ -195,8 +195,16 @@ mod tests {
         assert_eq!(of(&[]), 0);
         assert_eq!(of(&[failed(5_030)]), 70);
         assert_eq!(of(&[failed(5_030), failed(5_150), failed(5_290)]), 270);
-        assert_eq!(of(&[failed(5_030), failed(5_500)]), 70, "the window after 5,100 is clean");
-        assert_eq!(of(&[browse(1, 1, 1, 5_000).refused()]), 0, "a lost session is not an outage");
+        assert_eq!(
+            of(&[failed(5_030), failed(5_500)]),
+            70,
+            "the window after 5,100 is clean"
+        );
+        assert_eq!(
+            of(&[browse(1, 1, 1, 5_000).refused()]),
+            0,
+            "a lost session is not an outage"
+        );
     }
 
     #[test]

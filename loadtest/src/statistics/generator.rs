@@ -207,7 +207,11 @@ mod tests {
             store_commands: None,
         };
         history.usage = vec![usage(0, 0), usage(1_000_000, 650_000)];
-        assert!(reason(&history).contains("1.95 of 2 cores"), "{}", reason(&history));
+        assert!(
+            reason(&history).contains("1.95 of 2 cores"),
+            "{}",
+            reason(&history)
+        );
         history.usage = vec![usage(0, 0), usage(1_000_000, 200_000)];
         assert!(judged(&history).valid);
         assert!((judged(&history).cpu_cores.unwrap() - 0.2).abs() < 1e-9);

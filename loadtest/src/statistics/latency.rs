@@ -9,6 +9,8 @@ use crate::results::{Bin, Latency};
 /// A percentile is told only when this many samples lie beyond it; with fewer, it is the luck of single requests.
 /// So p90 wants 100 samples, p99 1,000 and p99.9 10,000.
 const BEYOND: f64 = 10.0;
+/// Far beyond every time limit.
+const LONGEST_US: u64 = 60_000_000;
 /// Bins of the histogram for drawing, in each decade.
 const BINS_A_DECADE: i32 = 20;
 
@@ -21,7 +23,7 @@ pub(super) fn of(operation: &Operation) -> Option<u64> {
 /// Percentiles, as far as the number of samples supports them.
 pub(super) fn percentiles(measured: &[&Operation]) -> Option<Latency> {
     // Three digits: a percentile is at most 0.1 % off.
-    let mut histogram = Histogram::<u64>::new(3).ok()?;
+    let mut histogram = Histogram::<u64>::new_with_bounds(1, LONGEST_US, 3).ok()?;
     for latency_us in measured.iter().filter_map(|operation| of(operation)) {
         histogram.saturating_record(latency_us);
     }
@@ -114,7 +116,11 @@ mod tests {
         assert_eq!(percentiles_of(&[]), None);
         let told = |count: i64| {
             let latency = percentiles_of(&operations(1..=count)).unwrap();
-            (latency.p90.is_some(), latency.p99.is_some(), latency.p999.is_some())
+            (
+                latency.p90.is_some(),
+                latency.p99.is_some(),
+                latency.p999.is_some(),
+            )
         };
         assert_eq!(told(99), (false, false, false));
         assert_eq!(told(100), (true, false, false));
@@ -145,7 +151,13 @@ mod tests {
         let bins = histogram(&operations.iter().collect::<Vec<_>>());
         assert_eq!(bins.iter().map(|bin| bin.count).sum::<u64>(), 5);
         assert!(bins.is_sorted_by(|a, b| a.le_us < b.le_us));
-        assert_eq!(bins.first().unwrap(), &Bin { le_us: 10, count: 1 });
+        assert_eq!(
+            bins.first().unwrap(),
+            &Bin {
+                le_us: 10,
+                count: 1
+            }
+        );
         assert!(bins.last().unwrap().le_us >= 4_000_000 && bins.last().unwrap().count == 1);
         assert!(histogram(&[]).is_empty());
     }

@@ -5,7 +5,9 @@ use crate::history::{Meta, Operation, Outcome};
 use crate::results::Slice;
 
 /// Length of a slice: short enough to see a failover, long enough to hold some hundred requests.
-pub(super) const SLICE_US: i64 = 250_000;
+pub(super) const SLICE_US: i64 = 1_000_000 / 4;
+/// And so many of them are a second.
+pub(super) const SLICES_A_SECOND: usize = 4;
 
 /// Answers without a node's stamp are counted under this name.
 const NO_NODE: &str = "none";
@@ -19,7 +21,8 @@ pub(super) fn of(measured: &[&Operation], meta: &Meta) -> Vec<Slice> {
     let mut from_us = 0;
     while from_us < meta.measured_until_us {
         let until_us = from_us + SLICE_US;
-        let (now, later) = rest.split_at(rest.partition_point(|operation| operation.done_us < until_us));
+        let (now, later) =
+            rest.split_at(rest.partition_point(|operation| operation.done_us < until_us));
         slices.push(slice(from_us, now, &meta.nodes));
         rest = later;
         from_us = until_us;
@@ -76,7 +79,10 @@ mod tests {
         assert_eq!(starts, [0, 250, 500, 750, 1_000]);
         assert_eq!((slices[0].ok, slices[1].ok), (2, 1));
         assert_eq!(slices[0].p50_us, Some(2_000));
-        assert_eq!((slices[0].per_node["node-1"], slices[0].per_node["node-2"]), (1, 1));
+        assert_eq!(
+            (slices[0].per_node["node-1"], slices[0].per_node["node-2"]),
+            (1, 1)
+        );
         assert_eq!(slices[2].p99_us, None);
         assert_eq!((slices[3].failed, slices[3].per_node["none"]), (1, 1));
     }

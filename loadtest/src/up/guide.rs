@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent::Agent;
 use serde_json::json;
+use session::StateLives;
 
 use crate::cluster::{
     Cluster,
@@ -124,18 +125,32 @@ fn operator(cluster: &Cluster) -> Vec<String> {
     };
     let (operator, admin) = (with_token(OPERATOR_TOKEN), with_token(ADMIN_TOKEN));
     let admin_url = cluster.admin_url();
+    let revoke = format!("admin/users/{USER}/revoke");
     let mut page =
-        vec!["\nAs an operator: end every login of a user, wherever the strategy can".to_owned()];
+        vec!["\nAs an operator: end every login of a user, where the strategy can".to_owned()];
     page.extend(cluster.strategies().map(|strategy| {
-        format!(
-            "  {operator} -X POST {}/admin/users/{USER}/revoke",
-            cluster.url(strategy)
-        )
+        if lives_in_a_node(strategy) {
+            // Each node knows only its own sessions, and the load balancer would ask just one of them.
+            let nodes = cluster.nodes().iter();
+            let nodes: Vec<_> = nodes
+                .map(|node| cluster.node_url(&node.spec().name))
+                .collect();
+            let header = format!("-H 'x-session-strategy: {strategy}'");
+            let nodes = nodes.join(" ");
+            format!("  for node in {nodes}; do {operator} {header} -X POST $node/{revoke}; done")
+        } else {
+            format!("  {operator} -X POST {}/{revoke}", cluster.url(strategy))
+        }
     }));
     page.push("\nThe load balancer's view of the nodes, and its metrics".into());
     page.push(format!("  {admin} {admin_url}/nodes"));
     page.push(format!("  {admin} {admin_url}/metrics"));
     page
+}
+
+fn lives_in_a_node(strategy: &str) -> bool {
+    let mut known = session::STRATEGIES.iter();
+    known.any(|known| known.name == strategy && known.state_lives == StateLives::Node)
 }
 
 fn login(cluster: &Cluster) -> String {

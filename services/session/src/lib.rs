@@ -3,7 +3,7 @@
 //! # Layout
 //! * [`strategy`]: the trait [`Strategy`] that every strategy implements, and what it declares about itself.
 //! * [`sticky`]: state in this node's memory; the load balancer must send a client to the same node.
-//! * [`redis`]: state in one Redis that all nodes share.
+//! * [`redis`]: state in one Redis that all nodes share. Its scripts are the `.lua` files beside it.
 //! * [`jwt`]: no state on any server; the client carries it, signed.
 //! * [`cart`], [`credential`], [`clock`], [`error`]: the words that the strategies share.
 //!

@@ -12,7 +12,7 @@
 //! backup of it or its slow log cannot log in with what is found there.
 //!
 //! **What a request costs.** One round trip, always: a Lua script checks that the session is alive, does the work and
-//! slides the expiry. Memory in the store: some 400 bytes a login.
+//! slides the expiry. That costs the store about 3 µs, most of it for running a script at all, and some 340 bytes a login.
 //!
 //! **What is lost when.** A node dies: nothing. The store dies: what it had not yet written to its disk (with
 //! `appendfsync everysec` about a second of logins, lines *and logouts*), and until it is back nobody is served:
@@ -21,7 +21,8 @@
 //! # Why scripts
 //! * A session that was read, changed and written back as a whole loses one of two changes that overlap. A line is a
 //!   field of its own here, and Redis runs one script at a time.
-//! * A write that does not check first brings a session back that was logged out a moment ago. Every script checks.
+//! * A write that does not check first brings a session back that was logged out a moment ago. Every script checks: all
+//!   that act for a session begin with `alive.lua`.
 //!
 //! Expiry is judged by the nodes' clocks, by the field `expires`; the keys' own TTL only collects the garbage.
 

@@ -4,7 +4,7 @@
 //! must send a client to the same node each time (affinity); every other node has never heard of the session.
 //!
 //! **What a request costs.** One lock on one shard and one lookup, well under a microsecond, and no round trip. Memory:
-//! about 250 bytes a login with an empty cart, the index included (`cargo bench -p session --bench memory`).
+//! about 330 bytes a login with an empty cart at a million, the index included (`cargo bench -p session --bench memory`).
 //!
 //! **What is lost when.** The node dies or is restarted: every session on it, carts included. A node that is drained
 //! loses them as well, only later. A revocation reaches the sessions of the node that was asked, and no others.

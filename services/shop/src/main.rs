@@ -1,7 +1,7 @@
 //! The app node: an axum server around one or several session strategies.
 //!
 //! # Layout
-//! * [`config`]: every setting. [`secret`]: those that are never seen.
+//! * [`flags`]: every setting. [`secret`]: those that are never seen. [`config`]: all of them, checked.
 //! * [`server`]: from the port to the router, and the orderly end.
 //! * [`node`]: what a node is. [`strategies`]: the strategies that it serves.
 //! * [`exchange`]: what is the same for every request. [`endpoints`]: what is not, one a file.
@@ -13,6 +13,7 @@ mod config;
 mod credentials;
 mod endpoints;
 mod exchange;
+mod flags;
 mod input;
 mod metrics;
 mod node;
@@ -25,7 +26,7 @@ mod strategies;
 mod testing;
 mod work;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -37,7 +38,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::accounts::{Accounts, Refused};
-use crate::config::{Config, Flags, Invalid, LogFormat, Secrets};
+use crate::config::{Config, Invalid, Secrets};
+use crate::flags::{Flags, LogFormat};
 use crate::node::{Node, Parts};
 use crate::server::CannotListen;
 
@@ -134,7 +136,11 @@ fn start_logging(format: LogFormat) -> Result<(), Invalid> {
         .with_env_filter(filter)
         .with_writer(io::stderr);
     match format {
-        LogFormat::Human => lines.with_target(false).init(),
+        // Colours are for people at a terminal; in a file they are noise.
+        LogFormat::Human => lines
+            .with_target(false)
+            .with_ansi(io::stderr().is_terminal())
+            .init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
     Ok(())

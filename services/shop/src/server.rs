@@ -175,6 +175,7 @@ fn spawn_connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(MAX_BUFFER_BYTES)
+        .writev(false)
         .serve_connection(TokioIo::new(stream), service);
     let connection = connections.watch(connection);
     tokio::spawn(async move {

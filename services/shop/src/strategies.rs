@@ -43,8 +43,11 @@ fn build_one(name: &str, config: &Config, clock: &Clock) -> Result<Arc<dyn Strat
         tokio::spawn(sweep(Arc::clone(&strategy)));
         Ok(strategy)
     } else if name == redis::PROPERTIES.name {
+        let url = config.redis_url.as_ref().ok_or_else(|| missing("store"))?;
+        let url = std::str::from_utf8(url.reveal())
+            .map_err(|why| Invalid(format!("the Redis URL is not UTF-8: {why}")))?;
         let settings = redis::Settings {
-            url: config.redis_url.clone().ok_or_else(|| missing("store"))?,
+            url: url.to_owned(),
             deadline: config.store_timeout(),
             idle,
             absolute,

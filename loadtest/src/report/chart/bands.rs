@@ -8,7 +8,7 @@ use crate::results::{Run, Slice};
 /// A label needs this much room in height.
 pub(super) const LABEL: f64 = 11.0;
 /// Characters of a node's name that fit beside the drawing.
-const NAME: usize = 11;
+const NAME: usize = 10;
 /// Tints in the style sheet; more nodes than that start over, and are told apart by place and label.
 const TINTS: usize = 6;
 
@@ -204,4 +204,108 @@ pub(super) fn line(
 /// The class of a node's tint.
 pub(super) fn tint(index: usize) -> String {
     format!("node-tint-{}", index % TINTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::report::sample;
+
+    /// `ok`, `failed`, answers by node.
+    type Second<'a> = (u64, u64, &'a [(&'a str, u64)]);
+
+    /// A run with slices of one second.
+    fn run(slices: &[Second<'_>]) -> Run {
+        let mut run = sample::redis(1);
+        run.measured_ms = 1_000 * slices.len() as u64;
+        run.timeline = (0..)
+            .zip(slices)
+            .map(|(second, (ok, failed, per_node))| Slice {
+                at_ms: 1_000 * second,
+                ok: *ok,
+                failed: *failed,
+                p50_us: (*ok > 0).then_some(10),
+                p99_us: None,
+                per_node: per_node
+                    .iter()
+                    .map(|(node, n)| ((*node).to_owned(), *n))
+                    .collect::<BTreeMap<_, _>>(),
+            })
+            .collect();
+        run
+    }
+
+    /// One pixel is one second, and one request a second.
+    fn scales() -> (Scale, Scale) {
+        let time = Scale::linear((0.0, 10_000.0), (0.0, 10.0));
+        let rate = Scale::linear((0.0, 100.0), (100.0, 0.0));
+        (time, rate)
+    }
+
+    #[test]
+    fn nodes_are_stacked_and_failures_stand_on_top() {
+        let run = run(&[(30, 10, &[("a", 10), ("b", 20)]), (30, 0, &[("a", 30)])]);
+        let (time, rate) = scales();
+        let (bands, failed) = stack(&spans(&run), &["a".to_owned(), "b".to_owned()], time, rate);
+        assert_eq!(bands.len(), 2);
+        assert_eq!(
+            bands[0].path, "M0.0 90.0V90.0H1.0V70.0H2.0V100.0H1.0V100.0H0.0Z",
+            "a: from 0 to 10, then to 30"
+        );
+        assert_eq!(
+            bands[1].path, "M0.0 70.0V70.0H1.0V90.0H0.0Z",
+            "b: from 10 to 30, then gone"
+        );
+        assert_eq!(
+            failed, "M0.0 60.0V60.0H1.0V70.0H0.0Z",
+            "failed: from 30 to 40"
+        );
+    }
+
+    #[test]
+    fn the_bands_are_as_high_as_the_good_answers_even_when_failures_are_stamped() {
+        let run = run(&[(20, 20, &[("a", 40)])]);
+        let (time, rate) = scales();
+        let (bands, failed) = stack(&spans(&run), &["a".to_owned()], time, rate);
+        assert!(bands[0].path.starts_with("M0.0 80.0"), "{}", bands[0].path);
+        assert!(failed.starts_with("M0.0 60.0"), "{failed}");
+    }
+
+    #[test]
+    fn answers_without_a_stamp_are_a_band_of_their_own() {
+        let run = run(&[(30, 0, &[("a", 10), ("none", 20)])]);
+        let (time, rate) = scales();
+        let (bands, _) = stack(&spans(&run), &["a".to_owned()], time, rate);
+        assert_eq!(bands[1].tint, "unstamped");
+        assert!(bands[1].path.starts_with("M0.0 70.0"), "{}", bands[1].path);
+    }
+
+    #[test]
+    fn a_line_breaks_where_nothing_was_measured() {
+        let run = run(&[(1, 0, &[]), (1, 0, &[]), (0, 1, &[]), (1, 0, &[])]);
+        let (time, rate) = scales();
+        let path = line(&spans(&run), time, rate, |slice| slice.p50_us);
+        assert_eq!(path, "M0.5 90.0L0.5 90.0L1.5 90.0M3.5 90.0L3.5 90.0");
+    }
+
+    #[test]
+    fn a_last_slice_that_was_cut_short_counts_for_its_length_or_not_at_all() {
+        let mut run = run(&[(10, 0, &[]), (10, 0, &[]), (6, 0, &[])]);
+        run.measured_ms = 2_600;
+        let rates: Vec<f64> = spans(&run)
+            .iter()
+            .map(|span| span.rate(span.slice.ok).round())
+            .collect();
+        assert_eq!(
+            rates
+                .iter()
+                .map(|rate| format!("{rate}"))
+                .collect::<Vec<_>>(),
+            ["10", "10", "10"]
+        );
+        run.measured_ms = 2_100;
+        assert_eq!(spans(&run).len(), 2);
+    }
 }

@@ -1,6 +1,8 @@
 //! The latency distribution of all runs in one drawing: the share of requests that took longer than a time, both axes
 //! logarithmic, so that the slow tail has as much room as the middle.
 
+use std::fmt::Write as _;
+
 use askama::Template;
 
 use super::{Scale, Tick, WIDTH, axis_time, px, shortened};
@@ -82,7 +84,7 @@ impl Distribution {
                 format!(" ({} runs)", drawn.len())
             };
             legend.push(Entry {
-                label: shortened(&column.strategy, NAME) + &repeats,
+                label: shortened(column.strategy, NAME) + &repeats,
                 y: TOP + 16.0 + 18.0 * legend.len() as f64,
                 style: style.clone(),
             });
@@ -139,7 +141,8 @@ fn curve(bins: &[Bin], latency: Scale, share: Scale) -> String {
     for bin in bins.iter().filter(|bin| bin.count > 0) {
         above -= bin.count;
         let part = above as f64 / total as f64;
-        path += &format!(
+        let _ = write!(
+            path,
             "L{} {}",
             px(latency.at(bin.le_us as f64)),
             px(share.at(part))

@@ -159,3 +159,37 @@ fn served(slices: &[Slice], node: &str, from_ms: u64, to_ms: u64) -> Option<(u64
     }
     (all > 0).then_some((own, all))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn labels_that_would_touch_go_to_rows_of_their_own() {
+        let time = Scale::linear((0.0, 30_000.0), (0.0, 700.0));
+        let mut run = sample::redis(1);
+        let (apart, rows) = marks(&run, &time);
+        assert_eq!(
+            (apart.len(), rows),
+            (2, 1),
+            "to the left of the kill and to the right of the return"
+        );
+        let again = run.faults[0].clone();
+        run.faults.push(again);
+        assert_eq!(marks(&run, &time).1, 2, "the same place twice");
+    }
+
+    #[test]
+    fn the_description_follows_the_share_of_the_victim() {
+        let text = describe(&sample::sticky(1));
+        assert!(
+            text.contains("At 10.0 s node-2 was killed; it was back at 14.2 s."),
+            "{text}"
+        );
+        assert!(
+            text.contains("Its share of the answers: 33 % before, 0 % while it was away, 8"),
+            "{text}"
+        );
+    }
+}

@@ -1,97 +1,30 @@
 //! Sentences about what the checker found beyond the losses that a fault explains.
 
+use super::names;
 use crate::report::format::{count, list, plural};
 use crate::report::table::Column;
-use crate::results::{Anomalies, Fault};
+use crate::results::{Anomalies, Fault, Run};
 
+/// What was found, or that nothing was; then what was to be expected, and what nobody can know.
 pub(super) fn sentences(columns: &[Column<'_>]) -> Vec<String> {
-    type Kind = (&'static str, &'static str, fn(&Anomalies) -> u64);
-    const KINDS: [Kind; 4] = [
-        ("stale read", "stale reads", |found| found.stale_read),
-        ("duplicated line", "duplicated lines", |found| {
-            found.duplicate
-        }),
-        ("leak to another user", "leaks to another user", |found| {
-            found.leak
-        }),
-        (
-            "resurrection after logout",
-            "resurrections after logout",
-            |found| found.resurrection,
-        ),
-    ];
-    let mut found = Vec::new();
-    let mut unknown = Vec::new();
-    for column in columns {
-        let total = |value: fn(&Anomalies) -> u64| {
-            column
-                .runs
-                .iter()
-                .map(|run| value(&run.anomalies))
-                .sum::<u64>()
-        };
-        let in_faults = |value: fn(&Fault) -> u64| {
-            column
-                .runs
-                .iter()
-                .flat_map(|run| &run.faults)
-                .map(value)
-                .sum()
-        };
-        let mut kinds: Vec<String> = Vec::new();
-        let mut add = |n: u64, one: &str, many: &str| {
-            if n > 0 {
-                kinds.push(plural(n, one, many));
-            }
-        };
-        let apart = |n: u64, in_faults: u64| n.saturating_sub(in_faults);
-        add(
-            apart(total(|f| f.session_lost), in_faults(|f| f.sessions_lost)),
-            "session lost apart from any fault",
-            "sessions lost apart from any fault",
-        );
-        add(
-            apart(total(|f| f.line_lost), in_faults(|f| f.cart_lines_lost)),
-            "cart line lost apart from any fault",
-            "cart lines lost apart from any fault",
-        );
-        for (one, many, value) in KINDS {
-            add(total(value), one, many);
-        }
-        if !kinds.is_empty() {
-            found.push(format!("in {} {}", column.strategy, list(&kinds)));
-        }
-        if total(|f| f.unknown) > 0 {
-            unknown.push(format!(
-                "{} in {}",
-                count(total(|f| f.unknown)),
-                column.strategy
-            ));
-        }
-    }
-    if columns
-        .iter()
-        .flat_map(|column| &column.runs)
-        .all(|run| run.requests.total == 0)
-    {
+    let runs = || columns.iter().flat_map(|column| &column.runs);
+    if runs().all(|run| run.requests.total == 0) {
         return Vec::new(); // of an empty history everything is true
     }
-    let mut sentences = vec![if found.is_empty() {
-        let lost = columns
-            .iter()
-            .flat_map(|c| &c.runs)
-            .any(|run| run.anomalies.session_lost + run.anomalies.line_lost > 0);
-        let beyond = if lost {
-            "Beyond these losses the"
-        } else {
-            "The"
-        };
-        format!(
-            "{beyond} checker found no anomaly: no stale read, no duplicate, no leak, no resurrection."
-        )
-    } else {
-        format!("The checker found {}.", found.join("; "))
+    let found: Vec<String> = columns.iter().filter_map(unexplained).collect();
+    let lost = runs().any(|run| run.anomalies.session_lost + run.anomalies.line_lost > 0);
+    let mut sentences = vec![match (found.is_empty(), lost) {
+        (true, true) => "Beyond these losses the checker found no anomaly.".to_owned(),
+        (true, false) => "The checker found no anomaly.".to_owned(),
+        (false, _) => format!("The checker found {}.", found.join("; ")),
     }];
+    sentences.extend(declared(columns));
+    let unknown: Vec<String> = columns
+        .iter()
+        .map(|column| (total(column, |found| found.unknown), column.strategy))
+        .filter(|(carts, _)| *carts > 0)
+        .map(|(carts, strategy)| format!("{} in {strategy}", count(carts)))
+        .collect();
     if !unknown.is_empty() {
         sentences.push(format!(
             "Some carts were not read at the end, so nothing can be said of them: {}.",
@@ -99,4 +32,94 @@ pub(super) fn sentences(columns: &[Column<'_>]) -> Vec<String> {
         ));
     }
     sentences
+}
+
+/// "in redis 2 stale reads": what neither a fault explains nor the strategy declares.
+fn unexplained(column: &Column<'_>) -> Option<String> {
+    let in_faults = |value: fn(&Fault) -> u64| -> u64 {
+        let faults = column.runs.iter().flat_map(|run| &run.faults);
+        faults.map(value).sum()
+    };
+    let sessions = total(column, |found| found.session_lost)
+        .saturating_sub(in_faults(|fault| fault.sessions_lost));
+    let lines = total(column, |found| found.line_lost)
+        .saturating_sub(in_faults(|fault| fault.cart_lines_lost));
+    let resurrections = if revocable(column) {
+        total(column, |found| found.resurrection)
+    } else {
+        0
+    };
+    let kinds = [
+        (
+            sessions,
+            "session lost apart from any fault",
+            "sessions lost apart from any fault",
+        ),
+        (
+            lines,
+            "cart line lost apart from any fault",
+            "cart lines lost apart from any fault",
+        ),
+        (
+            total(column, |found| found.stale_read),
+            "stale read",
+            "stale reads",
+        ),
+        (
+            total(column, |found| found.duplicate),
+            "duplicated line",
+            "duplicated lines",
+        ),
+        (
+            total(column, |found| found.leak),
+            "leak to another user",
+            "leaks to another user",
+        ),
+        (
+            resurrections,
+            "resurrection after logout",
+            "resurrections after logout",
+        ),
+    ];
+    let kinds = kinds.into_iter().filter(|(n, ..)| *n > 0);
+    let kinds: Vec<String> = kinds.map(|(n, one, many)| plural(n, one, many)).collect();
+    (!kinds.is_empty()).then(|| format!("in {} {}", column.strategy, list(&kinds)))
+}
+
+/// A strategy that cannot revoke says so; that its credentials outlive a logout is worth a sentence, but no surprise.
+fn declared(columns: &[Column<'_>]) -> Option<String> {
+    let outlived =
+        |column: &&Column<'_>| !revocable(column) && total(column, |found| found.resurrection) > 0;
+    let strategies = names(
+        columns
+            .iter()
+            .filter(outlived)
+            .map(|column| column.strategy),
+    );
+    let times: u64 = columns
+        .iter()
+        .filter(outlived)
+        .map(|column| total(column, |found| found.resurrection))
+        .sum();
+    (times > 0).then(|| {
+        format!(
+            "A credential was accepted after its logout {} in {strategies}, as declared: a logout there cannot revoke at once.",
+            plural(times, "time", "times")
+        )
+    })
+}
+
+fn revocable(column: &Column<'_>) -> bool {
+    column
+        .runs
+        .iter()
+        .all(|run| run.properties.revocable_at_once)
+}
+
+fn total(column: &Column<'_>, value: fn(&Anomalies) -> u64) -> u64 {
+    column
+        .runs
+        .iter()
+        .map(|run: &&Run| value(&run.anomalies))
+        .sum()
 }

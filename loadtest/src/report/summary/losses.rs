@@ -185,11 +185,11 @@ fn cart_lines(outcomes: &[Outcome<'_>]) -> Option<String> {
 fn failures(key: &FaultKey, outcomes: &[Outcome<'_>]) -> Option<String> {
     let describe = |o: &Outcome<'_>| {
         let requests = plural(o.failed, "request", "requests");
-        let unavailable = time(o.unavailable_ms as f64 * 1e3);
-        format!(
-            "{requests} failed in {} ({unavailable} unavailable)",
-            o.strategy
-        )
+        let unavailable = match o.unavailable_ms {
+            0 => String::new(),
+            ms => format!(" ({} unavailable)", time(ms as f64 * 1e3)),
+        };
+        format!("{requests} failed in {}{unavailable}", o.strategy)
     };
     let sides = Sides::of(outcomes.iter(), |o| o.failed, describe, |o| o.strategy);
     let when = format!("From the fault on {} until recovery", key.target());

@@ -4,6 +4,8 @@
 mod anomalies;
 mod costs;
 mod losses;
+#[cfg(test)]
+mod tests;
 
 use super::format::list;
 use super::table::Column;

@@ -188,16 +188,15 @@ impl Keys {
         }
         let decoded = jsonwebtoken::decode::<T>(token, &self.checking, &kind.validation)
             .map_err(|error| phrase(error.kind()))?;
-        if decoded.header != kind.header {
-            return Err(if decoded.header.crit.is_some() {
-                "token with critical extensions"
-            } else if decoded.header.typ == kind.header.typ {
-                "token with a foreign header"
-            } else {
-                "token of another type"
-            });
+        if decoded.header == kind.header {
+            Ok(decoded.claims)
+        } else if decoded.header.crit.is_some() {
+            Err("token with critical extensions")
+        } else if decoded.header.typ != kind.header.typ {
+            Err("token of another type")
+        } else {
+            Err("token with a foreign header")
         }
-        Ok(decoded.claims)
     }
 }
 
@@ -209,7 +208,7 @@ fn phrase(kind: &ErrorKind) -> &'static str {
             "token of another algorithm"
         }
         ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience => "token of or for somebody else",
-        ErrorKind::MissingRequiredClaim(_) => "token without a required claim",
+        // Not three parts of Base64, no JSON, or a claim that is missing, unknown or mistyped.
         _ => "malformed token",
     }
 }

@@ -1,5 +1,2 @@
 -- Who is logged in. One string is cheaper to carry than a list of three; the user comes first because it may hold blanks.
-if not alive() then
-  return false
-end
-return user .. ' ' .. issued .. ' ' .. expires
+return session[1] .. ' ' .. session[2] .. ' ' .. session[3]

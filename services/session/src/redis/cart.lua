@@ -1,5 +1,2 @@
--- Every field of a live session: its cart, and what `authenticate` reads.
-if not alive() then
-  return false
-end
+-- Every field of the session: its cart, and what `authenticate` reads.
 return redis.call('HGETALL', KEYS[1])

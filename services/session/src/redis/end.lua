@@ -1,11 +1,9 @@
--- Ends another session of the user.
--- KEYS[3] that session
-if not alive() then
-  return false
-end
-local other = redis.call('HGET', KEYS[3], 'expires')
-delete(KEYS[3])
-if other and tonumber(other) > now then
+-- Ends a session of the user, another one or this one.
+-- KEYS[3] the session to end
+local its_end = redis.call('HGET', KEYS[3], 'expires')
+redis.call('UNLINK', KEYS[3])
+redis.call('ZREM', KEYS[2], string.sub(KEYS[3], -43))
+if its_end and tonumber(its_end) > now then
   return 'ok'
 end
 return 'none'

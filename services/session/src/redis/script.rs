@@ -15,8 +15,8 @@ impl Script {
     }
 }
 
-/// A script that begins with the prelude.
-macro_rules! of_a_session {
+/// A script that runs only if the session is alive.
+macro_rules! if_alive {
     ($file:literal) => {
         Script::new(concat!(include_str!("alive.lua"), include_str!($file)))
     };
@@ -38,14 +38,14 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
-            authenticate: of_a_session!("authenticate.lua"),
-            cart: of_a_session!("cart.lua"),
-            add: of_a_session!("add.lua"),
-            remove: of_a_session!("remove.lua"),
-            login: of_a_session!("login.lua"),
-            logout: of_a_session!("logout.lua"),
-            sessions: of_a_session!("sessions.lua"),
-            end: of_a_session!("end.lua"),
+            authenticate: if_alive!("authenticate.lua"),
+            cart: if_alive!("cart.lua"),
+            add: if_alive!("add.lua"),
+            remove: if_alive!("remove.lua"),
+            login: Script::new(include_str!("login.lua")),
+            logout: Script::new(include_str!("logout.lua")),
+            sessions: if_alive!("sessions.lua"),
+            end: if_alive!("end.lua"),
             revoke: Script::new(include_str!("revoke.lua")),
         }
     }

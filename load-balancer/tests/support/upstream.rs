@@ -1,0 +1,204 @@
+//! A node for tests: a few lines of HTTP by hand, because its job is to do what no HTTP library would.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
+};
+
+/// What the node does with a request that it has read. Checks of its health are answered all the same,
+/// except in `Freeze`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Answers with this status, after this many milliseconds.
+    Answer { status: u16, after_ms: u64 },
+    /// Closes the connection without an answer.
+    Close,
+    /// Never answers.
+    Hang,
+    /// Never answers anything, not even a health check; still accepts connections, like a stopped process.
+    Freeze,
+    /// Announces more than it sends, and closes.
+    Truncate,
+}
+
+/// An answer at once.
+pub(crate) const OK: Mode = Mode::Answer {
+    status: 200,
+    after_ms: 0,
+};
+
+#[derive(Debug)]
+struct State {
+    name: String,
+    mode: Mutex<Mode>,
+    /// Strategies that `/readyz` says no for.
+    unready: Mutex<Vec<String>>,
+    requests: Mutex<Vec<String>>,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    state: Arc<State>,
+    server: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Upstream {
+    /// Starts a node that answers 200.
+    pub(crate) async fn start(ip: Ipv4Addr, number: u16) -> Self {
+        Self::start_at((ip, 9000 + number).into(), number).await
+    }
+
+    /// The same at an address of the caller's choice; port 0 is any.
+    pub(crate) async fn start_at(address: SocketAddr, number: u16) -> Self {
+        let name = format!("node-{number}");
+        let state = Arc::new(State {
+            name: name.clone(),
+            mode: Mutex::new(OK),
+            unready: Mutex::default(),
+            requests: Mutex::default(),
+        });
+        let listener = TcpListener::bind(address).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let upstream = Self {
+            name,
+            address,
+            state,
+            server: Mutex::default(),
+        };
+        upstream.serve(listener);
+        upstream
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let state = Arc::clone(&self.state);
+        let server = tokio::spawn(async move {
+            // Ends with this task, and so closes every connection, as the kernel does for a killed process.
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                connections.spawn(serve_connection(stream, Arc::clone(&state)));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        *self.server.lock().expect("a lock") = Some(server);
+    }
+
+    /// Goes away like a killed process: no listener, every connection closed. Returns when it is gone.
+    pub(crate) async fn kill(&self) {
+        let server = self.server.lock().expect("a lock").take().expect("running");
+        server.abort();
+        let _ = server.await;
+    }
+
+    /// Comes back after `kill`.
+    pub(crate) async fn restart(&self) {
+        let listener = TcpListener::bind(self.address)
+            .await
+            .expect("the same port");
+        self.serve(listener);
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        *self.state.mode.lock().expect("a lock") = mode;
+    }
+
+    /// Not ready for this strategy from now on.
+    pub(crate) fn set_unready_for(&self, strategy: &str) {
+        self.state
+            .unready
+            .lock()
+            .expect("a lock")
+            .push(strategy.to_owned());
+    }
+
+    /// Every request read so far, head and body as they came; health checks left out.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.state.requests.lock().expect("a lock").clone()
+    }
+}
+
+async fn serve_connection(mut stream: TcpStream, state: Arc<State>) {
+    while let Some(request) = read_request(&mut stream).await {
+        let mode = *state.mode.lock().expect("a lock");
+        if mode == Mode::Freeze {
+            return std::future::pending().await;
+        }
+        if request.starts_with("GET /readyz ") {
+            let unready = state.unready.lock().expect("a lock").clone();
+            let ready = !unready
+                .iter()
+                .any(|s| request.contains(&format!("x-session-strategy: {s}\r\n")));
+            answer(
+                &mut stream,
+                &state.name,
+                if ready { 200 } else { 503 },
+                "readiness",
+            )
+            .await;
+            continue;
+        }
+        state.requests.lock().expect("a lock").push(request.clone());
+        match mode {
+            Mode::Answer { status, after_ms } => {
+                tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                let body = if request.starts_with("HEAD ") {
+                    ""
+                } else {
+                    "hello"
+                };
+                answer(&mut stream, &state.name, status, body).await;
+            }
+            Mode::Close => return,
+            Mode::Hang | Mode::Freeze => return std::future::pending().await,
+            Mode::Truncate => {
+                let text = format!(
+                    "HTTP/1.1 200 OK\r\nx-node: {}\r\ncontent-length: 99\r\n\r\nhel",
+                    state.name
+                );
+                let _ = stream.write_all(text.as_bytes()).await;
+                return;
+            }
+        }
+    }
+}
+
+async fn answer(stream: &mut TcpStream, node: &str, status: u16, body: &str) {
+    let length = body.len();
+    let text =
+        format!("HTTP/1.1 {status} X\r\nx-node: {node}\r\ncontent-length: {length}\r\n\r\n{body}");
+    let _ = stream.write_all(text.as_bytes()).await;
+}
+
+/// One request, or `None` when the connection ended.
+async fn read_request(stream: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    let head_end = loop {
+        if let Some(position) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break position + 4;
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let head = String::from_utf8_lossy(&bytes[..head_end]).to_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let end = head_end + length.unwrap_or(0);
+    while bytes.len() < end {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,195 @@
+//! `lab run` as a user has it: the real programs, a killed node, results, and nothing left afterwards.
+
+#![allow(clippy::unwrap_used)] // A panic is how a test reports, in its helper functions too.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use loadtest::history::{Action, History};
+use loadtest::results::{Results, Run, Verdict};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Few users with long pauses: it must be believable on a machine that builds something else meanwhile.
+const SCENARIO: &str = r#"
+question = "Does a run work?"
+[cluster]
+nodes = 3
+strategies = ["sticky", "redis", "jwt"]
+accounts = 200
+password = { memory_kib = 8, iterations = 1 }
+[load]
+users = 12
+think_ms = [100, 900]
+journey = { browse = 4, add_line = 4, read_cart = 2, remove_line = 1, log_out = 1 }
+warm_up_s = 1
+measure_s = 4
+[[faults]]
+kind = "kill"
+target = "node-2"
+at_s = 1
+for_s = 1
+[memory]
+sessions = 100
+"#;
+
+/// A folder with a scenario, for the temporary files, and for the output.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn with(scenario: &str) -> Self {
+        for program in ["shop", "load-balancer"] {
+            let path = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(program);
+            let hint = "run `cargo build --workspace --bins` first";
+            assert!(path.exists(), "{} is missing: {hint}", path.display());
+        }
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join("short.toml"), scenario).unwrap();
+        fs::create_dir(folder.path().join("tmp")).unwrap();
+        Self { folder }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+        command
+            .args(["run", "short.toml"])
+            .args(args)
+            .current_dir(self.folder.path())
+            .env("TMPDIR", self.temporary())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.folder.path().join("tmp")
+    }
+
+    /// Processes and files that a run left.
+    fn left_behind(&self) -> Vec<String> {
+        let marker = self.temporary().display().to_string();
+        let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let command = fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            command.contains(&marker).then_some(command)
+        });
+        let files = fs::read_dir(self.temporary())
+            .unwrap()
+            .map(|entry| entry.unwrap().path().display().to_string());
+        processes.chain(files).collect()
+    }
+}
+
+fn results(folder: &Path) -> Results {
+    let text = fs::read_to_string(folder.join("results.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[test]
+fn a_killed_node_costs_each_strategy_what_it_promises() {
+    let place = Place::with(SCENARIO);
+    let output = place.run(&[]);
+    let latest = place.folder.path().join("reports/latest");
+    assert!(latest.join("report.html").exists(), "{}", text(&output));
+    let results = results(&latest);
+    assert_eq!(results.runs.len(), 3);
+    for run in &results.runs {
+        has_figures(run);
+        let fault = &run.faults[0];
+        assert!(fault.sessions_live > 0);
+        if run.strategy == "sticky" {
+            assert_eq!(fault.sessions_lost, fault.sessions_on_target);
+        } else {
+            assert_eq!((fault.sessions_lost, fault.cart_lines_lost), (0, 0));
+        }
+        let name = format!("history-{}-1.jsonl", run.strategy);
+        let history = History::read(&latest.join(name)).unwrap();
+        assert!(history.operations.len() as u64 >= run.requests.total);
+        let replayed = |operation: &&_| is(operation, Action::Replay);
+        assert!(history.operations.iter().filter(replayed).count() > 0);
+    }
+    // A machine that is busy with something else makes the measurement invalid, and the lab must say so.
+    let expected = match results.verdict {
+        Verdict::Pass => 0,
+        Verdict::Fail => 1,
+        Verdict::Invalid => 3,
+    };
+    assert_eq!(output.status.code(), Some(expected), "{}", text(&output));
+    assert_ne!(results.verdict, Verdict::Fail, "{:?}", results.reasons);
+    assert_eq!(place.left_behind(), Vec::<String>::new());
+}
+
+fn is(operation: &loadtest::history::Operation, action: Action) -> bool {
+    operation.action == action
+}
+
+fn has_figures(run: &Run) {
+    assert!(run.requests.total > 0, "{run:?}");
+    assert!(run.latency_us.is_some());
+    assert!(run.bytes_per_request.sent.is_some());
+    assert!(run.cost_us_per_request.node.is_some());
+    assert_eq!(run.store_operations_per_request.is_some(), run.strategy == "redis");
+    assert!(run.faults[0].effective_ms.is_some() && run.faults[0].undone_ms.is_some());
+    assert_eq!(run.timeline.len(), 16);
+}
+
+#[test]
+fn a_wrong_scenario_ends_with_2_before_anything_starts() {
+    let place = Place::with(&SCENARIO.replace("\"node-2\"", "\"node-9\""));
+    let output = place.run(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output);
+    assert!(said.contains("short.toml:16:10: the target `node-9` does not exist"), "{said}");
+    assert!(said.contains("allowed are node-1, node-2, node-3"), "{said}");
+    assert!(!place.folder.path().join("reports").exists());
+
+    let unknown = Place::with(SCENARIO).run(&["--strategy", "memcached"]);
+    assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown));
+}
+
+#[test]
+fn ctrl_c_in_the_middle_keeps_the_history_and_leaves_nothing_else() {
+    let place = Place::with(SCENARIO);
+    let mut lab = place
+        .command(&["--strategy", "redis", "--out", "out"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let path = place.folder.path().join("out/history-redis-1.jsonl");
+    let acting = || History::read(&path).is_ok_and(|history| !history.operations.is_empty());
+    let deadline = Instant::now() + PATIENCE;
+    while !acting() {
+        assert!(Instant::now() < deadline && lab.try_wait().unwrap().is_none());
+        thread::sleep(Duration::from_millis(50));
+    }
+    interrupt(&lab);
+    let output = lab.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    assert!(text(&output).contains("What was recorded until then is in out"));
+    assert!(acting(), "the history can still be read");
+    assert_eq!(place.left_behind(), Vec::<String>::new());
+}
+
+fn interrupt(process: &Child) {
+    kill_process(Pid::from_child(process), Signal::INT).unwrap();
+}

@@ -1,0 +1,282 @@
+//! What happens to `redis` while its store is away, hangs, is full, forgets its scripts or turns read-only.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test reports, in its helpers too"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use session::redis::{Redis, Settings};
+use session::{Change, Clock, Error, Strategy};
+
+use support::store::Store;
+use support::{ABSOLUTE, Client, DEADLINE, IDLE, Lab, MAX_LINES, add, ready, redis_node, until};
+
+fn settings(url: String) -> Settings {
+    Settings {
+        url,
+        deadline: DEADLINE,
+        idle: IDLE,
+        absolute: ABSOLUTE,
+        max_lines: MAX_LINES,
+    }
+}
+
+fn calls(node: &dyn Strategy) -> u64 {
+    node.store_use().unwrap().calls
+}
+
+fn is_unavailable<T>(outcome: &Result<T, Error>) -> bool {
+    matches!(outcome, Err(Error::StoreUnavailable { .. }))
+}
+
+#[tokio::test]
+async fn a_node_that_starts_before_its_store_serves_when_the_store_comes() {
+    let (address, url) = Store::announced();
+    let node = Redis::connect(settings(url), Clock::system()).unwrap();
+    assert!(is_unavailable(&node.ready().await));
+    assert!(is_unavailable(&node.login("alice", None).await));
+    let _store = Store::start_at(address);
+    ready(&node).await;
+    assert!(
+        Client::login(&node, "alice")
+            .await
+            .is_logged_in(&node)
+            .await
+    );
+}
+
+#[tokio::test]
+async fn a_malformed_url_is_refused_at_once_and_not_repeated() {
+    for url in [
+        "",
+        "redis",
+        "http://:secret@127.0.0.1",
+        "redis://:secret@:x",
+    ] {
+        let error = Redis::connect(settings(url.to_owned()), Clock::system()).err();
+        assert!(!error.unwrap().to_string().contains("secret"), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_makes_no_node_ready_and_is_not_repeated() {
+    let store = Store::start();
+    let url = store.url().replace("only-for-tests", "wrong-secret");
+    let node = Redis::connect(settings(url), Clock::system()).unwrap();
+    // The keeper has tried when the store has counted a refusal.
+    until("the store has refused a password", async || {
+        store
+            .ask::<String>("INFO errorstats")
+            .contains("errorstat_WRONGPASS")
+    })
+    .await;
+    let Err(error) = node.ready().await else {
+        panic!("ready without a password");
+    };
+    assert!(!error.to_string().contains("wrong-secret"));
+}
+
+#[tokio::test]
+async fn a_store_that_was_killed_costs_no_session_and_no_line() {
+    let mut lab = Lab::redis().ready().await;
+    let mut client = Client::login(&*lab.a, "alice").await;
+    client.change(&*lab.a, add("a")).await.unwrap();
+
+    let store = lab.store.as_mut().unwrap();
+    store.kill();
+    let refused = lab.a.authenticate(&client.credential).await;
+    assert!(is_unavailable(&refused));
+    until("the node knows", async || lab.a.ready().await.is_err()).await;
+    let before = calls(&*lab.a);
+    assert!(is_unavailable(&lab.a.cart(&client.credential).await));
+    assert!(is_unavailable(&lab.a.revoke("alice").await));
+    assert_eq!(calls(&*lab.a), before, "nothing is tried while it is down");
+
+    // The scripts are gone with the process; the sessions are on its disk.
+    store.start_again();
+    ready(&*lab.a).await;
+    let cart = lab.a.cart(&client.credential).await.unwrap();
+    assert_eq!(cart.lines.len(), 1);
+    client.change(&*lab.a, add("b")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_restarts_while_nobody_asks_is_noticed() {
+    let mut lab = Lab::redis().ready().await;
+    let client = Client::login(&*lab.a, "alice").await;
+    lab.store.as_mut().unwrap().kill();
+    until("the node knows", async || lab.a.ready().await.is_err()).await;
+    lab.store.as_mut().unwrap().start_again();
+    ready(&*lab.a).await;
+    assert!(client.is_logged_in(&*lab.a).await);
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_costs_one_deadline_and_not_one_each() {
+    let lab = Lab::redis().ready().await;
+    let client = Client::login(&*lab.a, "alice").await;
+    let before = lab.a.store_use().unwrap();
+    let store = lab.store.as_ref().unwrap();
+    store.stop();
+
+    let late = lab.a.authenticate(&client.credential).await;
+    assert!(is_unavailable(&late));
+    for _ in 0..100 {
+        assert!(is_unavailable(&lab.a.cart(&client.credential).await));
+    }
+    let after = lab.a.store_use().unwrap();
+    assert_eq!(after.calls - before.calls, 1);
+    assert_eq!(after.errors - before.errors, 1);
+    let waited_us = u128::from(after.wait_us - before.wait_us);
+    assert!(waited_us >= DEADLINE.as_micros());
+    assert!(lab.a.ready().await.is_err());
+
+    store.go_on();
+    ready(&*lab.a).await;
+    assert!(client.is_logged_in(&*lab.a).await);
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_is_noticed_without_a_request() {
+    let lab = Lab::redis().ready().await;
+    lab.store.as_ref().unwrap().stop();
+    until("the node knows", async || lab.a.ready().await.is_err()).await;
+    lab.store.as_ref().unwrap().go_on();
+    ready(&*lab.a).await;
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_writes_whole_and_goes_on_reading() {
+    let lab = Lab::redis().ready().await;
+    let store = lab.store.as_ref().unwrap();
+    let mut client = Client::login(&*lab.a, "alice").await;
+    client.change(&*lab.a, add("a")).await.unwrap();
+    let cart = client.change(&*lab.a, add("b")).await.unwrap();
+
+    store.ask::<()>("CONFIG SET maxmemory 1");
+    let login = lab.a.login("alice", Some(&client.credential)).await;
+    assert!(is_unavailable(&login));
+    assert!(is_unavailable(&client.change(&*lab.a, add("c")).await));
+    // The login that failed has not ended the session that was presented.
+    assert!(client.is_logged_in(&*lab.a).await);
+    // Now the read would slide the expiry. The store refuses that, and the read goes on.
+    lab.clock.turn(Duration::from_mins(5));
+    let session = lab.a.authenticate(&client.credential).await.unwrap();
+    assert_eq!(session.expires_at, session.issued_at + IDLE.as_secs());
+    assert_eq!(lab.a.cart(&client.credential).await.unwrap(), cart);
+    // What makes room is allowed.
+    let remove = Change::Remove("a".to_owned());
+    let smaller = client.change(&*lab.a, remove).await.unwrap();
+    assert_eq!(smaller.lines.len(), 1);
+
+    store.ask::<()>("CONFIG SET maxmemory 0");
+    client.change(&*lab.a, add("c")).await.unwrap();
+    let session = lab.a.authenticate(&client.credential).await.unwrap();
+    assert!(session.expires_at > session.issued_at + IDLE.as_secs());
+}
+
+#[tokio::test]
+async fn a_store_that_forgot_its_scripts_learns_them_again() {
+    let lab = Lab::redis().ready().await;
+    let mut client = Client::login(&*lab.a, "alice").await;
+    let store = lab.store.as_ref().unwrap();
+    store.ask::<()>("SCRIPT FLUSH");
+    client.change(&*lab.a, add("a")).await.unwrap();
+    store.ask::<()>("SCRIPT FLUSH");
+    let next = lab.a.login("bob", Some(&client.credential)).await.unwrap();
+    assert!(!client.is_logged_in(&*lab.a).await);
+    store.ask::<()>("SCRIPT FLUSH");
+    lab.a.authenticate(&next.credential).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_is_read_only_reads_and_refuses_writes() {
+    let lab = Lab::redis().ready().await;
+    let mut client = Client::login(&*lab.a, "alice").await;
+    let store = lab.store.as_ref().unwrap();
+    // A replica of nobody: its data is stale, and it says so to those who write.
+    store.ask::<()>("REPLICAOF 127.0.0.1 1");
+    ready(&*lab.a).await;
+    assert!(client.is_logged_in(&*lab.a).await);
+    assert!(is_unavailable(&client.change(&*lab.a, add("a")).await));
+    store.ask::<()>("REPLICAOF NO ONE");
+    client.change(&*lab.a, add("a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_value_of_somebody_else_is_an_error_and_not_a_login() {
+    let lab = Lab::redis().ready().await;
+    let client = Client::login(&*lab.a, "alice").await;
+    let store = lab.store.as_ref().unwrap();
+    let key = store.keys("s:*").pop().unwrap();
+    store.ask::<()>(&format!("HSET {key} l:x nonsense"));
+    assert!(is_unavailable(&lab.a.cart(&client.credential).await));
+    store.ask::<()>(&format!("HSET {key} expires soon"));
+    assert!(is_unavailable(
+        &lab.a.authenticate(&client.credential).await
+    ));
+    store.ask::<()>(&format!("DEL {key}"));
+    store.ask::<()>(&format!("SET {key} x"));
+    assert!(is_unavailable(
+        &lab.a.authenticate(&client.credential).await
+    ));
+    lab.a.logout(&client.credential).await.unwrap();
+    assert!(store.keys("*").is_empty());
+}
+
+#[tokio::test]
+async fn the_store_never_sees_a_secret() {
+    let lab = Lab::redis().ready().await;
+    let client = Client::login(&*lab.a, "alice").await;
+    let (_, secret) = client.credential.token.split_once('.').unwrap();
+    let store = lab.store.as_ref().unwrap();
+    for key in store.keys("*") {
+        assert!(!key.contains(secret));
+        let dump: Vec<u8> = store.ask(&format!("DUMP {key}"));
+        assert!(!String::from_utf8_lossy(&dump).contains(secret));
+    }
+}
+
+#[tokio::test]
+async fn every_key_ends_by_itself_and_the_index_cleans_itself() {
+    let lab = Lab::redis().ready().await;
+    let store = lab.store.as_ref().unwrap();
+    for _ in 0..5 {
+        Client::login(&*lab.a, "alice").await;
+    }
+    let index = store.keys("u:*").pop().unwrap();
+    assert_eq!(store.ask::<usize>(&format!("ZCARD {index}")), 5);
+    lab.clock.turn(IDLE);
+    // Nobody asked for the five any more: the next login forgets them.
+    let client = Client::login(&*lab.a, "alice").await;
+    assert_eq!(store.ask::<usize>(&format!("ZCARD {index}")), 1);
+    lab.clock.turn(Duration::from_mins(2));
+    assert!(client.is_logged_in(&*lab.a).await);
+    for key in store.keys("*") {
+        let left_s: i64 = store.ask(&format!("TTL {key}"));
+        let most_s = if key == index { ABSOLUTE } else { IDLE }.as_secs() + 60;
+        assert!(left_s > 0 && left_s.unsigned_abs() <= most_s, "{key}");
+    }
+    // One that is found expired is deleted at once.
+    lab.clock.turn(IDLE);
+    assert!(!client.is_logged_in(&*lab.a).await);
+    assert!(store.keys("u:*").is_empty());
+}
+
+#[tokio::test]
+async fn dropping_the_strategy_ends_its_connection() {
+    let store = Store::start();
+    let clients = || {
+        let list: String = store.ask("CLIENT LIST TYPE normal");
+        list.lines().count()
+    };
+    let node = redis_node(&store, &Clock::system());
+    ready(&node).await;
+    // The node's, and the one that asks.
+    assert_eq!(clients(), 2);
+    drop(node);
+    until("the connection is closed", async || clients() == 1).await;
+}

@@ -1,0 +1,291 @@
+//! Tokens of `jwt` that somebody else made, or made something else of.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test reports, in its helpers too"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use session::jwt::{Jwt, MAX_COOKIE_BYTES, Settings};
+use session::{Clock, Credential, Error, Strategy};
+
+use support::{Client, KEY, add, jwt_node};
+
+fn parts(token: &str) -> Vec<&str> {
+    token.split('.').collect()
+}
+
+fn claims(token: &str) -> Value {
+    let bytes = URL_SAFE_NO_PAD.decode(parts(token)[1]).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+fn header(typ: &str) -> Header {
+    let mut header = Header::new(Algorithm::HS256);
+    header.typ = Some(typ.to_owned());
+    header
+}
+
+fn sign(header: &Header, claims: &Value, key: &[u8]) -> String {
+    jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(key)).unwrap()
+}
+
+/// A node, and the claims of a login at it.
+async fn lab() -> (Jwt, Clock, Value) {
+    let clock = Clock::system();
+    let node = jwt_node(KEY, &clock);
+    let client = Client::login(&node, "alice").await;
+    let claims = claims(&client.credential.token);
+    (node, clock, claims)
+}
+
+async fn why_refused(node: &Jwt, token: impl Into<String>) -> &'static str {
+    match node.authenticate(&Credential::new(token)).await {
+        Err(Error::NotLoggedIn { why }) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_token_says_what_rfc_9068_asks_for_and_no_more() {
+    let (node, _, claims) = lab().await;
+    let names: Vec<_> = claims.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["aud", "exp", "iat", "iss", "jti", "nbf", "sub"]);
+    // The same claims signed again are accepted, so the refusals below are about what they change.
+    let again = sign(&header("at+jwt"), &claims, KEY);
+    assert!(node.authenticate(&Credential::new(again)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_foreign_key_is_refused() {
+    let (node, _, claims) = lab().await;
+    let other_key = b"another key that has 32 bytes too";
+    let forged = sign(&header("at+jwt"), &claims, other_key);
+    assert_eq!(
+        why_refused(&node, forged).await,
+        "token with a wrong signature"
+    );
+}
+
+#[tokio::test]
+async fn claims_that_were_changed_are_refused() {
+    let (node, _, mut claims) = lab().await;
+    let honest = sign(&header("at+jwt"), &claims, KEY);
+    claims["sub"] = json!("admin");
+    let changed = URL_SAFE_NO_PAD.encode(claims.to_string());
+    let [header, _, signature] = parts(&honest)[..] else {
+        panic!("three parts");
+    };
+    let forged = format!("{header}.{changed}.{signature}");
+    assert_eq!(
+        why_refused(&node, forged).await,
+        "token with a wrong signature"
+    );
+}
+
+#[tokio::test]
+async fn no_algorithm_and_other_algorithms_are_refused() {
+    let (node, _, claims) = lab().await;
+    let honest = sign(&header("at+jwt"), &claims, KEY);
+    for alg in ["none", "None", "HS512", "RS256", "ES256", "x", ""] {
+        let forged_header = json!({ "typ": "at+jwt", "alg": alg }).to_string();
+        let forged_header = URL_SAFE_NO_PAD.encode(forged_header);
+        for signature in ["", parts(&honest)[2]] {
+            let forged = format!("{forged_header}.{}.{signature}", parts(&honest)[1]);
+            why_refused(&node, forged).await;
+        }
+    }
+    let mut other = header("at+jwt");
+    other.alg = Algorithm::HS384;
+    let other = sign(&other, &claims, KEY);
+    assert_eq!(
+        why_refused(&node, other).await,
+        "token of another algorithm"
+    );
+}
+
+#[tokio::test]
+async fn another_type_is_refused() {
+    let (node, _, claims) = lab().await;
+    for typ in ["JWT", "cart+jwt", "AT+JWT ", ""] {
+        let token = sign(&header(typ), &claims, KEY);
+        assert_eq!(why_refused(&node, token).await, "token of another type");
+    }
+    let mut without = header("");
+    without.typ = None;
+    let token = sign(&without, &claims, KEY);
+    assert_eq!(why_refused(&node, token).await, "token of another type");
+}
+
+#[tokio::test]
+async fn extensions_and_keys_that_a_token_brings_along_are_refused() {
+    let (node, _, claims) = lab().await;
+    let mut critical = header("at+jwt");
+    critical.crit = Some(vec!["exp".to_owned()]);
+    let token = sign(&critical, &claims, KEY);
+    assert_eq!(
+        why_refused(&node, token).await,
+        "token with critical extensions"
+    );
+    let mut linked = header("at+jwt");
+    linked.jku = Some("https://attacker.example/keys".to_owned());
+    let mut named = header("at+jwt");
+    named.kid = Some("../../dev/null".to_owned());
+    for header in [linked, named] {
+        let token = sign(&header, &claims, KEY);
+        assert_eq!(
+            why_refused(&node, token).await,
+            "token with a foreign header"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_claim_is_required_and_typed_and_none_is_unknown() {
+    let (node, _, claims) = lab().await;
+    for name in ["iss", "aud", "sub", "exp", "nbf", "iat", "jti"] {
+        let mut without = claims.clone();
+        without.as_object_mut().unwrap().remove(name);
+        why_refused(&node, sign(&header("at+jwt"), &without, KEY)).await;
+        for value in [json!(null), json!(true), json!([]), json!({}), json!(-1)] {
+            let mut mistyped = claims.clone();
+            mistyped[name] = value;
+            why_refused(&node, sign(&header("at+jwt"), &mistyped, KEY)).await;
+        }
+    }
+    let mut more = claims.clone();
+    more["admin"] = json!(true);
+    why_refused(&node, sign(&header("at+jwt"), &more, KEY)).await;
+    for name in ["iss", "aud"] {
+        let mut foreign = claims.clone();
+        foreign[name] = json!("somebody else");
+        assert_eq!(
+            why_refused(&node, sign(&header("at+jwt"), &foreign, KEY)).await,
+            "token of or for somebody else"
+        );
+    }
+}
+
+#[tokio::test]
+async fn times_are_judged_by_the_turned_clock() {
+    let (node, clock, claims) = lab().await;
+    let now = clock.now();
+    for name in ["nbf", "iat"] {
+        let mut early = claims.clone();
+        early[name] = json!(now + 60);
+        let token = sign(&header("at+jwt"), &early, KEY);
+        assert_eq!(
+            why_refused(&node, token.clone()).await,
+            "token from the future"
+        );
+        // A node's clock may be a few seconds ahead of ours.
+        early[name] = json!(clock.now() + 4);
+        let token = sign(&header("at+jwt"), &early, KEY);
+        assert!(node.authenticate(&Credential::new(token)).await.is_ok());
+    }
+    let token = sign(&header("at+jwt"), &claims, KEY);
+    let left = claims["exp"].as_u64().unwrap() - clock.now();
+    clock.turn(Duration::from_secs(left));
+    assert_eq!(why_refused(&node, token).await, "expired token");
+}
+
+#[tokio::test]
+async fn a_token_longer_than_a_cookie_is_not_even_looked_at() {
+    let (node, _, mut claims) = lab().await;
+    claims["sub"] = json!("x".repeat(MAX_COOKIE_BYTES));
+    let token = sign(&header("at+jwt"), &claims, KEY);
+    assert_eq!(why_refused(&node, token).await, "token too long");
+}
+
+#[tokio::test]
+async fn a_short_key_is_refused() {
+    for bytes in [0, 31] {
+        let settings = Settings {
+            key: vec![7; bytes],
+            lifetime: Duration::from_mins(30),
+            max_lines: 1,
+        };
+        let error = Jwt::new(settings, Clock::system()).err().unwrap();
+        assert_eq!(error.bytes, bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_cart_belongs_to_one_login_of_one_user() {
+    let (node, _, _) = lab().await;
+    let mut alice = Client::login(&node, "alice").await;
+    alice.change(&node, add("a")).await.unwrap();
+    let cart_token = alice.credential.cart.clone();
+    for other in ["alice", "bob"] {
+        let mut later = Client::login(&node, other).await;
+        later.credential.cart.clone_from(&cart_token);
+        let refused = node.cart(&later.credential).await;
+        assert!(matches!(
+            refused,
+            Err(Error::CartNotValid {
+                why: "cart of another login"
+            })
+        ));
+        let refused = later.change(&node, add("b")).await;
+        assert!(matches!(refused, Err(Error::CartNotValid { .. })));
+    }
+    // An access token is no cart, a cart is no access token, and what is neither is neither.
+    for (token, cart) in [
+        (
+            alice.credential.token.clone(),
+            alice.credential.token.clone(),
+        ),
+        (alice.credential.token.clone(), String::new()),
+        (alice.credential.token.clone(), "a.b.c".to_owned()),
+    ] {
+        let cart = Some(cart);
+        let refused = node.cart(&Credential { token, cart }).await;
+        assert!(matches!(refused, Err(Error::CartNotValid { .. })));
+    }
+    why_refused(&node, cart_token.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_cart_that_a_browser_would_drop_is_refused_and_the_old_one_stays() {
+    let (node, _, _) = lab().await;
+    let mut client = Client::login(&node, "alice").await;
+    for number in 0.. {
+        let cookie_bytes = |cart: &str| {
+            format!("jwt-cart={cart}; HttpOnly; Secure; SameSite=Lax; Path=/; Max-Age=1800").len()
+        };
+        match client.change(&node, add(&number.to_string())).await {
+            Ok(_) => {
+                let token = client.credential.cart.as_ref().unwrap();
+                assert!(cookie_bytes(token) <= MAX_COOKIE_BYTES);
+            }
+            Err(Error::CartTooLarge { bytes, max_bytes }) => {
+                assert!(bytes > max_bytes);
+                assert_eq!(max_bytes, MAX_COOKIE_BYTES);
+                let cart = node.cart(&client.credential).await.unwrap();
+                assert_eq!(cart.lines.len(), number);
+                assert!(number > 50, "room for a real cart");
+                return;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_error_carries_a_token() {
+    let (node, _, _) = lab().await;
+    let other = jwt_node(b"another key that has 32 bytes too", &Clock::system());
+    let client = Client::login(&other, "alice").await;
+    let error = node.authenticate(&client.credential).await.unwrap_err();
+    let [_, _, signature] = parts(&client.credential.token)[..] else {
+        panic!("three parts");
+    };
+    assert!(!format!("{error} {error:?}").contains(signature));
+    assert!(!format!("{:?}", client.credential).contains(signature));
+}
