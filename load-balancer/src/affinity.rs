@@ -170,27 +170,21 @@ fn front<const N: usize>(bytes: &[u8]) -> [u8; N] {
 
 /// The value, if this piece of a `Cookie` header is our cookie.
 fn affinity_value(piece: &[u8]) -> Option<&[u8]> {
-    let (name, value) = piece.split_at(piece.iter().position(|byte| *byte == b'=')?);
-    (name.trim_ascii() == NAME).then(|| value[1..].trim_ascii())
+    let after_name = piece.trim_ascii_start().strip_prefix(NAME)?;
+    Some(
+        after_name
+            .trim_ascii_start()
+            .strip_prefix(b"=")?
+            .trim_ascii(),
+    )
 }
 
-/// A `Cookie` header without the affinity cookie.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Stripped {
-    /// It was not in there: leave the header as it is.
-    Unchanged,
-    /// Nothing else was in there: remove the header.
-    Empty,
-    /// The other cookies, byte for byte.
-    Rest(Vec<u8>),
-}
-
-/// Takes the affinity cookie out of a `Cookie` header. The other cookies are the node's business and stay
-/// as they are, even where they break the grammar.
-pub(crate) fn strip(header: &[u8]) -> Stripped {
+/// The `Cookie` header without the affinity cookie, or `None` when it holds none. The other cookies are the
+/// node's business and stay as they are, byte for byte, even where they break the grammar.
+pub(crate) fn strip(header: &[u8]) -> Option<Vec<u8>> {
     let pieces = || header.split(|byte| *byte == b';');
     if !pieces().any(|piece| affinity_value(piece).is_some()) {
-        return Stripped::Unchanged;
+        return None;
     }
     let mut rest = Vec::with_capacity(header.len());
     for piece in pieces().filter(|piece| affinity_value(piece).is_none()) {
@@ -202,11 +196,7 @@ pub(crate) fn strip(header: &[u8]) -> Stripped {
             rest.extend_from_slice(piece);
         }
     }
-    if rest.is_empty() {
-        Stripped::Empty
-    } else {
-        Stripped::Rest(rest)
-    }
+    Some(rest)
 }
 
 #[cfg(test)]

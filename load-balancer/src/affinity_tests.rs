@@ -119,22 +119,18 @@ fn what_is_not_ours_is_malformed_or_not_seen() {
 #[test]
 fn stripping_leaves_the_others_byte_for_byte() {
     for (header, wanted) in [
-        ("affinity=x", Stripped::Empty),
-        (
-            "affinity=x; a=1;  b = 2",
-            Stripped::Rest(b"a=1;  b = 2".to_vec()),
-        ),
-        ("a=1; affinity=x; b=2", Stripped::Rest(b"a=1; b=2".to_vec())),
-        ("a=1;affinity=x", Stripped::Rest(b"a=1".to_vec())),
-        (
-            "affinity=x; a=\"q\"; affinity=y",
-            Stripped::Rest(b"a=\"q\"".to_vec()),
-        ),
-        ("session-sticky=affinity", Stripped::Unchanged),
-        ("a=1; b; =c; affinityx=1", Stripped::Unchanged),
-        ("", Stripped::Unchanged),
+        ("affinity=x", Some("")),
+        ("affinity=x; a=1;  b = 2", Some("a=1;  b = 2")),
+        ("a=1; affinity=x; b=2", Some("a=1; b=2")),
+        ("a=1;affinity=x", Some("a=1")),
+        ("a=1; affinity = x ;b=2", Some("a=1;b=2")),
+        ("affinity=x; a=\"q\"; affinity=y", Some("a=\"q\"")),
+        ("session-sticky=affinity", None),
+        ("a=1; b; =c; affinityx=1; affinity", None),
+        ("", None),
     ] {
-        assert_eq!(strip(header.as_bytes()), wanted, "{header}");
+        let rest = strip(header.as_bytes());
+        assert_eq!(rest.as_deref(), wanted.map(str::as_bytes), "{header}");
     }
 }
 
@@ -156,8 +152,8 @@ proptest! {
             headers.append(header::COOKIE, value);
         }
         let _ = affinity().read(&headers, NOW_S);
-        if let Stripped::Rest(rest) = strip(&bytes) {
-            prop_assert_eq!(strip(&rest), Stripped::Unchanged);
+        if let Some(rest) = strip(&bytes) {
+            prop_assert_eq!(strip(&rest), None);
         }
     }
 

@@ -6,15 +6,27 @@
 
 use std::{
     io::Write as _,
+    mem,
     net::IpAddr,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use aws_lc_rs::rand;
-use http::{HeaderValue, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use pingora::{Result, http::RequestHeader};
 
-use crate::affinity::{Stripped, strip};
+use crate::affinity::strip;
+
+/// Which strategy the node is to serve.
+pub(crate) const SESSION_STRATEGY: HeaderName = HeaderName::from_static("x-session-strategy");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How many headers `forward` may add.
+const ADDED: usize = 5;
 
 /// Replaces what must not come from outside, and takes the affinity cookie out.
 pub(crate) fn forward(
@@ -23,52 +35,70 @@ pub(crate) fn forward(
     client: Option<IpAddr>,
     request_id: impl FnOnce() -> HeaderValue,
 ) -> Result<()> {
-    request.insert_header("x-session-strategy", strategy.clone())?;
-    request.insert_header("x-forwarded-proto", HeaderValue::from_static("http"))?;
-    match client.and_then(address_value) {
-        Some(address) => request.insert_header("x-forwarded-for", address)?,
-        None => drop(request.remove_header("x-forwarded-for")),
-    }
-    match request.headers.get(header::HOST).cloned() {
-        Some(host) => request.insert_header("x-forwarded-host", host)?,
-        None => drop(request.remove_header("x-forwarded-host")),
-    }
-    request.remove_header("forwarded");
-    request.remove_header("x-real-ip");
-    if !request.headers.contains_key("x-request-id") {
-        request.insert_header("x-request-id", request_id())?;
-    }
-    strip_cookies(request)
+    edit(request, |parts| {
+        let headers = &mut parts.headers;
+        headers.reserve(ADDED);
+        headers.insert(SESSION_STRATEGY, strategy.clone());
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        set(headers, FORWARDED_FOR, client.and_then(address_value));
+        let host = headers.get(header::HOST).cloned();
+        set(headers, FORWARDED_HOST, host);
+        headers.remove(header::FORWARDED);
+        headers.remove(REAL_IP);
+        headers.entry(REQUEST_ID).or_insert_with(request_id);
+        strip_cookies(headers);
+    })
 }
 
-/// Nearly every request has one `Cookie` header or none, but several are allowed.
-fn strip_cookies(request: &mut RequestHeader) -> Result<()> {
-    let cookies = request.headers.get_all(header::COOKIE);
-    let stripped: Vec<_> = cookies
-        .iter()
-        .map(|cookie| (cookie, strip(cookie.as_bytes())))
-        .collect();
-    if stripped
-        .iter()
-        .all(|(_, stripped)| *stripped == Stripped::Unchanged)
-    {
-        return Ok(());
+/// Forgets how the client spelled the names of headers. They mean the same in any spelling, and pingora
+/// keeps the spellings in a second map, which it would copy for each attempt.
+pub(crate) fn forget_spelling(request: &mut RequestHeader) -> Result<()> {
+    edit(request, |_| {})
+}
+
+/// Changes a request through the types of `http`. pingora's own setters look each name up in two maps and
+/// parse it each time, which was most of what this module cost.
+fn edit(request: &mut RequestHeader, change: impl FnOnce(&mut Parts)) -> Result<()> {
+    // What the detour through `Parts` would lose: a target that is more than a path, or is not UTF-8.
+    let is_plain = request.raw_path_is_utf8() && request.raw_path().starts_with(b"/");
+    let target = (!is_plain).then(|| request.raw_path().to_vec());
+
+    let empty = RequestHeader::from(http::Request::new(()).into_parts().0);
+    let mut parts = Parts::from(mem::replace(request, empty));
+    change(&mut parts);
+    *request = RequestHeader::from(parts);
+    target.map_or(Ok(()), |target| request.set_raw_path(&target))
+}
+
+/// Sets a header to the one value given, or makes sure that it is not there.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    match value {
+        Some(value) => drop(headers.insert(name, value)),
+        None => drop(headers.remove(name)),
     }
-    let rest = stripped
-        .into_iter()
-        .filter_map(|(cookie, stripped)| match stripped {
-            Stripped::Unchanged => Some(Ok(cookie.clone())),
-            Stripped::Empty => None,
-            Stripped::Rest(rest) => Some(HeaderValue::from_maybe_shared(bytes::Bytes::from(rest))),
-        });
-    // Bytes of a header value that came in are bytes of one that may go out; should that ever be wrong,
-    // the cookie is left out.
-    let rest: Vec<HeaderValue> = rest.flatten().collect();
-    request.remove_header(&header::COOKIE);
-    for cookie in rest {
-        request.append_header("Cookie", cookie)?;
+}
+
+/// Takes the affinity cookie out. Nearly every request has one `Cookie` header or none; several are allowed.
+fn strip_cookies(headers: &mut HeaderMap) {
+    let header::Entry::Occupied(mut cookies) = headers.entry(header::COOKIE) else {
+        return;
+    };
+    let mut emptied = false;
+    for cookie in cookies.iter_mut() {
+        if let Some(rest) = strip(cookie.as_bytes()) {
+            emptied |= rest.is_empty();
+            // Bytes of a value that came in may go out again; should that ever be wrong, they stay here.
+            let rest = HeaderValue::from_maybe_shared(Bytes::from(rest));
+            *cookie = rest.unwrap_or(HeaderValue::from_static(""));
+        }
     }
-    Ok(())
+    if emptied {
+        let (_, values) = cookies.remove_entry_mult();
+        let rest: Vec<_> = values.filter(|value| !value.is_empty()).collect();
+        for value in rest {
+            headers.append(header::COOKIE, value);
+        }
+    }
 }
 
 /// An address as a header value, formatted without an allocation of its own.
@@ -123,6 +153,7 @@ mod tests {
         for (name, value) in headers {
             request.append_header(*name, *value).expect("a header");
         }
+        forget_spelling(&mut request).expect("forgotten");
         let strategy = HeaderValue::from_static("sticky");
         let client = Some(IpAddr::from([10, 0, 0, 7]));
         forward(&mut request, &strategy, client, || {
@@ -189,6 +220,20 @@ mod tests {
             all(&forwarded(&[("Cookie", "affinity=x")]), "cookie"),
             Vec::<&str>::new()
         );
+    }
+
+    #[test]
+    fn the_target_survives_in_every_form() {
+        for target in [
+            &b"/a?b=c"[..],
+            b"http://shop.example/a?b",
+            b"*",
+            b"/\xff\xfe",
+        ] {
+            let mut request = RequestHeader::build("OPTIONS", target, None).expect("a request");
+            forget_spelling(&mut request).expect("forgotten");
+            assert_eq!(request.raw_path(), target);
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 
+use crate::headers::SESSION_STRATEGY;
+
 /// Tells the client how many other nodes were asked before.
 pub(crate) const RETRIES: &str = "x-balancer-retries";
 
@@ -24,7 +26,7 @@ pub(crate) async fn answer(
     )?;
     answer.insert_header(header::CONTENT_LENGTH, body.len())?;
     answer.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
-    answer.insert_header("x-session-strategy", strategy.clone())?;
+    answer.insert_header(SESSION_STRATEGY, strategy.clone())?;
     if status == 503 {
         answer.insert_header("retry-after", HeaderValue::from_static("1"))?;
     }

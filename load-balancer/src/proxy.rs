@@ -31,7 +31,7 @@ use tracing::debug;
 use crate::{
     affinity::Refusal,
     group::Group,
-    headers::{RequestIds, forward},
+    headers::{RequestIds, forget_spelling, forward},
     metrics::Repin,
     node::{Attempt, Node},
     problem,
@@ -157,6 +157,7 @@ impl ProxyHttp for Proxy {
         session.set_keepalive(Some(CLIENT_KEEPALIVE_S));
         session.set_read_timeout(Some(CLIENT_READ));
         session.set_write_timeout(Some(self.group.timeouts.write));
+        forget_spelling(session.req_header_mut())?;
         Ok(false)
     }
 

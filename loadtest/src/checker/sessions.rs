@@ -69,7 +69,8 @@ impl<'a> Session<'a> {
     pub(super) fn was_live_at(&self, at_us: i64) -> bool {
         self.login.done_us <= at_us
             && self.logout().is_none_or(|logout| logout.sent_us > at_us)
-            && self.lost.is_none_or(|lost| lost.sent_us > at_us)
+            // A refusal that comes in later may well be this fault's doing, even if its request was on the way before.
+            && self.lost.is_none_or(|lost| lost.done_us > at_us)
     }
 
     /// The last answer before this moment that a node gave to this session.
