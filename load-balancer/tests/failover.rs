@@ -329,6 +329,11 @@ async fn a_dying_node_takes_only_what_it_was_working_on() {
         tokio::time::sleep(Duration::from_millis(50)).await; // Some load on the node that came back.
     }
     stop.send(true).expect("clients are running");
+    assert!(
+        !balancer.log().contains("ERROR"),
+        "no line a request: {}",
+        balancer.log()
+    );
     for task in load {
         let (method, failed) = task.await.expect("a client");
         let most = if method == Method::GET {

@@ -83,7 +83,7 @@ impl Cluster {
                 Ok(Listener {
                     strategy: strategy.clone(),
                     address: public_address(spec, strategy, *port)?,
-                        affinity: spec.affinity,
+                    affinity: spec.affinity,
                 })
             })
             .collect::<Result<Vec<_>, ClusterError>>()?;

@@ -222,11 +222,12 @@ pub struct Fault {
     pub recovered_ms: Option<u64>,
     /// When the fault was undone (the process ready again).
     pub undone_ms: Option<u64>,
-    /// From the first failed request to the first slice without one.
+    /// From the sending of the first failed request to the first window of 100 ms in which none was sent that failed.
+    /// The refusal of a lost session does not count: the service was there, it only knew the user no more.
     pub unavailable_ms: u64,
     /// Requests that failed from the fault until recovery.
     pub failed_requests: u64,
-    /// Sessions alive when the fault was commanded.
+    /// Sessions alive when the fault was commanded, of which something was heard after it took effect.
     pub sessions_live: u64,
     /// Of these: sessions that the victim had served last.
     pub sessions_on_target: u64,
@@ -251,7 +252,7 @@ pub struct Anomalies {
     pub stale_read: u64,
     /// A line is in a cart twice.
     pub duplicate: u64,
-    /// A line of somebody else's.
+    /// A line that the session never put there, most likely somebody else's, or an answer meant for somebody else.
     pub leak: u64,
     /// A credential was accepted after its logout was acknowledged.
     pub resurrection: u64,

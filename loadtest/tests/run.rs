@@ -148,7 +148,10 @@ fn has_figures(run: &Run) {
     assert!(run.latency_us.is_some());
     assert!(run.bytes_per_request.sent.is_some());
     assert!(run.cost_us_per_request.node.is_some());
-    assert_eq!(run.store_operations_per_request.is_some(), run.strategy == "redis");
+    assert_eq!(
+        run.store_operations_per_request.is_some(),
+        run.strategy == "redis"
+    );
     assert!(run.faults[0].effective_ms.is_some() && run.faults[0].undone_ms.is_some());
     assert_eq!(run.timeline.len(), 16);
 }
@@ -159,8 +162,14 @@ fn a_wrong_scenario_ends_with_2_before_anything_starts() {
     let output = place.run(&[]);
     assert_eq!(output.status.code(), Some(2));
     let said = text(&output);
-    assert!(said.contains("short.toml:16:10: the target `node-9` does not exist"), "{said}");
-    assert!(said.contains("allowed are node-1, node-2, node-3"), "{said}");
+    assert!(
+        said.contains("short.toml:16:10: the target `node-9` does not exist"),
+        "{said}"
+    );
+    assert!(
+        said.contains("allowed are node-1, node-2, node-3"),
+        "{said}"
+    );
     assert!(!place.folder.path().join("reports").exists());
 
     let unknown = Place::with(SCENARIO).run(&["--strategy", "memcached"]);

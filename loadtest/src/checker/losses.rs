@@ -32,7 +32,6 @@ pub(super) fn of(history: &History, sessions: &[Session<'_>], carts: &[Findings]
         .filter(|event| event.step == FaultStep::Commanded);
     let mut losses: Vec<(usize, Losses)> = commanded
         .map(|fault| {
-            // A request that was sent between command and effect says nothing about the fault.
             let effective_us = history
                 .faults
                 .iter()
@@ -41,7 +40,7 @@ pub(super) fn of(history: &History, sessions: &[Session<'_>], carts: &[Findings]
             let mut sum = Losses::default();
             for (session, cart) in sessions.iter().zip(carts) {
                 if session.was_live_at(fault.at_us)
-                    && let Some(survived) = session.survived(effective_us)
+                    && let Some(survived) = session.survived(fault.at_us, effective_us)
                 {
                     sum.add(session, cart, survived, &fault.target, fault.at_us);
                 }

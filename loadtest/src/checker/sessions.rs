@@ -82,15 +82,16 @@ impl<'a> Session<'a> {
         last.unwrap_or(self.login).node.as_deref()
     }
 
-    /// What was heard of it first in a request sent after this moment: `Some(true)` = accepted, `Some(false)` =
-    /// refused, `None` = nothing certain.
-    pub(super) fn survived(&self, at_us: i64) -> Option<bool> {
+    /// What was heard of it first after a fault: `Some(true)` = accepted, `Some(false)` = refused, `None` = nothing
+    /// certain. From the command on, a refusal may be the fault's doing; but an acceptance proves something only when
+    /// its request was sent after the fault had taken effect.
+    pub(super) fn survived(&self, commanded_us: i64, effective_us: i64) -> Option<bool> {
         self.operations.iter().find_map(|operation| {
             if self.lost.is_some_and(|lost| lost.id == operation.id) {
-                (operation.done_us >= at_us).then_some(false)
+                (operation.done_us >= commanded_us).then_some(false)
             } else {
                 let evidence = operation.was_accepted() && operation.action != Action::Replay;
-                (evidence && operation.sent_us >= at_us).then_some(true)
+                (evidence && operation.sent_us >= effective_us).then_some(true)
             }
         })
     }

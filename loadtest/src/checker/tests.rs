@@ -272,6 +272,23 @@ fn a_fault_costs_what_was_alive_and_is_gone() {
     assert_eq!(check(&history).losses, [expected]);
 }
 
+#[test]
+fn a_refusal_of_a_request_that_was_on_its_way_when_the_fault_came_is_the_faults_doing() {
+    let mut refused = browse(1, 1, 2, 4_999).refused();
+    refused.done_us = 5_040_000;
+    let mut history = history([log_in(1, 1, 1, 0).on("node-2"), refused]);
+    kill_of_node_2(&mut history, 5_000, 5_010);
+    let losses = check(&history).losses[0];
+    assert_eq!(
+        (losses.sessions_live, losses.sessions_lost_on_target),
+        (1, 1)
+    );
+
+    // Also when the answer came in before the fault was verified.
+    history.operations[1].done_us = 5_005_000;
+    assert_eq!(check(&history).losses[0], losses);
+}
+
 /// One user's life, drawn at random and played against a cart that works. `unknown` operations may have happened or
 /// not, at the drawer's will.
 fn plausible() -> impl Strategy<Value = Vec<Operation>> {

@@ -49,6 +49,18 @@ async fn a_node_that_starts_before_its_store_serves_when_the_store_comes() {
 }
 
 #[tokio::test]
+async fn learning_the_scripts_is_no_error() {
+    let store = Store::start();
+    let node = Redis::connect(settings(store.url()), Clock::system()).unwrap();
+    ready(&node).await;
+    let alice = Client::login(&node, "alice").await;
+    assert!(alice.is_logged_in(&node).await);
+    let usage = node.store_use().unwrap();
+    assert!(usage.calls > 2, "nothing had to be learned");
+    assert_eq!(usage.errors, 0);
+}
+
+#[tokio::test]
 async fn a_malformed_url_is_refused_at_once_and_not_repeated() {
     for url in [
         "",
