@@ -317,7 +317,7 @@ fn node_process(
         env: store
             .map(|store| ("SHOP_REDIS_URL".into(), store.url()))
             .into_iter()
-            .chain([no_color()])
+            .chain([no_color(), no_huge_pages()])
             .collect(),
         log: dir.join(format!("{}.log", node.name)),
         ready: Ready::Http {
@@ -352,6 +352,12 @@ fn free_address(spec: &ClusterSpec) -> Result<SocketAddr, ClusterError> {
     let ip = IpAddr::from(spec.ip);
     let port = ports::free(ip).map_err(|source| ClusterError::NoPort { ip, source })?;
     Ok(SocketAddr::new(ip, port))
+}
+
+/// Nodes grow by pages of 4 KiB. With transparent huge pages they would grow by 2 MiB or not at all,
+/// and what a session takes could not be seen. (Redis does the same for itself.)
+fn no_huge_pages() -> (String, String) {
+    ("MIMALLOC_ALLOW_THP".into(), "0".into())
 }
 
 /// The wanted port if nobody has it, or any where the spec says 0.

@@ -89,8 +89,10 @@ pub(super) fn settings(spec: &Spec) -> BTreeMap<String, String> {
     let journey = load.journey.get_ref();
     let password = spec.cluster.password;
     let mut settings = BTreeMap::from([
-        ("users", format!("{}, closed loop", load.users.get_ref())),
-        ("think time", format!("{shortest} to {longest} ms")),
+        (
+            "load",
+            format!("closed loop, {shortest} to {longest} ms of thinking between requests"),
+        ),
         (
             "journey",
             format!(
@@ -103,7 +105,6 @@ pub(super) fn settings(spec: &Spec) -> BTreeMap<String, String> {
             ),
         ),
         ("warm-up", format!("{} s", load.warm_up_s.get_ref())),
-        ("measured", format!("{} s", load.measure_s.get_ref())),
         ("work a request", format!("{} µs", spec.cluster.work_us)),
         (
             "password",
@@ -112,7 +113,6 @@ pub(super) fn settings(spec: &Spec) -> BTreeMap<String, String> {
                 password.memory_kib, password.iterations
             ),
         ),
-        ("repeats", spec.repeats.get_ref().to_string()),
     ]);
     if let Some(memory) = &spec.memory {
         let sessions = memory.sessions.get_ref();
@@ -142,6 +142,12 @@ pub(super) fn caveats(spec: &Spec, environment: &Environment) -> Vec<String> {
         caveats.push(
             "Users never pause, so the machine is saturated on purpose: latencies show queues, and only throughput is \
              meant to be compared."
+                .into(),
+        );
+    } else {
+        caveats.push(
+            "The machine is far from busy, so nearly every request wakes threads that sleep: CPU a request is several \
+             times what it is under full load."
                 .into(),
         );
     }
