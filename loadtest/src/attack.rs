@@ -38,7 +38,7 @@ use recorder::Recorder;
 
 /// No user waits longer for a whole answer. Longer than every time limit of the load balancer and the nodes, so that
 /// their answers are seen; short enough that the end of a run waits for nobody.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// `lab attack`
 #[derive(Debug, clap::Args)]

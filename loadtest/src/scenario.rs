@@ -130,13 +130,16 @@ pub struct Journey {
     pub log_out: u32,
 }
 
+/// The target that stands for the store, where every strategy of the scenario has one.
+pub const STORE: &str = "store";
+
 /// `[[faults]]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
     /// What is done.
     pub kind: FaultKind,
-    /// To whom: a node's name.
+    /// To whom: a node's name, or [`STORE`].
     pub target: Spanned<String>,
     /// When, seconds after the start of the measured part.
     pub at_s: Spanned<u64>,

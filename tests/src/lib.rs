@@ -10,6 +10,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use loadtest::cluster::{Cluster, ClusterSpec};
@@ -46,6 +47,22 @@ pub async fn cluster_with(strategies: &[&str], adjust: impl FnOnce(&mut ClusterS
 pub fn own_address() -> Ipv4Addr {
     let [a, b, c, ..] = RandomState::new().hash_one(0).to_le_bytes();
     Ipv4Addr::new(127, a % 253 + 1, b, c % 253 + 1)
+}
+
+/// The path of one of our programs, which are beside the tests' folder.
+pub fn binary(name: &str) -> PathBuf {
+    let mut folder = std::env::current_exe().expect("the test's own path");
+    folder.pop();
+    if folder.ends_with("deps") {
+        folder.pop();
+    }
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "no {}: run `cargo build --workspace --bins` first",
+        path.display()
+    );
+    path
 }
 
 /// Tries `check` until it gives something, for as long as a slow machine may need.

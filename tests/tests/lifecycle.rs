@@ -62,7 +62,7 @@ async fn a_node_that_is_told_to_end_finishes_what_runs() {
 async fn interrupted_in(phase: &str) {
     let out = tempfile::tempdir().unwrap();
     let temporary = tempfile::tempdir().unwrap();
-    let mut lab = Command::new(loadtest_binary())
+    let mut lab = Command::new(tests::binary("lab"))
         .args(["demo", "--out"])
         .arg(out.path())
         .env("TMPDIR", temporary.path())
@@ -124,22 +124,6 @@ async fn interrupt(pid: u32) {
         .args(["-INT", &pid.to_string()])
         .status();
     assert!(sent.await.unwrap().success());
-}
-
-/// The `lab` binary beside the test binary's folder.
-fn loadtest_binary() -> std::path::PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    if path.ends_with("deps") {
-        path.pop();
-    }
-    let path = path.join("lab");
-    assert!(
-        path.exists(),
-        "no {}: run `cargo build --workspace --bins` first",
-        path.display()
-    );
-    path
 }
 
 /// All processes below `pid`, from /proc.

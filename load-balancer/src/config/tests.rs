@@ -44,6 +44,35 @@ fn load_with(
     load(&args, variable).map_err(|error| error.to_string())
 }
 
+/// Both as it stands and with every default spelled out, the example must mean the same. Keys come from the environment here.
+#[test]
+fn the_example_tells_the_truth_about_defaults() {
+    let example = include_str!("../../example.toml");
+    let without_keys: Vec<&str> = example
+        .lines()
+        .filter(|line| !line.contains("_file = "))
+        .collect();
+    let spelled_out = without_keys.iter().map(|line| {
+        let setting = line.strip_prefix("# ").filter(|rest| {
+            let name = rest.split(" = ").next().unwrap_or(" ");
+            rest.contains(" = ")
+                && name
+                    .chars()
+                    .all(|sign| sign.is_ascii_lowercase() || sign == '_')
+        });
+        setting.unwrap_or(line)
+    });
+    let spelled_out: Vec<&str> = spelled_out.collect();
+    assert_ne!(spelled_out, without_keys);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let spelled_out = spelled_out
+        .join("\n")
+        .replace("threads = 2", &format!("threads = {cores}"));
+    let short = load_text(&without_keys.join("\n"), &[]).expect("the example");
+    let long = load_text(&spelled_out, &[]).expect("the example with its defaults");
+    assert_eq!(format!("{short:?}"), format!("{long:?}"));
+}
+
 #[test]
 fn a_short_file_gets_the_defaults() {
     let config = load_text(GOOD, &[]).expect("good");

@@ -250,7 +250,7 @@ pub(super) const GLOSSARY: [(&str, &str); 12] = [
     ),
     (
         "Time unavailable",
-        "From the first failed request to the first slice of the timeline without one.",
+        "From the first failed request to the first 100 ms without one. The refusal of a lost session is no outage: the service was there, it only knew the user no more.",
     ),
     (
         "Stale read, duplicate",

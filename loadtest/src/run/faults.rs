@@ -9,7 +9,7 @@ use super::one::Stage;
 use super::progress::Progress;
 use crate::exit::Failure;
 use crate::history::{FaultEvent, FaultStep, Line};
-use crate::scenario::{Fault, FaultKind};
+use crate::scenario::{Fault, FaultKind, STORE};
 
 /// Injects all faults at their times, and undoes them. Returns what did not work.
 pub(super) async fn inject(
@@ -48,10 +48,12 @@ async fn live(
             .note(&Line::Fault(event))
             .map_err(|failure: Failure| failure.message)
     };
-    let node = stage
-        .cluster
-        .node(target)
-        .ok_or_else(|| format!("there is no {target}"))?;
+    let process = if target == STORE {
+        stage.cluster.store()
+    } else {
+        stage.cluster.node(target)
+    };
+    let process = process.ok_or_else(|| format!("there is no {target}"))?;
     let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX / 2_000_000) * 1_000_000;
     let begin_us = seconds(*fault.at_s.get_ref());
 
@@ -59,7 +61,7 @@ async fn live(
     progress.phase(&format!("{} {target}", fault.kind.name()));
     write_down(FaultStep::Commanded)?;
     match fault.kind {
-        FaultKind::Kill => node.kill().await.map_err(|error| error.to_string())?,
+        FaultKind::Kill => process.kill().await.map_err(|error| error.to_string())?,
     }
     write_down(FaultStep::Effective)?;
 
@@ -68,7 +70,7 @@ async fn live(
         .await;
     progress.phase(&format!("bringing {target} back"));
     match fault.kind {
-        FaultKind::Kill => node.start().await.map_err(|error| error.to_string())?,
+        FaultKind::Kill => process.start().await.map_err(|error| error.to_string())?,
     }
     write_down(FaultStep::Undone)?;
     progress.phase("users act");

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::{Fault, Load, Spec};
+use super::{Fault, Load, STORE, Spec};
 use crate::cluster::spec::MOST_NODES;
 
 /// Goose plays every user as a task with a connection of its own; file descriptors end before memory does.
@@ -152,16 +152,21 @@ fn accounts(spec: &Spec) -> Result<(), Problem> {
 }
 
 fn faults(spec: &Spec) -> Result<(), Problem> {
-    let nodes = spec.cluster.node_names();
+    let targets = targets(spec);
     let measured = *spec.load.measure_s.get_ref();
     for (index, fault) in spec.faults.iter().enumerate() {
         let target = fault.target.get_ref();
-        if !nodes.contains(target) {
+        if !targets.contains(target) {
+            let hint = if target == STORE {
+                "; not every strategy of this scenario keeps its state in a store"
+            } else {
+                ""
+            };
             return Err(at(
                 &fault.target,
                 format!(
-                    "the target `{target}` does not exist; allowed are {}",
-                    nodes.join(", ")
+                    "the target `{target}` does not exist; allowed are {}{hint}",
+                    targets.join(", ")
                 ),
             ));
         }
@@ -197,6 +202,20 @@ fn faults(spec: &Spec) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The nodes, and the store if all strategies have one: the same fault must be possible in every run.
+fn targets(spec: &Spec) -> Vec<String> {
+    let mut targets = spec.cluster.node_names();
+    let has_store = |strategy: &String| {
+        session::STRATEGIES
+            .iter()
+            .any(|known| known.name == strategy && known.state_lives == session::StateLives::Store)
+    };
+    if spec.cluster.strategy_names().iter().all(has_store) {
+        targets.push(STORE.into());
+    }
+    targets
+}
+
 fn span(fault: &Fault) -> (u64, u64) {
     let from = *fault.at_s.get_ref();
     (from, from.saturating_add(*fault.for_s.get_ref()))
@@ -206,7 +225,7 @@ fn span(fault: &Fault) -> (u64, u64) {
 mod tests {
     use std::path::Path;
 
-    use super::super::Scenario;
+    use super::super::{STORE, Scenario};
 
     const GOOD: &str = r#"question = "What does a kill cost?"
 [cluster]
@@ -243,6 +262,13 @@ sessions = 200
         assert_eq!(scenario.spec.load.think(), (200, 800));
         assert_eq!(*scenario.spec.repeats.get_ref(), 1);
         assert_eq!(scenario.spec.cluster.node_names()[2], "node-3");
+    }
+
+    #[test]
+    fn a_store_can_be_hit_where_all_strategies_have_one() {
+        let text = GOOD.replace("\"sticky\", ", "").replace("node-2", STORE);
+        let scenario = Scenario::parse(Path::new("a.toml"), &text).unwrap();
+        assert_eq!(scenario.spec.faults[0].target.get_ref(), STORE);
     }
 
     #[test]
@@ -291,6 +317,12 @@ sessions = 200
                 "allowed are sticky, redis, jwt",
             ),
             ("\"redis\"]", "\"sticky\"]", "a.toml:4:25:", "listed twice"),
+            (
+                "\"node-2\"",
+                "\"store\"",
+                "a.toml:15:10:",
+                "not every strategy of this scenario keeps its state in a store",
+            ),
             (
                 "[\"sticky\", \"redis\"]",
                 "[]",

@@ -70,6 +70,9 @@ fn window(history: &History) -> Option<(&Usage, &Usage)> {
     Some((undisturbed.next()?, undisturbed.next_back()?))
 }
 
+/// Growth of all nodes together that says nothing: allocators take memory in blocks, in each node and each thread.
+const NODE_FLOOR_BYTES: i64 = 512 * 1024;
+
 /// Bytes a session; `None` when nothing was measured, or when the growth is not clearly more than what requests
 /// without a session made memory grow by.
 pub(super) fn memory(probe: Option<MemoryProbe>) -> Memory {
@@ -77,7 +80,8 @@ pub(super) fn memory(probe: Option<MemoryProbe>) -> Memory {
         return Memory::default();
     };
     let sessions = probe.sessions as f64;
-    let signal = probe.node_growth_bytes > 2 * probe.node_noise_bytes.max(0);
+    let noise = NODE_FLOOR_BYTES.max(2 * probe.node_noise_bytes);
+    let signal = probe.node_growth_bytes > noise;
     let each = |growth: i64| (growth > 0 && sessions > 0.0).then(|| growth as f64 / sessions);
     Memory {
         node: each(probe.node_growth_bytes).filter(|_| signal),
@@ -151,9 +155,10 @@ mod tests {
             }))
             .node
         };
-        assert_eq!(probe(60_000, 4_096), Some(600.0));
-        assert_eq!(probe(60_000, -4_096), Some(600.0));
-        assert_eq!(probe(8_192, 4_096), None);
+        assert_eq!(probe(6_000_000, 4_096), Some(60_000.0));
+        assert_eq!(probe(6_000_000, -4_096), Some(60_000.0));
+        assert_eq!(probe(6_000_000, 3_500_000), None);
+        assert_eq!(probe(60_000, 0), None, "less than allocators take at once");
         assert_eq!(probe(-1, 0), None);
     }
 }
