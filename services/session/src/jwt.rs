@@ -42,9 +42,10 @@ pub static PROPERTIES: Properties = Properties {
 /// The most bytes of a cookie: name, value and attributes. No token is longer than this either.
 pub const MAX_COOKIE_BYTES: usize = 4096;
 
-/// What a cart's cookie has beside the token, with every attribute that `shop` may set.
+/// What a cart's cookie has beside the token, with the prefix and every attribute that `shop` may set: where the public
+/// URL is http there is less, but how much fits into a cart must not depend on it.
 const AROUND_THE_CART: &str =
-    "jwt-cart=; HttpOnly; Secure; SameSite=Lax; Path=/; Max-Age=4294967295";
+    "__Host-jwt-cart=; HttpOnly; Secure; SameSite=Lax; Path=/; Max-Age=4294967295";
 
 /// The shortest key that is as strong as the signature (RFC 7518, section 3.2).
 const MIN_KEY_BYTES: usize = 32;

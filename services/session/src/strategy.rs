@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::{Cart, Change, Credential, Error};
+use crate::{Cart, Change, Credential, Error, Throttle};
 
 /// The most logins that [`Strategy::sessions`] lists.
 pub const MAX_LISTED: usize = 1000;
@@ -54,6 +54,13 @@ pub trait Strategy: Send + Sync + 'static {
     /// Whether requests would be served now. `Err` while a store that is needed cannot be reached.
     async fn ready(&self) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// The throttle of logins that all nodes share, in the store. `None` where there is no store: then each node has
+    /// one of its own ([`throttle::Memory`](crate::throttle::Memory)), and an attacker as many attempts as there are nodes
+    /// times the limit.
+    fn throttle(&self) -> Option<&dyn Throttle> {
+        None
     }
 
     /// Sessions in this process's own memory; `None` where it keeps none.

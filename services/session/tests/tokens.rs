@@ -257,7 +257,8 @@ async fn a_cart_that_a_browser_would_drop_is_refused_and_the_old_one_stays() {
     let mut client = Client::login(&node, "alice").await;
     for number in 0.. {
         let cookie_bytes = |cart: &str| {
-            format!("jwt-cart={cart}; HttpOnly; Secure; SameSite=Lax; Path=/; Max-Age=1800").len()
+            format!("__Host-jwt-cart={cart}; HttpOnly; Secure; SameSite=Lax; Path=/; Max-Age=1800")
+                .len()
         };
         match client.change(&node, add(&number.to_string())).await {
             Ok(_) => {
