@@ -55,7 +55,7 @@ impl Admin {
                     .map(|node| NodeView {
                         name: node.name.clone(),
                         address: node.address.to_string(),
-                        state: node.state().word(),
+                        state: node.summary(),
                         in_flight: node.in_flight(),
                         requests: node.stats.attempts.get(),
                         failures: node.stats.failures(),

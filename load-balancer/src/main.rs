@@ -12,9 +12,13 @@
 //! | `admin`, `metrics` | what operators see |
 
 mod admin;
+mod admin_state;
 mod affinity;
+mod budget;
+mod clock;
 mod config;
 mod discovery;
+mod ejection;
 mod group;
 mod headers;
 mod health;
@@ -23,6 +27,7 @@ mod node;
 mod problem;
 mod progress;
 mod proxy;
+mod route;
 mod select;
 mod server;
 

@@ -7,17 +7,14 @@
 //!    └──────────┴─ nothing was sent: another node, whatever the method
 //! ```
 //!
-//! No node is asked twice for one request, and attempts and total time are bounded. Which node is up is
-//! decided by `health`, which one is next by `select`, whether a cookie is genuine by `affinity`; what
-//! headers look like is in `headers`, answers of the balancer itself are in `problem`.
+//! No node is asked twice for one request, and attempts and total time are bounded. Which node is next, how
+//! long it may take and whether there is another attempt is decided by `route`; what headers look like is in
+//! `headers`, answers of the balancer itself are in `problem`.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use http::{HeaderValue, Method};
+use http::HeaderValue;
 use pingora::{
     BError, Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -29,14 +26,12 @@ use pingora::{
 use tracing::debug;
 
 use crate::{
-    affinity::Refusal,
     group::Group,
     headers::{RequestIds, forget_spelling, forward},
-    metrics::Repin,
-    node::{Attempt, Node},
-    problem,
+    node::Attempt,
+    problem::{self, Problem},
     progress::{Failure, Progress},
-    select::{Selector, is_candidate},
+    route::{Router, is_idempotent, now_s},
 };
 
 /// How long a client may keep an unused connection.
@@ -53,87 +48,19 @@ const NOWHERE_TO_GO: ErrorType = ErrorType::Custom("nowhere to go");
 /// Serves one listener.
 pub(crate) struct Proxy {
     group: Arc<Group>,
-    selector: Selector,
-    attempts: usize,
+    router: Router,
     strategy: HeaderValue,
     request_ids: RequestIds,
 }
 
 impl Proxy {
-    /// A proxy for the listener of `group` that offers a request to at most `attempts` nodes.
-    pub(crate) fn new(
-        group: Arc<Group>,
-        selector: Selector,
-        attempts: usize,
-        strategy: HeaderValue,
-    ) -> Self {
+    /// A proxy for the listener of `group`.
+    pub(crate) fn new(group: Arc<Group>, router: Router, strategy: HeaderValue) -> Self {
         Self {
             group,
-            selector,
-            attempts,
+            router,
             strategy,
             request_ids: RequestIds::new(),
-        }
-    }
-
-    /// The node that the client is pinned to, or one by the listener's rule.
-    fn first_node<'a>(
-        &self,
-        request: &RequestHeader,
-        nodes: &'a [Arc<Node>],
-        progress: &mut Progress,
-    ) -> Option<&'a Arc<Node>> {
-        let Some(affinity) = &self.group.affinity else {
-            return self.selector.choose(nodes, &[]);
-        };
-        match affinity.read(&request.headers, now_s()) {
-            Ok(Some(pin)) => match nodes.iter().find(|node| node.tag == Some(pin.tag)) {
-                Some(node) if node.is_up() => {
-                    progress.pinned = true;
-                    progress.set_cookie = pin.ageing;
-                    return Some(node);
-                }
-                Some(_) => progress.repin = Some(Repin::Down),
-                None => {
-                    self.group.stats.refused(Refusal::Unknown);
-                    progress.repin = Some(Repin::Removed);
-                }
-            },
-            Ok(None) => {}
-            Err(reason) => self.group.stats.refused(reason),
-        }
-        progress.set_cookie = true;
-        self.selector.choose(nodes, &[])
-    }
-
-    fn next_node<'a>(
-        &self,
-        nodes: &'a [Arc<Node>],
-        progress: &mut Progress,
-    ) -> Option<&'a Arc<Node>> {
-        progress.set_cookie = self.group.affinity.is_some();
-        self.selector.choose(nodes, &progress.tried)
-    }
-
-    /// How long to wait for this node. As long as the request could still be offered to another one, no
-    /// longer than `read`; else, and that is every request that must not be repeated, until time is up.
-    fn patience(
-        &self,
-        node: &Arc<Node>,
-        nodes: &[Arc<Node>],
-        method: &Method,
-        progress: &Progress,
-        left: Duration,
-    ) -> Duration {
-        let has_alternative = is_idempotent(method)
-            && progress.attempts + 1 < self.attempts
-            && nodes
-                .iter()
-                .any(|other| !Arc::ptr_eq(other, node) && is_candidate(other, &progress.tried));
-        if has_alternative {
-            left.min(self.group.timeouts.read)
-        } else {
-            left
         }
     }
 }
@@ -143,7 +70,7 @@ impl ProxyHttp for Proxy {
     type CTX = Progress;
 
     fn new_ctx(&self) -> Progress {
-        Progress::start()
+        Progress::start(&self.group)
     }
 
     /// The default is a compression module, which the comparison of strategies does not need.
@@ -167,37 +94,17 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         progress: &mut Progress,
     ) -> Result<Box<HttpPeer>> {
-        let left = self
-            .group
-            .timeouts
-            .total
-            .saturating_sub(progress.started.elapsed());
-        if left.is_zero() {
-            return Error::e_explain(NOWHERE_TO_GO, "time is up");
-        }
-        let nodes = self.group.nodes.load();
         let request = session.req_header();
-        let node = if progress.attempts == 0 {
-            self.first_node(request, &nodes, progress)
-        } else {
-            self.next_node(&nodes, progress)
+        let chosen = self
+            .router
+            .choose(&request.method, &request.headers, progress);
+        let (Ok(patience), Some(attempt)) = (chosen, &progress.attempt) else {
+            return Error::e_explain(NOWHERE_TO_GO, "no node left, or no time");
         };
-        let Some(node) = node else {
-            return Error::e_explain(NOWHERE_TO_GO, "no node left");
-        };
-
-        let mut peer = Box::new(node.peer());
-        let connect = left.min(self.group.timeouts.connect);
-        peer.options.connection_timeout = Some(connect);
-        peer.options.total_connection_timeout = Some(connect);
-        peer.options.read_timeout =
-            Some(self.patience(node, &nodes, &request.method, progress, left));
-
-        if progress.attempts > 0 {
-            self.group.stats.retries.count();
-        }
-        progress.attempts += 1;
-        progress.attempt = Some(Attempt::at(Arc::clone(node)));
+        let mut peer = Box::new(attempt.node().peer());
+        peer.options.connection_timeout = Some(patience.connect);
+        peer.options.total_connection_timeout = Some(patience.connect);
+        peer.options.read_timeout = Some(patience.read);
         Ok(peer)
     }
 
@@ -209,7 +116,6 @@ impl ProxyHttp for Proxy {
         mut error: BError,
     ) -> BError {
         if let Some(node) = progress.fail(Failure::NotSent) {
-            node.stats.connect_failures.count();
             // Anything else is our own trouble (no file descriptor, no port) and says nothing about the node.
             if matches!(
                 error.etype(),
@@ -218,11 +124,12 @@ impl ProxyHttp for Proxy {
                     | ErrorType::ConnectNoRoute
                     | ErrorType::ConnectError
             ) {
-                self.group.failed(&node, error.reason_str());
-                node.check_soon();
+                self.group.unreachable(&node, error.reason_str());
+            } else {
+                self.group.not_sent(&node);
             }
         }
-        error.set_retry(true);
+        error.set_retry(self.router.may_retry(progress));
         error
     }
 
@@ -236,8 +143,11 @@ impl ProxyHttp for Proxy {
         _peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         digest: Option<&Digest>,
-        _progress: &mut Progress,
+        progress: &mut Progress,
     ) -> Result<()> {
+        if let Some(attempt) = &progress.attempt {
+            self.group.connected(attempt.node(), reused);
+        }
         if reused && !is_idempotent(&session.req_header().method) {
             let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
             if socket
@@ -274,14 +184,13 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         mut error: BError,
         progress: &mut Progress,
-        _reused: bool,
+        reused: bool,
     ) -> BError {
         if *error.etype() == CLOSED_BEFORE_SENDING {
             if let Some(node) = progress.fail(Failure::NotSent) {
-                node.stats.connect_failures.count();
-                node.check_soon();
+                self.group.not_sent(&node);
             }
-            error.set_retry(true);
+            error.set_retry(self.router.may_retry(progress));
             return error;
         }
         if *error.esource() != ErrorSource::Upstream {
@@ -297,8 +206,7 @@ impl ProxyHttp for Proxy {
             _ => (Failure::BrokeOff, false),
         };
         if let Some(node) = progress.fail(failure) {
-            node.stats.broken.count();
-            node.check_soon();
+            self.group.attempt_failed(&node, failure, reused);
         }
         let answer_began = session
             .response_written()
@@ -307,7 +215,8 @@ impl ProxyHttp for Proxy {
             connection_failed
                 && is_idempotent(&session.req_header().method)
                 && !session.as_ref().retry_buffer_truncated()
-                && !answer_began,
+                && !answer_began
+                && self.router.may_retry(progress),
         );
         error
     }
@@ -345,26 +254,27 @@ impl ProxyHttp for Proxy {
         progress: &mut Progress,
     ) -> FailToProxy {
         debug!(listener = self.group.strategy, %error, "request failed");
-        let status = match (error.esource(), error.etype()) {
-            (_, ErrorType::HTTPStatus(status)) => *status,
+        let problem = match (error.esource(), error.etype()) {
             // Nobody is there to read an answer.
             (
                 ErrorSource::Downstream,
                 ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
-            ) => 0,
-            (ErrorSource::Downstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => 408,
-            (ErrorSource::Downstream, _) => 400,
-            (ErrorSource::Internal, _) => 500,
-            _ => progress.failure.unwrap_or(Failure::NotSent).status(),
+            ) => None,
+            (ErrorSource::Downstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
+                Some(Problem::RequestTimeout)
+            }
+            (ErrorSource::Downstream, _) => Some(Problem::BadRequest),
+            (ErrorSource::Internal, _) => Some(Problem::Internal),
+            _ => Some(progress.problem()),
         };
-        if status > 0
+        if let Some(problem) = problem
             && session
                 .response_written()
                 .is_none_or(|answer| answer.status.is_informational())
         {
-            self.group.stats.answered_itself(status);
+            self.group.stats.answered_itself(problem);
             if let Err(error) =
-                problem::answer(session, status, &self.strategy, progress.retries()).await
+                problem::answer(session, problem, &self.strategy, progress.retries()).await
             {
                 debug!(%error, "the client did not take the answer");
             }
@@ -372,7 +282,7 @@ impl ProxyHttp for Proxy {
         // An answer that stands in for a failed one closes the connection: what the client still sends
         // of its request's body must not be taken for the next request.
         FailToProxy {
-            error_code: status,
+            error_code: problem.map_or(0, Problem::status),
             can_reuse_downstream: false,
         }
     }
@@ -384,12 +294,14 @@ impl ProxyHttp for Proxy {
         _error: Option<&Error>,
         progress: &mut Progress,
     ) {
-        if let (Some(attempt), Some(answer)) = (progress.attempt.take(), session.response_written())
-        {
-            attempt
-                .node()
-                .stats
-                .answered(answer.status.as_u16(), progress.started.elapsed());
+        let Some(answer) = session.response_written() else {
+            self.group.stats.unanswered.count();
+            return;
+        };
+        let (status, took) = (answer.status.as_u16(), progress.started.elapsed());
+        self.group.stats.answered(status, took);
+        if let Some(attempt) = &progress.attempt {
+            self.group.answered(attempt.node(), status, took);
         }
     }
 
@@ -406,20 +318,4 @@ impl ProxyHttp for Proxy {
     ) -> bool {
         true
     }
-}
-
-/// Methods that mean the same when they arrive twice (RFC 9110, section 9.2.2).
-fn is_idempotent(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS
-    )
-}
-
-/// Unix seconds. A clock before 1970 or after 2106 makes cookies expire, no more.
-fn now_s() -> u32 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }

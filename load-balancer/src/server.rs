@@ -34,7 +34,7 @@ use tracing::{error, info};
 
 use crate::{
     admin::Admin, affinity::Affinity, config::Config, discovery::Discovery, group::Group,
-    proxy::Proxy, select::Selector,
+    proxy::Proxy, route::Router, select::Selector,
 };
 
 /// Unused connections to nodes that a listener keeps, for each of its threads.
@@ -92,7 +92,8 @@ pub(crate) fn run(config: Config) -> Result<(), StartError> {
         let strategy =
             HeaderValue::from_str(&group.strategy).map_err(|error| unusable(error.to_string()))?;
         let selector = Selector::new(listener.balance);
-        let proxy = Proxy::new(Arc::clone(group), selector, config.attempts, strategy);
+        let router = Router::new(Arc::clone(group), selector, config.attempts);
+        let proxy = Proxy::new(Arc::clone(group), router, strategy);
         let mut service =
             http_proxy_service_with_name(&server.configuration, proxy, &group.strategy);
         service.add_tcp(&group.address.to_string());
