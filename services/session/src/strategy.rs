@@ -72,6 +72,11 @@ pub trait Strategy: Send + Sync + 'static {
     fn store_use(&self) -> Option<StoreUse> {
         None
     }
+
+    /// The keys that credentials are signed with; none where they are not signed.
+    fn keys(&self) -> Vec<KeyInUse> {
+        Vec::new()
+    }
 }
 
 /// What a strategy promises, in the terms in which architects argue.
@@ -167,4 +172,13 @@ pub struct StoreUse {
     pub wait_us: u64,
     /// Upper bounds in microseconds and cumulative counts of calls that took at most that long.
     pub wait_buckets: Vec<(u64, u64)>,
+}
+
+/// A key as everybody may see it, for `/metrics`: whoever changes keys wants to know which node has taken them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyInUse {
+    /// Names the key in tokens (`kid`) and says nothing about it.
+    pub id: String,
+    /// `signs`, `verifies` or `retired`.
+    pub state: &'static str,
 }
