@@ -15,12 +15,14 @@ use arc_swap::{ArcSwap, Guard};
 use tracing::{info, warn};
 
 use crate::{
+    access_log::AccessLog,
     admin_state::{AdminState, Order},
     affinity::Affinity,
     budget::Budget,
     clock,
     config::{self, Config, Health, Listener, NodeAddress, OnDeadNode, Timeouts},
     ejection,
+    lifecycle::Lifecycle,
     metrics::{Change, ListenerStats},
     node::{Node, State},
     progress::Failure,
@@ -62,6 +64,8 @@ pub(crate) struct Group {
     pub(crate) budget: Budget,
     pub(crate) nodes: NodeSet,
     pub(crate) stats: ListenerStats,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) access_log: Option<Arc<AccessLog>>,
     /// What the operator ordered, by the name of the node: an order outlives a look-up that misses the node.
     orders: Mutex<HashMap<String, Order>>,
     /// Held while a node is judged, so that two threads cannot both eject the last but one.
@@ -73,6 +77,8 @@ impl Group {
     pub(crate) fn new(
         listener: &Listener,
         affinity: Option<Arc<Affinity>>,
+        lifecycle: Arc<Lifecycle>,
+        access_log: Option<Arc<AccessLog>>,
         config: &Config,
     ) -> Self {
         Self {
@@ -87,6 +93,8 @@ impl Group {
             budget: Budget::new(&config.retry_budget),
             nodes: NodeSet::default(),
             stats: ListenerStats::default(),
+            lifecycle,
+            access_log,
             orders: Mutex::default(),
             judging: Mutex::default(),
         }
@@ -345,6 +353,8 @@ pub(crate) mod tests {
             }),
             nodes: NodeSet::default(),
             stats: ListenerStats::default(),
+            lifecycle: Arc::default(),
+            access_log: None,
             orders: Mutex::default(),
             judging: Mutex::default(),
         })

@@ -48,6 +48,11 @@ impl Problem {
         Self::ALL[self as usize].1
     }
 
+    /// The end of its `type`.
+    pub(crate) fn kind(self) -> &'static str {
+        Self::ALL[self as usize].2
+    }
+
     /// A `fail` is certain only with 503: with 502 and 504 the node may have done what it was asked for.
     fn body(self) -> Bytes {
         Bytes::from_static(match self {

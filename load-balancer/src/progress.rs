@@ -36,6 +36,8 @@ pub(crate) struct Progress {
     pub(crate) set_cookie: bool,
     /// The client loses its pin, for this reason.
     pub(crate) repin: Option<Repin>,
+    /// What the client was told instead of a node's answer.
+    pub(crate) own_answer: Option<Problem>,
     /// Made for a client that sent none, and kept for all attempts.
     pub(crate) request_id: Option<HeaderValue>,
     /// Counts the request in its listener until it is over.
@@ -87,6 +89,7 @@ impl Progress {
             bound: false,
             set_cookie: false,
             repin: None,
+            own_answer: None,
             request_id: None,
             _under_way: Group::arrived(group, started),
         }

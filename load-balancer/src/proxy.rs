@@ -223,12 +223,15 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         answer: &mut ResponseHeader,
         progress: &mut Progress,
     ) -> Result<()> {
         if answer.status.is_informational() {
             return Ok(());
+        }
+        if self.group.lifecycle.is_ending() {
+            session.set_keepalive(None);
         }
         if progress.retries() > 0 {
             answer.insert_header(problem::RETRIES, progress.retries())?;
@@ -272,6 +275,7 @@ impl ProxyHttp for Proxy {
                 .response_written()
                 .is_none_or(|answer| answer.status.is_informational())
         {
+            progress.own_answer = Some(problem);
             self.group.stats.answered_itself(problem);
             if let Err(error) =
                 problem::answer(session, problem, &self.strategy, progress.retries()).await
@@ -294,14 +298,18 @@ impl ProxyHttp for Proxy {
         _error: Option<&Error>,
         progress: &mut Progress,
     ) {
-        let Some(answer) = session.response_written() else {
+        let took = progress.started.elapsed();
+        if let Some(answer) = session.response_written() {
+            let status = answer.status.as_u16();
+            self.group.stats.answered(status, took);
+            if let Some(attempt) = &progress.attempt {
+                self.group.answered(attempt.node(), status, took);
+            }
+        } else {
             self.group.stats.unanswered.count();
-            return;
-        };
-        let (status, took) = (answer.status.as_u16(), progress.started.elapsed());
-        self.group.stats.answered(status, took);
-        if let Some(attempt) = &progress.attempt {
-            self.group.answered(attempt.node(), status, took);
+        }
+        if let Some(log) = &self.group.access_log {
+            log.log(&self.group, session, progress, took);
         }
     }
 

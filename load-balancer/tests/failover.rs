@@ -161,7 +161,8 @@ async fn without_a_node_the_answer_is_503_at_once() {
             (None, None)
         );
     }
-    let sample = "load_balancer_own_answers_total{listener=\"sticky\",status=\"503\",type=\"no-node\"}";
+    let sample =
+        "load_balancer_own_answers_total{listener=\"sticky\",status=\"503\",type=\"no-node\"}";
     assert_eq!(balancer.metric(sample).await, 3);
 }
 

@@ -10,11 +10,12 @@ use std::{
 
 use super::{Answers, BUCKETS, Change, Histogram, ListenerStats, Repin};
 use crate::{
-    admin_state::AdminState, affinity::Refusal, group::Group, node::Node, problem::Problem,
+    access_log::AccessLog, admin_state::AdminState, affinity::Refusal, group::Group, node::Node,
+    problem::Problem,
 };
 
 /// The text that Prometheus reads.
-pub(crate) fn render(groups: &[Arc<Group>]) -> String {
+pub(crate) fn render(groups: &[Arc<Group>], access_log: Option<&AccessLog>) -> String {
     let mut page = Page {
         groups,
         text: String::with_capacity(4096),
@@ -22,6 +23,11 @@ pub(crate) fn render(groups: &[Arc<Group>]) -> String {
     };
     page.listeners();
     page.nodes();
+    if let Some(log) = access_log {
+        let help = "Lines of the access log that were not written.";
+        page.family("access_log_dropped_total", "counter", help);
+        let _ = writeln!(page.text, "{} {}", page.family, log.dropped.get());
+    }
     page.text
 }
 
@@ -325,7 +331,7 @@ mod tests {
 
         group.nodes.store(vec![node]);
 
-        let page = render(&[group]);
+        let page = render(&[group], None);
 
         for line in [
             "# TYPE load_balancer_retries_total counter",
