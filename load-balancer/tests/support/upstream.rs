@@ -2,7 +2,10 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -41,6 +44,11 @@ struct State {
     /// Strategies that `/readyz` says no for.
     unready: Mutex<Vec<String>>,
     requests: Mutex<Vec<String>>,
+    /// Health checks read so far, answered or not.
+    checks: AtomicUsize,
+    /// Requests being answered now, and the most there ever were at once.
+    busy: AtomicUsize,
+    most_busy: AtomicUsize,
 }
 
 /// A running node.
@@ -66,6 +74,9 @@ impl Upstream {
             mode: Mutex::new(OK),
             unready: Mutex::default(),
             requests: Mutex::default(),
+            checks: AtomicUsize::default(),
+            busy: AtomicUsize::default(),
+            most_busy: AtomicUsize::default(),
         });
         let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -121,6 +132,16 @@ impl Upstream {
             .push(strategy.to_owned());
     }
 
+    /// The most requests that were being answered at the same moment.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.state.most_busy.load(Ordering::Relaxed)
+    }
+
+    /// Health checks read so far.
+    pub(crate) fn checks(&self) -> usize {
+        self.state.checks.load(Ordering::Relaxed)
+    }
+
     /// Every request read so far, head and body as they came; health checks left out.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.state.requests.lock().expect("a lock").clone()
@@ -130,6 +151,9 @@ impl Upstream {
 async fn serve_connection(mut stream: TcpStream, state: Arc<State>) {
     while let Some(request) = read_request(&mut stream).await {
         let mode = *state.mode.lock().expect("a lock");
+        if request.starts_with("GET /readyz ") {
+            state.checks.fetch_add(1, Ordering::Relaxed);
+        }
         if mode == Mode::Freeze {
             return std::future::pending().await;
         }
@@ -150,7 +174,10 @@ async fn serve_connection(mut stream: TcpStream, state: Arc<State>) {
         state.requests.lock().expect("a lock").push(request.clone());
         match mode {
             Mode::Answer { status, after_ms } => {
+                let busy = state.busy.fetch_add(1, Ordering::Relaxed) + 1;
+                state.most_busy.fetch_max(busy, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                state.busy.fetch_sub(1, Ordering::Relaxed);
                 let body = if request.starts_with("HEAD ") {
                     ""
                 } else {
