@@ -204,23 +204,23 @@ fn write_all(lines: &Receiver<Message>, mut file: impl Write) {
             Ok(message) => message,
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
-                note(file.flush(), &mut failing);
+                note(&file.flush(), &mut failing);
                 let Ok(message) = lines.recv() else { return };
                 message
             }
         };
         match message {
-            Message::Line(line) => note(file.write_all(&line), &mut failing),
+            Message::Line(line) => note(&file.write_all(&line), &mut failing),
             Message::Flush(done) => {
-                note(file.flush(), &mut failing);
+                note(&file.flush(), &mut failing);
                 let _ = done.send(());
             }
         }
     }
 }
 
-fn note(written: io::Result<()>, failing: &mut bool) {
-    if let Err(error) = &written
+fn note(written: &io::Result<()>, failing: &mut bool) {
+    if let Err(error) = written
         && !*failing
     {
         warn!(%error, "cannot write the access log; is the disk full?");

@@ -126,7 +126,7 @@ impl ProxyHttp for Proxy {
             ) {
                 self.group.unreachable(&node, error.reason_str());
             } else {
-                self.group.not_sent(&node);
+                node.not_sent();
             }
         }
         error.set_retry(self.router.may_retry(progress));
@@ -146,7 +146,7 @@ impl ProxyHttp for Proxy {
         progress: &mut Progress,
     ) -> Result<()> {
         if let Some(attempt) = &progress.attempt {
-            self.group.connected(attempt.node(), reused);
+            attempt.node().connected(reused);
         }
         if reused && !is_idempotent(&session.req_header().method) {
             let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
@@ -188,7 +188,7 @@ impl ProxyHttp for Proxy {
     ) -> BError {
         if *error.etype() == CLOSED_BEFORE_SENDING {
             if let Some(node) = progress.fail(Failure::NotSent) {
-                self.group.not_sent(&node);
+                node.not_sent();
             }
             error.set_retry(self.router.may_retry(progress));
             return error;
@@ -303,7 +303,7 @@ impl ProxyHttp for Proxy {
             let status = answer.status.as_u16();
             self.group.stats.answered(status, took);
             if let Some(attempt) = &progress.attempt {
-                self.group.answered(attempt.node(), status, took);
+                attempt.node().answered(status, took);
             }
         } else {
             self.group.stats.unanswered.count();
