@@ -311,6 +311,32 @@ async fn unknown_users_are_throttled_and_answered_like_known_ones() {
     }
 }
 
+#[tokio::test]
+async fn every_guess_costs_the_same_work() {
+    let cluster = cluster_with(&["sticky"], |spec| spec.nodes = 1).await;
+    let checks = async || {
+        let page = client().get(format!("{}/metrics", cluster.node_url("node-1")));
+        let page = page.send().await.unwrap().text().await.unwrap();
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix("shop_password_checks_total "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    for (user, password, status) in [
+        ("user-000001", cluster.password(), 200),
+        ("user-000001", "wrong", 401),
+        ("user-999999", cluster.password(), 401),
+        ("nobody", "wrong", 401),
+        ("nobody", "", 401),
+    ] {
+        let before = checks().await;
+        let wish = json!({"user": user, "password": password});
+        let login = at_node(&cluster, "node-1", "sticky", Method::POST, "/login").json(&wish);
+        send(login).await.expect(status);
+        assert_eq!(checks().await, before + 1, "{user}");
+    }
+}
+
 /// Everything of a credential that must not be seen: itself, its parts, and what a token says about itself.
 fn secrets_of(credential: &str) -> Vec<String> {
     let mut secrets = vec![credential.to_owned()];
