@@ -76,6 +76,29 @@ fn the_example_tells_the_truth_about_defaults() {
 }
 
 #[test]
+fn every_setting_has_its_line_in_the_operators_page() {
+    let page = include_str!("../../../docs/balancer.md");
+    let example = include_str!("../../example.toml");
+    let settings: Vec<_> = example
+        .lines()
+        .filter_map(|line| line.trim_start_matches("# ").split_once(" = "))
+        .map(|(name, _)| name)
+        .filter(|name| {
+            name.bytes()
+                .all(|sign| sign.is_ascii_lowercase() || sign == b'_')
+        })
+        .collect();
+    assert!(settings.len() > 25, "{settings:?}");
+    for name in settings {
+        let mark = format!("`{name}` |");
+        assert!(
+            page.contains(&mark),
+            "{name} has no line in docs/balancer.md"
+        );
+    }
+}
+
+#[test]
 fn a_short_file_gets_the_defaults() {
     let config = load_text(GOOD, &[]).expect("good");
     assert_eq!(config.listeners.len(), 2);

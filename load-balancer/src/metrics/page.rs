@@ -366,4 +366,26 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn every_metric_has_its_line_in_the_operators_page() {
+        let operators = include_str!("../../../docs/balancer.md");
+        let page = render(&[group()], None);
+        let names: Vec<_> = page
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("# TYPE load_balancer_")?
+                    .split(' ')
+                    .next()
+            })
+            .collect();
+        assert!(names.len() > 20, "{names:?}");
+        for name in names {
+            let mark = format!("`{name}`");
+            assert!(
+                operators.contains(&mark),
+                "{name} is not in docs/balancer.md"
+            );
+        }
+    }
 }
