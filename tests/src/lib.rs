@@ -15,6 +15,7 @@
 )]
 
 pub mod detour;
+pub mod direct;
 pub mod failure;
 pub mod impostor;
 pub mod store;
