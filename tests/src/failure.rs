@@ -95,6 +95,15 @@ impl Failure {
         )
     }
 
+    /// Settings of the nodes without which the failure would be another one.
+    pub fn node_settings(self) -> Vec<String> {
+        match self {
+            // On a busy machine 200 ms become many more. The row is not about a deadline that is missed.
+            Self::SlowBy200Ms => vec!["--store-timeout-ms=10000".to_owned()],
+            _ => vec![],
+        }
+    }
+
     /// Makes it happen to the store of `cluster`, and returns when it has taken effect.
     pub async fn begin(self, cluster: &Cluster) -> Outage<'_> {
         let store = Store::of(cluster);

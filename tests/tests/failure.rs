@@ -157,7 +157,11 @@ async fn readiness(cluster: &Cluster, strategy: &str) -> Answer {
 
 /// Does it all for one failure.
 async fn observe(failure: Failure) {
-    let cluster = cluster_with(&STRATEGIES, |spec| spec.nodes = 2).await;
+    let cluster = cluster_with(&STRATEGIES, |spec| {
+        spec.nodes = 2;
+        spec.shop_args.extend(failure.node_settings());
+    })
+    .await;
     let (mut at_node, mut behind, mut watchers) = (Vec::new(), Vec::new(), Vec::new());
     for (strategy, number) in STRATEGIES.into_iter().zip([100, 200, 300]) {
         at_node.push(Cast::meet(&cluster, strategy, number, true).await);
