@@ -8,7 +8,9 @@
 //! | `server` | ports, services, signals |
 //! | `group`, `discovery`, `node`, `health` | which nodes there are, and which of them are up |
 //! | `select`, `affinity` | which node a request goes to |
-//! | `proxy`, `progress`, `headers`, `problem` | the way of a request, and what happens when a node fails |
+//! | `listener`, `tls` | a public port: threads, connections, certificates |
+//! | `proxy`, `progress`, `problem` | the way of a request, and what happens when a node fails |
+//! | `http1`, `request_id` | HTTP/1.1 on the wire |
 //! | `admin`, `metrics` | what operators see |
 
 mod admin;
@@ -16,15 +18,18 @@ mod affinity;
 mod config;
 mod discovery;
 mod group;
-mod headers;
 mod health;
+mod http1;
+mod listener;
 mod metrics;
 mod node;
 mod problem;
 mod progress;
 mod proxy;
+mod request_id;
 mod select;
 mod server;
+mod tls;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 

@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use http::HeaderValue;
-
 use crate::{
     metrics::Repin,
     node::{Attempt, Node},
@@ -28,8 +26,6 @@ pub(crate) struct Progress {
     pub(crate) set_cookie: bool,
     /// The client loses its pin, for this reason.
     pub(crate) repin: Option<Repin>,
-    /// Made for a client that sent none, and kept for all attempts.
-    pub(crate) request_id: Option<HeaderValue>,
 }
 
 /// How the last attempt failed, by what may have happened on the node.
@@ -66,7 +62,6 @@ impl Progress {
             pinned: false,
             set_cookie: false,
             repin: None,
-            request_id: None,
         }
     }
 

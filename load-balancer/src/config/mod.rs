@@ -14,11 +14,15 @@ use std::{
     net::SocketAddr,
     ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use clap::{Parser, ValueEnum};
+use tokio_rustls::rustls::ServerConfig;
 use toml::Spanned;
+
+use crate::{http1::client::Patience, tls};
 
 pub(crate) use file::Balance;
 pub(crate) use secret::Secret;
@@ -69,6 +73,7 @@ pub(crate) struct Config {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) health: Health,
     pub(crate) timeouts: Timeouts,
+    pub(crate) limits: Limits,
     /// How many nodes one request may be offered to.
     pub(crate) attempts: usize,
 }
@@ -103,6 +108,20 @@ pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     pub(crate) affinity: bool,
     pub(crate) balance: Balance,
+    /// Clients come over TLS, ended here or in front of us.
+    pub(crate) is_https: bool,
+    /// TLS ends here.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
+/// What one client may take of us.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Connections of one listener.
+    pub(crate) connections: usize,
+    /// Bytes of a request's body.
+    pub(crate) body_bytes: u64,
+    pub(crate) patience: Patience,
 }
 
 /// How nodes are checked.
@@ -252,6 +271,16 @@ pub(crate) fn load(
             fall: file.health.fall.0,
         },
         timeouts,
+        limits: Limits {
+            connections: file.limits.connections.0 as usize,
+            body_bytes: u64::from(file.limits.body_bytes.0),
+            patience: Patience {
+                keepalive: file.limits.keepalive_ms.0,
+                head: file.limits.head_ms.0,
+                silence: file.limits.silence_ms.0,
+                bytes_per_s: file.limits.bytes_per_s.0,
+            },
+        },
         attempts: file.retries.attempts.0 as usize,
     })
 }
@@ -276,15 +305,23 @@ fn listeners(
     )?;
     let checked = found.get_ref().iter().map(|listener| {
         let strategy = listener.strategy.get_ref().0.clone();
-        Listener {
+        let tls = listener.tls.as_ref().map(|tls| {
+            let file::Tls { certificate, key } = tls.get_ref();
+            tls::load(certificate, key)
+                .map_err(|error| source.wrong(&tls.span(), error.to_string()))
+        });
+        let tls = tls.transpose()?;
+        Ok(Listener {
             // Only sticky sessions live in one node; every other strategy is served equally well by all.
             affinity: listener.affinity.unwrap_or(strategy == "sticky"),
             strategy,
             address: *listener.address.get_ref(),
             balance: listener.balance,
-        }
+            is_https: tls.is_some() || listener.behind_https,
+            tls,
+        })
     });
-    Ok(checked.collect())
+    checked.collect()
 }
 
 fn nodes(source: &Source<'_>, found: &Spanned<file::Nodes>) -> Result<NodeSource, ConfigError> {
