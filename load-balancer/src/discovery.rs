@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::{NodeAddress, NodeSource},
-    group::{Change, Group, diff},
+    group::{Difference, Group, diff},
     health::Checker,
     node::Node,
 };
@@ -58,7 +58,7 @@ impl Discovery {
         let mut fresh = Vec::new();
         for (group, checker) in &self.checkers {
             let change = diff(&group.nodes.load(), found, |found| group.node(found));
-            let Some(Change {
+            let Some(Difference {
                 nodes,
                 added,
                 removed,

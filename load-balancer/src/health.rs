@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pingora::{connectors::http::v1::Connector, http::RequestHeader};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::{group::Group, node::Node};
+use crate::{admin_state::AdminState, group::Group, node::Node};
 
 /// Checks the nodes of one listener.
 pub(crate) struct Checker {
@@ -59,9 +59,10 @@ impl Checker {
     }
 
     /// Goes on checking a node until it leaves the set: at each interval, and at once when a request
-    /// could not connect to it.
+    /// failed on it. In maintenance it is left alone, as HAProxy does.
     pub(crate) async fn watch(self: Arc<Self>, node: Arc<Node>) {
         let mut next = Instant::now() + self.group.health.interval;
+        let mut admin_state = node.order.get().state();
         loop {
             tokio::select! {
                 () = sleep_until(next) => {}
@@ -72,7 +73,16 @@ impl Checker {
             }
             // Counted from the start of a check, so that a frozen node is not asked less often.
             next = Instant::now() + self.group.health.interval;
-            self.check(&node).await;
+            // The end of a drain is no event of its own, so it is noticed here.
+            let now = node.order.get();
+            if now.drain_ended() && admin_state == AdminState::Drain {
+                self.group
+                    .admin_state_changed(&node, AdminState::Drain, AdminState::Maint);
+            }
+            admin_state = now.state();
+            if admin_state != AdminState::Maint {
+                self.check(&node).await;
+            }
         }
     }
 }

@@ -44,8 +44,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// A public port.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) name: String,
-    pub(crate) address: SocketAddr,
     pub(crate) threads: usize,
     pub(crate) shared: Arc<Shared>,
 }
@@ -54,7 +52,7 @@ pub(crate) struct Listener {
 pub(crate) struct Shared {
     pub(crate) proxy: Proxy,
     pub(crate) tls: Option<TlsAcceptor>,
-    /// Connections now, and at most.
+    /// Connections now, and at most. The listener's counters are not exact enough for a limit.
     open: AtomicUsize,
     max_open: usize,
 }
@@ -90,14 +88,14 @@ impl ServiceWithDependents for Listener {
     ) {
         let threads: io::Result<Vec<_>> = (0..self.threads)
             .map(|number| {
-                let listener = listen(self.address)?;
+                let listener = listen(self.shared.proxy.group().address)?;
                 let (shared, shutdown) = (Arc::clone(&self.shared), shutdown.clone());
                 let (ended, has_ended) = oneshot::channel::<()>();
                 let runtime = runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;
                 std::thread::Builder::new()
-                    .name(format!("{}-{number}", self.name))
+                    .name(format!("{}-{number}", self.shared.proxy.group().strategy))
                     .spawn(move || {
                         if let Err(error) = runtime.block_on(run(listener, shared, shutdown)) {
                             error!(%error, "a thread of the listener ended");
@@ -116,14 +114,14 @@ impl ServiceWithDependents for Listener {
             }
             // Whoever supervises the process must notice.
             Err(error) => {
-                error!(%error, address = %self.address, listener = self.name, "cannot listen");
+                error!(%error, address = %self.shared.proxy.group().address, listener = self.shared.proxy.group().strategy, "cannot listen");
                 std::process::exit(1);
             }
         }
     }
 
     fn name(&self) -> &str {
-        &self.name
+        &self.shared.proxy.group().strategy
     }
 
     /// Threads of pingora's: this one only waits for the others.
@@ -165,11 +163,10 @@ async fn run(
                 }
             },
             () = connections.one_ended() => {}
-            _ = sweep.tick() => pool::sweep(shared.proxy.idle(), Instant::now()),
+            _ = sweep.tick() => pool::sweep(shared.proxy.group().timeouts.idle, Instant::now()),
             changed = shutdown.changed() => if changed.is_err() { break },
         }
     }
-    shared.proxy.drain();
     // The kernel has accepted these already; closing the socket would reset them.
     while let Ok(Ok((io, client))) = timeout(Duration::ZERO, listener.accept()).await {
         connections.start(io, client, &shared);

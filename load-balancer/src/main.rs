@@ -5,21 +5,28 @@
 //! | file | job |
 //! | --- | --- |
 //! | `config` | the TOML file, flags and secrets, checked before any port opens |
-//! | `server` | ports, services, signals |
-//! | `group`, `discovery`, `node`, `health` | which nodes there are, and which of them are up |
-//! | `select`, `affinity` | which node a request goes to |
+//! | `server`, `lifecycle` | ports and services; readiness, signals, the end |
+//! | `group`, `discovery`, `node` | which nodes there are, and what is known about each |
+//! | `health`, `admin_state`, `ejection` | which of them get requests: checks, the operator, failed requests |
+//! | `route`, `select`, `affinity`, `budget` | which node a request goes to, and whether there is another try |
 //! | `listener`, `tls` | a public port: threads, connections, certificates |
 //! | `proxy`, `progress`, `problem` | the way of a request, and what happens when a node fails |
 //! | `http1`, `request_id` | HTTP/1.1 on the wire |
-//! | `admin`, `metrics` | what operators see |
+//! | `admin`, `metrics`, `access_log` | what operators see and do |
 
+mod access_log;
 mod admin;
+mod admin_state;
 mod affinity;
+mod budget;
+mod clock;
 mod config;
 mod discovery;
+mod ejection;
 mod group;
 mod health;
 mod http1;
+mod lifecycle;
 mod listener;
 mod metrics;
 mod node;
@@ -27,6 +34,7 @@ mod problem;
 mod progress;
 mod proxy;
 mod request_id;
+mod route;
 mod select;
 mod server;
 mod tls;
@@ -46,6 +54,14 @@ const INVALID: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    // Before anything else: a signal that comes while the balancer starts ends it in order, too.
+    let (runtime, signals) = match server::signals() {
+        Ok(both) => both,
+        Err(error) => {
+            eprintln!("load-balancer: cannot listen for signals: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let config = match config::load(&args, |name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => {
@@ -58,7 +74,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     log_to_stderr(args.log_format);
-    match server::run(config) {
+    match server::run(config, &runtime, signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("load-balancer: {error}");

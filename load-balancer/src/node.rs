@@ -1,6 +1,8 @@
 //! One node as one listener sees it: its state, its counters, its connection settings.
 //!
-//! `health` finds out what a node's state is, `select` uses it, `group` holds the nodes together.
+//! Three things decide whether it gets a request, each with a file of its own: its health (found out in
+//! `health`, kept here), what the operator ordered (`admin_state`), and whether it failed too many
+//! requests (`ejection`). `select` and `route` use the sum of them, `group` holds the nodes together.
 //!
 //! ```text
 //!              check passed                    `fall` failures in a row
@@ -23,8 +25,10 @@ use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use tokio::sync::Notify;
 
 use crate::{
+    admin_state::{AdminState, Order, Standing},
     affinity::Tag,
     config::{NodeAddress, Timeouts},
+    ejection::Ejection,
     metrics::NodeStats,
 };
 
@@ -32,7 +36,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum State {
-    /// Never checked: gets no requests yet.
+    /// Not checked yet, or not since the end of its maintenance: gets no requests.
     Unproven,
     /// Gets requests.
     Up,
@@ -51,6 +55,17 @@ impl State {
     }
 }
 
+/// Why a pinned client cannot stay on its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Away {
+    /// Its health.
+    Down,
+    /// It failed too many requests.
+    Ejected,
+    /// The operator took it out, or its drain is over.
+    Maint,
+}
+
 /// One node as one listener sees it.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -60,6 +75,9 @@ pub(crate) struct Node {
     /// What stands for the name in the affinity cookie, where the listener has affinity.
     pub(crate) tag: Option<Tag>,
     pub(crate) stats: NodeStats,
+    /// What the operator ordered.
+    pub(crate) order: Standing,
+    pub(crate) ejection: Ejection,
     /// Connection settings, made once and copied for each attempt.
     peer: HttpPeer,
     /// A copy of `judgement.state` that requests can read without the lock.
@@ -67,6 +85,7 @@ pub(crate) struct Node {
     /// A `std` mutex: it is held for a few instructions, on checks and failures only.
     judgement: Mutex<Judgement>,
     in_flight: AtomicU64,
+    max_in_flight: u64,
     retired: AtomicBool,
     recheck: Notify,
 }
@@ -80,8 +99,14 @@ struct Judgement {
 }
 
 impl Node {
-    /// A node that has yet to prove itself.
-    pub(crate) fn new(found: &NodeAddress, tag: Option<Tag>, timeouts: &Timeouts) -> Self {
+    /// A node that has yet to prove itself, under the order of the operator.
+    pub(crate) fn new(
+        found: &NodeAddress,
+        tag: Option<Tag>,
+        timeouts: &Timeouts,
+        max_in_flight: u64,
+        order: Order,
+    ) -> Self {
         let mut peer = HttpPeer::new(found.address, false, String::new());
         let options = &mut peer.options;
         options.connection_timeout = Some(timeouts.connect);
@@ -95,6 +120,8 @@ impl Node {
             address: found.address,
             tag,
             stats: NodeStats::default(),
+            order: Standing::new(order),
+            ejection: Ejection::default(),
             peer,
             state: AtomicU8::new(State::Unproven as u8),
             judgement: Mutex::new(Judgement {
@@ -102,6 +129,7 @@ impl Node {
                 against: 0,
             }),
             in_flight: AtomicU64::new(0),
+            max_in_flight,
             retired: AtomicBool::new(false),
             recheck: Notify::new(),
         }
@@ -112,7 +140,7 @@ impl Node {
         self.peer.clone()
     }
 
-    /// What is known about the node.
+    /// What is known about the node's health.
     pub(crate) fn state(&self) -> State {
         match self.state.load(Ordering::Relaxed) {
             up if up == State::Up as u8 => State::Up,
@@ -121,9 +149,39 @@ impl Node {
         }
     }
 
-    /// May the node get requests?
+    /// Is the node healthy?
     pub(crate) fn is_up(&self) -> bool {
         self.state() == State::Up
+    }
+
+    /// May the node get requests that are not pinned to it?
+    pub(crate) fn takes_new(&self) -> bool {
+        self.is_up() && self.order.get() == Order::READY && !self.ejection.is_on()
+    }
+
+    /// May clients stay that are pinned to it?
+    pub(crate) fn keeps_pinned(&self) -> Result<(), Away> {
+        if self.order.get().state() == AdminState::Maint {
+            Err(Away::Maint)
+        } else if !self.is_up() {
+            Err(Away::Down)
+        } else if self.ejection.is_on() {
+            Err(Away::Ejected)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// All of that in one word, as on HAProxy's page of statistics.
+    pub(crate) fn summary(&self) -> &'static str {
+        let admin = self.order.get().state();
+        match (admin, self.state()) {
+            (AdminState::Maint, _) => admin.word(),
+            (_, state @ (State::Down | State::Unproven)) => state.word(),
+            (AdminState::Drain, State::Up) => admin.word(),
+            (AdminState::Ready, State::Up) if self.ejection.is_on() => "ejected",
+            (AdminState::Ready, State::Up) => "up",
+        }
     }
 
     /// Requests that the node is working on now.
@@ -131,23 +189,38 @@ impl Node {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// A check passed. Returns the new state if that changed it.
-    pub(crate) fn passed(&self, rise: u32) -> Option<State> {
+    /// Requests that it may work on at the same time.
+    pub(crate) fn max_in_flight(&self) -> u64 {
+        self.max_in_flight
+    }
+
+    /// Is there room for one more request?
+    pub(crate) fn has_room(&self) -> bool {
+        self.in_flight() < self.max_in_flight
+    }
+
+    /// A check passed. Returns the states before and after if that changed it.
+    pub(crate) fn passed(&self, rise: u32) -> Option<(State, State)> {
         self.judge(
             State::Up,
             |state| if state == State::Unproven { 1 } else { rise },
         )
     }
 
-    /// A check failed, or a request could not connect. Returns the new state if that changed it.
-    pub(crate) fn failed(&self, fall: u32) -> Option<State> {
+    /// A check failed, or a request could not connect. Returns the states before and after if that changed it.
+    pub(crate) fn failed(&self, fall: u32) -> Option<(State, State)> {
         self.judge(
             State::Down,
             |state| if state == State::Unproven { 1 } else { fall },
         )
     }
 
-    fn judge(&self, verdict: State, needed: impl Fn(State) -> u32) -> Option<State> {
+    /// Nothing is known any more: the node was not checked for a while.
+    pub(crate) fn unprove(&self) {
+        self.judge(State::Unproven, |_| 1);
+    }
+
+    fn judge(&self, verdict: State, needed: impl Fn(State) -> u32) -> Option<(State, State)> {
         // A panic while holding this lock cannot leave it half written: every path writes whole values.
         let mut judgement = self
             .judgement
@@ -161,12 +234,13 @@ impl Node {
         if judgement.against < needed(judgement.state) {
             return None;
         }
+        let before = judgement.state;
         *judgement = Judgement {
             state: verdict,
             against: 0,
         };
         self.state.store(verdict as u8, Ordering::Relaxed);
-        Some(verdict)
+        Some((before, verdict))
     }
 
     /// Asks for a check now instead of at the next interval.
@@ -196,11 +270,16 @@ impl Node {
 pub(crate) struct Attempt(Arc<Node>);
 
 impl Attempt {
-    /// Starts to count.
-    pub(crate) fn at(node: Arc<Node>) -> Self {
-        node.in_flight.fetch_add(1, Ordering::Relaxed);
-        node.stats.attempts.count();
-        Self(node)
+    /// Starts to count, if the node has room.
+    pub(crate) fn at(node: &Arc<Node>) -> Option<Self> {
+        // Counted first and looked at afterwards, so that two threads cannot both take the last place.
+        let attempt = Self(Arc::clone(node));
+        if node.in_flight.fetch_add(1, Ordering::Relaxed) < node.max_in_flight {
+            node.stats.attempts.count();
+            Some(attempt)
+        } else {
+            None
+        }
     }
 
     /// The node that is asked.
@@ -238,7 +317,7 @@ pub(crate) mod tests {
     };
 
     pub(crate) fn node(found: &NodeAddress) -> Node {
-        Node::new(found, None, &TIMEOUTS)
+        Node::new(found, None, &TIMEOUTS, 4, Order::READY)
     }
 
     pub(crate) fn up(name: &str) -> Arc<Node> {
@@ -253,12 +332,12 @@ pub(crate) mod tests {
         assert_eq!(node.state(), State::Unproven);
         assert_eq!(
             node.passed(5),
-            Some(State::Up),
+            Some((State::Unproven, State::Up)),
             "the first pass proves it, whatever rise says"
         );
 
         let node = self::node(&address("a", 1));
-        assert_eq!(node.failed(5), Some(State::Down));
+        assert_eq!(node.failed(5), Some((State::Unproven, State::Down)));
     }
 
     #[test]
@@ -269,23 +348,53 @@ pub(crate) mod tests {
         assert_eq!(node.passed(2), None, "a pass starts the count again");
         assert_eq!(node.failed(2), None);
         assert!(node.is_up());
-        assert_eq!(node.failed(2), Some(State::Down));
+        assert_eq!(node.failed(2), Some((State::Up, State::Down)));
         assert_eq!(node.failed(2), None, "down is reported once");
         assert_eq!(node.passed(2), None);
         assert_eq!(node.failed(2), None);
         assert_eq!(node.passed(2), None);
-        assert_eq!(node.passed(2), Some(State::Up));
+        assert_eq!(node.passed(2), Some((State::Down, State::Up)));
     }
 
     #[test]
     fn attempts_are_in_flight_until_dropped() {
         let node = up("a");
-        let first = Attempt::at(Arc::clone(&node));
-        let second = Attempt::at(Arc::clone(&node));
+        let first = Attempt::at(&node).expect("room");
+        let second = Attempt::at(&node).expect("room");
         assert_eq!(node.in_flight(), 2);
         drop(first);
         assert_eq!(node.in_flight(), 1);
         drop(second);
         assert_eq!((node.in_flight(), node.stats.attempts.get()), (0, 2));
+    }
+
+    #[test]
+    fn a_full_node_takes_no_attempt() {
+        let node = up("a");
+        let mut attempts: Vec<_> = (0..4).map_while(|_| Attempt::at(&node)).collect();
+        assert_eq!((attempts.len(), node.has_room()), (4, false));
+        assert!(Attempt::at(&node).is_none());
+        assert_eq!(node.in_flight(), 4, "the one refused does not count");
+        attempts.pop();
+        assert!(Attempt::at(&node).is_some());
+    }
+
+    #[test]
+    fn who_may_come_and_who_may_stay() {
+        let node = up("a");
+        assert!(node.takes_new() && node.keeps_pinned().is_ok());
+        node.order.replace(Order::drain(SECOND * 60));
+        assert!(!node.takes_new() && node.keeps_pinned().is_ok());
+        assert_eq!(node.summary(), "drain");
+        node.order.replace(Order::drain(Duration::ZERO));
+        assert_eq!(node.keeps_pinned(), Err(Away::Maint));
+        node.order.replace(Order::MAINT);
+        assert_eq!(node.keeps_pinned(), Err(Away::Maint));
+        node.failed(1);
+        assert_eq!(node.summary(), "maint");
+        node.order.replace(Order::READY);
+        assert_eq!(node.keeps_pinned(), Err(Away::Down));
+        node.unprove();
+        assert_eq!((node.summary(), node.takes_new()), ("unproven", false));
     }
 }

@@ -1,10 +1,16 @@
 //! What is remembered about a request from its first attempt to its last.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
+    group::{Group, UnderWay},
     metrics::Repin,
     node::{Attempt, Node},
+    problem::Problem,
+    route::NoRoute,
 };
 
 /// What is remembered about a request while it is under way.
@@ -16,19 +22,34 @@ pub(crate) struct Progress {
     pub(crate) attempt: Option<Attempt>,
     /// Nodes asked so far.
     pub(crate) attempts: usize,
-    /// Nodes that failed this request. Empty, and so without an allocation, nearly always.
-    pub(crate) tried: Vec<Arc<Node>>,
-    /// How the last attempt failed.
-    pub(crate) failure: Option<Failure>,
+    /// Attempts that failed. Empty, and so without an allocation, nearly always.
+    pub(crate) tried: Vec<Tried>,
+    /// Why no node could be asked (any more).
+    pub(crate) no_route: Option<NoRoute>,
     /// The client proved a pin to the first node tried.
     pub(crate) pinned: bool,
+    /// No other node than that one will do: the listener is strict.
+    pub(crate) bound: bool,
     /// The answer has to carry a new affinity cookie.
     pub(crate) set_cookie: bool,
     /// The client loses its pin, for this reason.
     pub(crate) repin: Option<Repin>,
+    /// What the client was told instead of a node's answer.
+    pub(crate) own_answer: Option<Problem>,
+    /// Counts the request in its listener until it is over.
+    _under_way: UnderWay,
 }
 
-/// How the last attempt failed, by what may have happened on the node.
+/// An attempt that failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Tried {
+    pub(crate) node: Arc<Node>,
+    pub(crate) failure: Failure,
+    /// From the end of the attempt before to the end of this one.
+    pub(crate) took: Duration,
+}
+
+/// How an attempt failed, by what may have happened on the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// Nothing: nothing was sent.
@@ -40,35 +61,38 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// What the client is told when there is no further attempt.
-    pub(crate) fn status(self) -> u16 {
+    /// The word that the access log uses.
+    pub(crate) fn word(self) -> &'static str {
         match self {
-            Self::NotSent => 503,
-            Self::BrokeOff => 502,
-            Self::TimedOut => 504,
+            Self::NotSent => "not-sent",
+            Self::BrokeOff => "broke-off",
+            Self::TimedOut => "timed-out",
         }
     }
 }
 
 impl Progress {
     /// A request came in.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(group: &Arc<Group>) -> Self {
+        let started = Instant::now();
         Self {
-            started: Instant::now(),
+            started,
             attempt: None,
             attempts: 0,
             tried: Vec::new(),
-            failure: None,
+            no_route: None,
             pinned: false,
+            bound: false,
             set_cookie: false,
             repin: None,
+            own_answer: None,
+            _under_way: Group::arrived(group, started),
         }
     }
 
     /// The current attempt failed. Its node will not be asked again.
     pub(crate) fn fail(&mut self, failure: Failure) -> Option<Arc<Node>> {
-        self.failure = Some(failure);
-        if self.pinned && self.repin.is_none() {
+        if self.pinned && !self.bound && self.repin.is_none() {
             self.repin = Some(if failure == Failure::NotSent {
                 Repin::ConnectFailed
             } else {
@@ -76,12 +100,49 @@ impl Progress {
             });
         }
         let node = Arc::clone(self.attempt.take()?.node());
-        self.tried.push(Arc::clone(&node));
+        let before: Duration = self.tried.iter().map(|tried| tried.took).sum();
+        self.tried.push(Tried {
+            node: Arc::clone(&node),
+            failure,
+            took: self.started.elapsed().saturating_sub(before),
+        });
         Some(node)
+    }
+
+    /// How the last attempt failed.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.tried.last().map(|tried| tried.failure)
+    }
+
+    /// What the client is told when there is no further attempt. The last attempt decides, because it says
+    /// whether a node may have done what it was asked; without one, the reason why there was none.
+    pub(crate) fn problem(&self) -> Problem {
+        match (self.failure(), self.no_route) {
+            (Some(Failure::NotSent), _) if self.bound => Problem::PinnedNodeDead,
+            (Some(Failure::NotSent), _) => Problem::NoNode,
+            (Some(Failure::BrokeOff), _) => Problem::NodeBrokeOff,
+            (Some(Failure::TimedOut), _) => Problem::NodeTimeout,
+            (None, Some(reason)) => reason.problem(),
+            (None, None) => Problem::NoNode,
+        }
     }
 
     /// Attempts after the first one.
     pub(crate) fn retries(&self) -> usize {
         self.attempts.saturating_sub(1)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An attempt at a node that failed before anything was sent.
+    pub(crate) fn tried_at(node: &Arc<Node>) -> Tried {
+        Tried {
+            node: Arc::clone(node),
+            failure: Failure::NotSent,
+            took: Duration::ZERO,
+        }
     }
 }

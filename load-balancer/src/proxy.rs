@@ -7,9 +7,9 @@
 //!            └───────────┴─ nothing was sent: another node, whatever the method
 //! ```
 //!
-//! No node is asked twice for one request, and attempts and total time are bounded. Which node is up is
-//! decided by `health`, which one is next by `select`, whether a cookie is genuine by `affinity`; what is
-//! read and written is in `http1`, answers of the balancer itself are in `problem`.
+//! No node is asked twice for one request, and attempts and total time are bounded. Which node is next, how
+//! long it may take and whether there is another attempt is decided by `route`; what is read and written is
+//! in `http1`, answers of the balancer itself are in `problem`.
 
 use std::{
     io,
@@ -17,14 +17,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::time::Instant;
+use tokio::{net::TcpStream, time::Instant};
 use tracing::debug;
 
 use crate::{
-    affinity::Refusal,
+    access_log::Seen,
     group::Group,
     http1::{
         answer::{self, Answer},
@@ -32,14 +31,13 @@ use crate::{
         exchange::{Broken, Exchange, NodePatience},
         fields::{put, put_number},
         pool,
-        request::{self, Refused, Request, Rules},
+        request::{self, Request, Rules},
         upload::Upload,
     },
-    metrics::Repin,
-    node::{Attempt, Node},
-    problem,
+    node::Attempt,
+    problem::{self, Problem},
     progress::{Failure, Progress},
-    select::{Selector, is_candidate},
+    route::{self, Router, now_s},
 };
 
 /// Interim answers of a node to one request, at most.
@@ -49,12 +47,9 @@ const MAX_INTERIM: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Proxy {
     group: Arc<Group>,
-    selector: Selector,
-    attempts: usize,
+    router: Router,
     rules: Rules,
     patience: Patience,
-    /// No connection is kept for another request any more.
-    is_draining: AtomicBool,
 }
 
 /// What becomes of a client's connection after a request.
@@ -68,38 +63,44 @@ enum Then {
     Drop,
 }
 
+/// How a request ended.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    then: Then,
+    /// Of the answer, if one began.
+    status: Option<u16>,
+    /// Bytes of the answer's body.
+    bytes_out: u64,
+}
+
+impl End {
+    /// The client left before there was an answer.
+    const ABANDONED: Self = Self {
+        then: Then::Drop,
+        status: None,
+        bytes_out: 0,
+    };
+}
+
 impl Proxy {
-    /// A proxy for the listener of `group` that offers a request to at most `attempts` nodes.
-    pub(crate) fn new(
-        group: Arc<Group>,
-        selector: Selector,
-        attempts: usize,
-        rules: Rules,
-        patience: Patience,
-    ) -> Self {
+    /// A proxy for the listener of `group`.
+    pub(crate) fn new(group: Arc<Group>, router: Router, rules: Rules, patience: Patience) -> Self {
         Self {
             group,
-            selector,
-            attempts,
+            router,
             rules,
             patience,
-            is_draining: AtomicBool::new(false),
         }
     }
 
-    /// From now on the connection of each request is closed after it.
-    pub(crate) fn drain(&self) {
-        self.is_draining.store(true, Ordering::Relaxed);
+    /// What belongs to the listener.
+    pub(crate) fn group(&self) -> &Group {
+        &self.group
     }
 
     /// What clients make us wait for.
     pub(crate) fn patience(&self) -> &Patience {
         &self.patience
-    }
-
-    /// How long an unused connection to a node is kept.
-    pub(crate) fn idle(&self) -> Duration {
-        self.group.timeouts.idle
     }
 
     /// Serves a connection until its end. `address` is the client's, as text; `is_busy` is set while a request
@@ -108,11 +109,11 @@ impl Proxy {
         let mut client = Client::new(io, Instant::now(), &self.patience);
         let mut is_first = true;
         loop {
-            let begins = || is_busy.store(true, Ordering::Relaxed);
-            let then = match client.read_head(&self.patience, is_first, begins).await {
+            let head = client.read_head(&self.patience, is_first).await;
+            is_busy.store(true, Ordering::Relaxed);
+            let then = match head {
                 None => Then::Drop,
-                Some(Err(refused)) => self.answer_itself(&mut client, refused.0, false, 0).await,
-                Some(Ok(length)) => self.handle(&mut client, length, address).await,
+                Some(head) => self.handle(&mut client, head, address).await,
             };
             is_busy.store(false, Ordering::Relaxed);
             is_first = false;
@@ -124,102 +125,154 @@ impl Proxy {
         }
     }
 
-    /// Serves the request whose head stands at the beginning of the client's input.
-    async fn handle<C: Wire>(&self, client: &mut Client<C>, head: usize, address: &str) -> Then {
-        let mut output = Vec::with_capacity(head + 512);
-        let request = request::read(
-            &client.input.bytes()[..head],
-            &self.rules,
-            address.as_bytes(),
-            now_s(),
-            &mut output,
-        );
-        let request = match request {
-            Ok(request) => request,
-            Err(Refused(status)) => return self.answer_itself(client, status, false, 0).await,
+    /// Serves the request whose head, of that length, stands at the beginning of the client's input.
+    async fn handle<C: Wire>(
+        &self,
+        client: &mut Client<C>,
+        head: Result<usize, Problem>,
+        address: &str,
+    ) -> Then {
+        let mut progress = Progress::start(&self.group);
+        let mut output = Vec::new();
+        let read = head.and_then(|head| {
+            output.reserve(head + 512);
+            let bytes = &client.input.bytes()[..head];
+            let request = request::read(bytes, &self.rules, address.as_bytes(), &mut output)?;
+            client.input.consume(head);
+            Ok(request)
+        });
+        // The log is written when the head is long gone.
+        let log = self
+            .group
+            .access_log
+            .as_deref()
+            .map(|log| (log, output.clone()));
+        let (end, bytes_in) = match read {
+            Ok(request) => {
+                let mut upload = Upload::new(output, &request, self.rules.max_body);
+                (
+                    self.try_nodes(client, &request, &mut upload, &mut progress)
+                        .await,
+                    upload.length,
+                )
+            }
+            Err(problem) => (
+                self.answer_itself(client, problem, false, &mut progress)
+                    .await,
+                0,
+            ),
         };
-        client.input.consume(head);
-        let mut upload = Upload::new(output, &request, self.rules.max_body);
-        let mut progress = Progress::start();
-        loop {
-            let Some(node_patience) = self.choose(&request, &mut progress) else {
-                let status = progress.failure.unwrap_or(Failure::NotSent).status();
-                return self
-                    .answer_itself(client, status, request.is_head, progress.retries())
-                    .await;
+        let took = progress.started.elapsed();
+        if let Some(status) = end.status {
+            self.group.stats.answered(status, took);
+            if let Some(attempt) = &progress.attempt {
+                self.group.answered(attempt.node(), status, took);
+            }
+        } else {
+            self.group.stats.unanswered.count();
+        }
+        if let Some((log, head)) = log {
+            let seen = Seen {
+                client: address,
+                head: &head,
+                status: end.status,
+                bytes_in,
+                bytes_out: end.bytes_out,
             };
-            let Some(node) = self.connect(&request, &mut progress).await else {
-                continue;
+            log.log(&self.group, &seen, &progress, took);
+        }
+        end.then
+    }
+
+    /// Offers the request to one node after the other until one answers or nothing is left to try.
+    async fn try_nodes<C: Wire>(
+        &self,
+        client: &mut Client<C>,
+        request: &Request,
+        upload: &mut Upload,
+        progress: &mut Progress,
+    ) -> End {
+        loop {
+            let Ok(patience) = self.router.choose(request, progress) else {
+                break;
+            };
+            let (node, is_reused) = match self.connect(request, patience, progress).await {
+                Some(connected) => connected,
+                None if self.router.may_retry(progress) => continue,
+                None => break,
             };
             upload.rewind();
+            let timeouts = &self.group.timeouts;
+            let node_patience = NodePatience {
+                write: timeouts.write,
+                answer: patience.read,
+                body: timeouts.read,
+            };
             let mut exchange = Exchange::new(
                 client,
                 &self.patience,
                 node,
                 node_patience,
-                &mut upload,
+                upload,
                 Instant::now(),
             );
-            let broken = match self.ask(&mut exchange, &request, &mut progress).await {
-                Ok(answer) => return self.answer(exchange, answer, progress).await,
+            let broken = match self.ask(&mut exchange, request, progress).await {
+                Ok(answer) => return self.answer(exchange, answer, is_reused, progress).await,
                 Err(broken) => broken,
             };
             drop(exchange);
             debug!(listener = self.group.strategy, ?broken, "attempt failed");
-            let failure = match broken {
-                Broken::ClientGone => return Then::Drop,
-                Broken::Client(Refused(status)) => {
+            match broken {
+                Broken::ClientGone => return End::ABANDONED,
+                Broken::Client(problem) => {
                     return self
-                        .answer_itself(client, status, request.is_head, progress.retries())
+                        .answer_itself(client, problem, request.is_head, progress)
                         .await;
                 }
-                Broken::NodeSlow => Failure::TimedOut,
-                Broken::NodeClosed | Broken::NodeInvalid => Failure::BrokeOff,
-            };
-            self.failed(&mut progress, failure);
-            if broken == Broken::NodeInvalid || !request.is_idempotent || !upload.can_repeat() {
-                return self
-                    .answer_itself(
-                        client,
-                        failure.status(),
-                        request.is_head,
-                        progress.retries(),
-                    )
-                    .await;
+                Broken::NodeSlow => self.failed(progress, Failure::TimedOut, is_reused),
+                Broken::NodeClosed | Broken::NodeInvalid => {
+                    self.failed(progress, Failure::BrokeOff, is_reused)
+                }
+            }
+            let may_repeat =
+                broken != Broken::NodeInvalid && request.is_idempotent && upload.can_repeat();
+            if !may_repeat || !self.router.may_retry(progress) {
+                break;
             }
         }
+        self.answer_itself(client, progress.problem(), request.is_head, progress)
+            .await
     }
 
-    /// A connection to the node that was chosen, or `None` when that failed. Nothing was sent then.
+    /// A connection to the node that was chosen, and whether it was used before. `None` when that failed;
+    /// nothing was sent then.
     async fn connect(
         &self,
         request: &Request,
+        patience: route::Patience,
         progress: &mut Progress,
-    ) -> Option<tokio::net::TcpStream> {
+    ) -> Option<(TcpStream, bool)> {
         let node = Arc::clone(progress.attempt.as_ref()?.node());
-        if let Some(kept) = pool::take(
-            &node,
-            !request.is_idempotent || progress.pinned,
-            Instant::now(),
-        ) {
-            return Some(kept);
+        // A client that is pinned has something to lose when its node seems to have failed.
+        let is_careful = !request.is_idempotent || progress.pinned;
+        if let Some(kept) = pool::take(&node, is_careful, Instant::now()) {
+            self.group.connected(&node, true);
+            return Some((kept, true));
         }
-        let left = self
-            .group
-            .timeouts
-            .total
-            .saturating_sub(progress.started.elapsed());
-        let error =
-            match Box::pin(pool::connect(&node, left.min(self.group.timeouts.connect))).await {
-                Ok(connection) => return Some(connection),
-                Err(error) => error,
-            };
-        progress.fail(Failure::NotSent);
-        node.stats.connect_failures.count();
-        if is_of_the_node(&error) {
-            self.group
-                .failed(&node, &format!("cannot connect: {error}"));
-            node.check_soon();
+        match Box::pin(pool::connect(&node, patience.connect)).await {
+            Ok(connection) => {
+                self.group.connected(&node, false);
+                return Some((connection, false));
+            }
+            Err(error) => {
+                progress.fail(Failure::NotSent);
+                if is_of_the_node(&error) {
+                    self.group
+                        .unreachable(&node, &format!("cannot connect: {error}"));
+                } else {
+                    self.group.not_sent(&node);
+                }
+            }
         }
         None
     }
@@ -229,11 +282,11 @@ impl Proxy {
         &self,
         exchange: &mut Exchange<'_, C>,
         request: &Request,
-        progress: &mut Progress,
+        progress: &Progress,
     ) -> Result<Answer, Broken> {
         for _ in 0..MAX_INTERIM {
             let head = exchange.ask().await?;
-            let may_keep = exchange.upload.is_done() && !self.is_draining.load(Ordering::Relaxed);
+            let may_keep = exchange.upload.is_done() && !self.group.lifecycle.is_ending();
             let output = &mut exchange.client.output;
             let before = output.len();
             let answer = answer::read(&exchange.input.bytes()[..head], request, may_keep, output);
@@ -287,41 +340,45 @@ impl Proxy {
         &self,
         mut exchange: Exchange<'_, C>,
         mut answer: Answer,
-        mut progress: Progress,
-    ) -> Then {
+        is_reused: bool,
+        progress: &mut Progress,
+    ) -> End {
         let moved = exchange.answer(&mut answer).await;
-        if matches!(
-            moved,
-            Err(Broken::NodeClosed | Broken::NodeSlow | Broken::NodeInvalid)
-        ) {
-            self.failed(&mut progress, Failure::BrokeOff);
-            return Then::Drop;
-        }
-        let Some(attempt) = progress.attempt.take() else {
-            return Then::Drop;
+        let is_whole = moved.is_ok() && exchange.upload.is_done();
+        let then = match moved {
+            Ok(()) if answer.client_keeps && is_whole => Then::Keep,
+            Ok(()) => Then::Close,
+            Err(Broken::ClientGone | Broken::Client(_)) => Then::Drop,
+            Err(broken) => {
+                let is_slow = broken == Broken::NodeSlow;
+                let failure = if is_slow {
+                    Failure::TimedOut
+                } else {
+                    Failure::BrokeOff
+                };
+                self.failed(progress, failure, is_reused);
+                Then::Drop
+            }
         };
-        let node = attempt.node();
-        node.stats
-            .answered(answer.status, progress.started.elapsed());
-        if moved.is_err() {
-            return Then::Drop;
+        let end = End {
+            then,
+            status: Some(answer.status),
+            bytes_out: exchange.body_bytes,
+        };
+        if let Some(attempt) = &progress.attempt
+            && is_whole
+            && answer.node_keeps
+            && exchange.input.is_empty()
+        {
+            pool::give(attempt.node(), exchange.node, Instant::now());
         }
-        let is_whole = exchange.upload.is_done();
-        if answer.node_keeps && is_whole && exchange.input.is_empty() {
-            pool::give(node, exchange.node, Instant::now());
-        }
-        if answer.client_keeps && is_whole {
-            Then::Keep
-        } else {
-            Then::Close
-        }
+        end
     }
 
     /// The node failed after something may have been sent.
-    fn failed(&self, progress: &mut Progress, failure: Failure) {
+    fn failed(&self, progress: &mut Progress, failure: Failure, is_reused: bool) {
         if let Some(node) = progress.fail(failure) {
-            node.stats.broken.count();
-            node.check_soon();
+            self.group.attempt_failed(&node, failure, is_reused);
         }
     }
 
@@ -329,105 +386,32 @@ impl Proxy {
     async fn answer_itself<C: Wire>(
         &self,
         client: &mut Client<C>,
-        status: u16,
+        problem: Problem,
         is_head: bool,
-        retries: usize,
-    ) -> Then {
-        self.group.stats.answered_itself(status);
-        problem::write(
+        progress: &mut Progress,
+    ) -> End {
+        progress.attempt = None;
+        progress.own_answer = Some(problem);
+        self.group.stats.answered_itself(problem);
+        problem.write(
             &mut client.output,
-            status,
             is_head,
             &self.rules.strategy,
-            retries,
+            progress.retries(),
         );
-        match Box::pin(client.send(&self.patience)).await {
+        let then = match Box::pin(client.send(&self.patience)).await {
             Ok(()) => Then::Close,
             Err(_) => Then::Drop,
-        }
-    }
-
-    /// Chooses the node for the next attempt, which is `progress.attempt` afterwards. `None` when no node, no
-    /// time or no attempt is left.
-    fn choose(&self, request: &Request, progress: &mut Progress) -> Option<NodePatience> {
-        let total = self.group.timeouts.total;
-        let left = if progress.attempts == 0 {
-            total
-        } else {
-            total.saturating_sub(progress.started.elapsed())
         };
-        if left.is_zero() || progress.attempts == self.attempts {
-            return None;
-        }
-        let nodes = self.group.nodes.load();
-        let node = if progress.attempts == 0 {
-            self.first_node(request, &nodes, progress)
+        let bytes_out = if is_head {
+            0
         } else {
-            progress.set_cookie = self.group.affinity.is_some();
-            self.selector.choose(&nodes, &progress.tried)
-        }?;
-        if progress.attempts > 0 {
-            self.group.stats.retries.count();
-        }
-        let answer = self.patience_for(node, &nodes, request, progress, left);
-        progress.attempts += 1;
-        progress.attempt = Some(Attempt::at(Arc::clone(node)));
-        Some(NodePatience {
-            write: self.group.timeouts.write,
-            answer,
-            body: self.group.timeouts.read,
-        })
-    }
-
-    /// The node that the client is pinned to, or one by the listener's rule.
-    fn first_node<'a>(
-        &self,
-        request: &Request,
-        nodes: &'a [Arc<Node>],
-        progress: &mut Progress,
-    ) -> Option<&'a Arc<Node>> {
-        if self.group.affinity.is_none() {
-            return self.selector.choose(nodes, &[]);
-        }
-        match request.pin {
-            Ok(Some(pin)) => match nodes.iter().find(|node| node.tag == Some(pin.tag)) {
-                Some(node) if node.is_up() => {
-                    progress.pinned = true;
-                    progress.set_cookie = pin.ageing;
-                    return Some(node);
-                }
-                Some(_) => progress.repin = Some(Repin::Down),
-                None => {
-                    self.group.stats.refused(Refusal::Unknown);
-                    progress.repin = Some(Repin::Removed);
-                }
-            },
-            Ok(None) => {}
-            Err(reason) => self.group.stats.refused(reason),
-        }
-        progress.set_cookie = true;
-        self.selector.choose(nodes, &[])
-    }
-
-    /// How long to wait for this node. As long as the request could still be offered to another one, no
-    /// longer than `read`; else, and that is every request that must not be repeated, until time is up.
-    fn patience_for(
-        &self,
-        node: &Arc<Node>,
-        nodes: &[Arc<Node>],
-        request: &Request,
-        progress: &Progress,
-        left: Duration,
-    ) -> Duration {
-        let has_alternative = request.is_idempotent
-            && progress.attempts + 1 < self.attempts
-            && nodes
-                .iter()
-                .any(|other| !Arc::ptr_eq(other, node) && is_candidate(other, &progress.tried));
-        if has_alternative {
-            left.min(self.group.timeouts.read)
-        } else {
-            left
+            problem.body().len() as u64
+        };
+        End {
+            then,
+            status: Some(problem.status()),
+            bytes_out,
         }
     }
 }
@@ -443,12 +427,4 @@ fn is_of_the_node(error: &io::Error) -> bool {
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
     )
-}
-
-/// Unix seconds. A clock before 1970 or after 2106 makes cookies expire, no more.
-fn now_s() -> u32 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }

@@ -1,14 +1,14 @@
 //! Choosing a node for a request that is not pinned: round robin or least requests.
 //!
-//! A choice walks the snapshot, which is a handful of nodes, and allocates nothing. Only nodes that are
-//! up and that this request has not been offered to yet are candidates. Affinity is decided before.
+//! A choice walks the snapshot, which is a handful of nodes, and allocates nothing. Candidates are nodes
+//! that take new clients, have room, and were not offered this request before. Affinity is decided in `route`.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::{config::Balance, node::Node};
+use crate::{config::Balance, node::Node, progress::Tried};
 
 /// Chooses nodes for one listener.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Selector {
     pub(crate) fn choose<'a>(
         &self,
         nodes: &'a [Arc<Node>],
-        tried: &[Arc<Node>],
+        tried: &[Tried],
     ) -> Option<&'a Arc<Node>> {
         let candidates = || nodes.iter().filter(|node| is_candidate(node, tried));
         // A retry takes no turn. With two nodes, one of them dead, it would use up the turn of the other,
@@ -64,14 +64,17 @@ impl Selector {
 }
 
 /// Is the node up, and new to this request?
-pub(crate) fn is_candidate(node: &Arc<Node>, tried: &[Arc<Node>]) -> bool {
-    node.is_up() && !tried.iter().any(|other| Arc::ptr_eq(node, other))
+pub(crate) fn is_candidate(node: &Arc<Node>, tried: &[Tried]) -> bool {
+    node.takes_new() && node.has_room() && !tried.iter().any(|tried| Arc::ptr_eq(node, &tried.node))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::{Attempt, tests::up};
+    use crate::{
+        node::{Attempt, tests::up},
+        progress::tests::tried_at,
+    };
 
     fn names(selector: &Selector, nodes: &[Arc<Node>], times: usize) -> Vec<String> {
         (0..times)
@@ -106,7 +109,7 @@ mod tests {
     fn least_requests_avoids_the_busy_node_and_shares_ties() {
         let nodes = [up("a"), up("b"), up("c")];
         let selector = Selector::new(Balance::LeastRequests);
-        let _busy = Attempt::at(Arc::clone(&nodes[0]));
+        let _busy = Attempt::at(&nodes[0]).expect("room");
         let chosen = names(&selector, &nodes, 90);
         assert!(!chosen.contains(&"a".to_owned()));
         assert!(chosen.iter().filter(|name| *name == "b").count() >= 30);
@@ -120,7 +123,7 @@ mod tests {
             let selector = Selector::new(balance);
             let mut tried = Vec::new();
             while let Some(node) = selector.choose(&nodes, &tried) {
-                tried.push(Arc::clone(node));
+                tried.push(tried_at(node));
             }
             assert_eq!(tried.len(), 3, "{balance:?}");
         }
@@ -134,7 +137,7 @@ mod tests {
             let first = selector.choose(&nodes, &[]).expect("a node is up");
             assert_eq!(first.name, wanted);
             selector
-                .choose(&nodes, std::slice::from_ref(first))
+                .choose(&nodes, &[tried_at(first)])
                 .expect("another node is up");
         }
     }

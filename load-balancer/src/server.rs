@@ -1,4 +1,4 @@
-//! Putting the pieces together: ports are tried, services are started in order, signals end them.
+//! Putting the pieces together: ports are tried, services are started in order. `lifecycle` ends them.
 //!
 //! ```text
 //! discovery (nodes found and checked once) ──▶ a listener a strategy ──▶ "ready" is logged
@@ -9,15 +9,13 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
 use async_trait::async_trait;
 use pingora::{
-    server::{
-        RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
-        configuration::ServerConf,
-    },
+    server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
     services::{
         background::{BackgroundService, background_service},
         listening::Service,
@@ -25,35 +23,37 @@ use pingora::{
 };
 use tokio::{
     net::TcpStream,
-    signal::unix::{SignalKind, signal},
+    runtime::{self, Runtime},
     time::{Instant, sleep},
 };
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, info};
 
 use crate::{
+    access_log::AccessLog,
     admin::Admin,
     affinity::Affinity,
-    config::Config,
+    config::{AccessLogTarget, Config},
     discovery::Discovery,
     group::Group,
     http1::request::Rules,
+    lifecycle::{self, CloseListeners, EndError, Lifecycle, Signals},
     listener::{Listener, Shared},
     proxy::Proxy,
     request_id::RequestIds,
+    route::Router,
     select::Selector,
 };
 
-/// How long requests may go on after SIGTERM; pingora always waits this long.
-const GRACE_S: u64 = 1;
-/// How long threads may take to end after that.
-const SHUTDOWN_S: u64 = 5;
+/// pingora's own end is never waited for: the process is gone before, by `lifecycle`. This is longer than any
+/// grace that can be set.
+const PINGORA_GRACE_S: u64 = 3600;
 /// Ports were free a moment ago, so they open at once or something is wrong.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
-/// Why the balancer did not start.
+/// Why the balancer did not start, or did not end in order.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
+pub(crate) enum RunError {
     /// A port cannot be had.
     #[error(
         "cannot listen on {address} for {setting}: {cause}; stop what listens there, or change {setting}"
@@ -66,85 +66,154 @@ pub(crate) enum StartError {
     /// Something that the configuration's checks should have kept out.
     #[error("cannot prepare requests to nodes: {0}")]
     Request(String),
+    /// The access log cannot be opened.
+    #[error(
+        "cannot open the access log ({target:?}): {cause}; make its folder, or change access_log"
+    )]
+    AccessLog {
+        target: AccessLogTarget,
+        cause: io::Error,
+    },
+    /// No thread for the server.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// It ran, and ended otherwise than in order.
+    #[error(transparent)]
+    End(#[from] EndError),
+}
+
+/// Handlers for the signals that end the process, and the runtime of the main thread that they need.
+pub(crate) fn signals() -> io::Result<(Runtime, Signals)> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let signals = runtime.block_on(async { Signals::install() })?;
+    Ok((runtime, signals))
 }
 
 /// Runs until SIGTERM or SIGINT. Must be called on a plain thread, not inside an async runtime.
-pub(crate) fn run(config: Config) -> Result<(), StartError> {
+pub(crate) fn run(config: Config, runtime: &Runtime, signals: Signals) -> Result<(), RunError> {
     try_ports(&config)?;
 
+    let access_log = access_log(config.access_log.as_ref())?;
+    let lifecycle = Arc::new(Lifecycle::default());
     let groups: Vec<_> = config
         .listeners
         .iter()
         .map(|listener| {
             let key = config.affinity_key.as_ref();
-            let affinity = key.map(|key| Arc::new(Affinity::new(key, listener.is_https)));
-            Arc::new(Group::new(listener, affinity, &config))
+            Arc::new(Group::new(
+                listener,
+                key.map(|key| Arc::new(Affinity::new(key, listener.is_https))),
+                Arc::clone(&lifecycle),
+                access_log.clone(),
+                &config,
+            ))
         })
         .collect();
+    let shutdown = config.shutdown;
+    let server = server(config, &groups, &lifecycle, access_log.clone())?;
 
+    let (close, closed) = CloseListeners::channel();
+    thread::Builder::new()
+        .name("server".to_owned())
+        .spawn(move || {
+            server.run(RunArgs {
+                shutdown_signal: Box::new(closed),
+            });
+        })
+        .map_err(RunError::Thread)?;
+    let ended = runtime.block_on(lifecycle::run(
+        &lifecycle, signals, close, &groups, shutdown,
+    ));
+    if let Some(log) = access_log {
+        log.flush();
+    }
+    Ok(ended?)
+}
+
+fn access_log(target: Option<&AccessLogTarget>) -> Result<Option<Arc<AccessLog>>, RunError> {
+    let Some(target) = target else {
+        return Ok(None);
+    };
+    let log = AccessLog::open(target).map_err(|cause| RunError::AccessLog {
+        target: target.clone(),
+        cause,
+    })?;
+    Ok(Some(Arc::new(log)))
+}
+
+/// All services, ready to be started.
+fn server(
+    config: Config,
+    groups: &[Arc<Group>],
+    lifecycle: &Arc<Lifecycle>,
+    access_log: Option<Arc<AccessLog>>,
+) -> Result<Server, RunError> {
     let mut server = Server::new_with_opt_and_conf(None, settings());
     server.bootstrap();
 
-    let unusable = |error: String| StartError::Request(error);
+    let unusable = |error: String| RunError::Request(error);
     let discovery =
-        Discovery::new(config.nodes, &groups).map_err(|error| unusable(error.to_string()))?;
+        Discovery::new(config.nodes, groups).map_err(|error| unusable(error.to_string()))?;
     let discovery = server.add_service(background_service("nodes", discovery));
 
     let addresses = groups.iter().map(|group| group.address).collect();
-    let announcement = server.add_service(background_service("ready", Announcement { addresses }));
+    let announcement = server.add_service(background_service(
+        "ready",
+        Announcement {
+            addresses,
+            lifecycle: Arc::clone(lifecycle),
+        },
+    ));
 
-    for (listener, group) in config.listeners.iter().zip(&groups) {
+    for (listener, group) in config.listeners.iter().zip(groups) {
         let rules = Rules {
             strategy: group.strategy.clone(),
             is_https: listener.is_https,
             affinity: group.affinity.clone(),
-            max_body: config.limits.body_bytes,
+            max_body: config.clients.body_bytes,
             request_ids: RequestIds::new(),
         };
         let selector = Selector::new(listener.balance);
-        let patience = config.limits.patience;
-        let proxy = Proxy::new(
-            Arc::clone(group),
-            selector,
-            config.attempts,
-            rules,
-            patience,
-        );
+        let router = Router::new(Arc::clone(group), selector, config.attempts);
+        let proxy = Proxy::new(Arc::clone(group), router, rules, config.clients.patience);
         let tls = listener.tls.clone().map(TlsAcceptor::from);
         let service = server.add_service(Listener {
-            name: group.strategy.clone(),
-            address: group.address,
             threads: config.threads,
-            shared: Arc::new(Shared::new(proxy, tls, config.limits.connections)),
+            shared: Arc::new(Shared::new(proxy, tls, config.clients.connections)),
         });
         service.add_dependency(&discovery);
         announcement.add_dependency(&service);
     }
     if let Some(admin) = config.admin {
-        let mut service = Service::new("admin".to_owned(), Admin::new(admin.token, groups));
+        let address = admin.address.to_string();
+        let admin = Admin::new(
+            admin.token,
+            groups.to_vec(),
+            Arc::clone(lifecycle),
+            access_log,
+            config.drain,
+        );
+        let mut service = Service::new("admin".to_owned(), admin);
         service.threads = Some(1);
-        service.add_tcp(&admin.address.to_string());
+        service.add_tcp(&address);
         server.add_service(service);
     }
-
-    server.run(RunArgs {
-        shutdown_signal: Box::new(Signals),
-    });
-    Ok(())
+    Ok(server)
 }
 
 fn settings() -> ServerConf {
     ServerConf {
         threads: 1,
-        grace_period_seconds: Some(GRACE_S),
-        graceful_shutdown_timeout_seconds: Some(SHUTDOWN_S),
+        grace_period_seconds: Some(PINGORA_GRACE_S),
         ..ServerConf::default()
     }
 }
 
 /// Opens every port and closes it again. pingora itself would try for half a minute, then fail inside a
 /// task and leave a process that serves nothing.
-fn try_ports(config: &Config) -> Result<(), StartError> {
+fn try_ports(config: &Config) -> Result<(), RunError> {
     let listeners = config
         .listeners
         .iter()
@@ -157,7 +226,7 @@ fn try_ports(config: &Config) -> Result<(), StartError> {
     let opened: Result<Vec<_>, _> = listeners
         .chain(admin)
         .map(|(address, setting)| {
-            TcpListener::bind(address).map_err(|cause| StartError::Port {
+            TcpListener::bind(address).map_err(|cause| RunError::Port {
                 address,
                 setting,
                 cause,
@@ -167,35 +236,10 @@ fn try_ports(config: &Config) -> Result<(), StartError> {
     opened.map(drop)
 }
 
-/// SIGTERM and SIGINT both end the balancer in order.
-struct Signals;
-
-#[async_trait]
-impl ShutdownSignalWatch for Signals {
-    async fn recv(&self) -> ShutdownSignal {
-        match (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-        ) {
-            (Ok(mut terminate), Ok(mut interrupt)) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                info!("stopping");
-            }
-            // A process that nobody can stop in order is worse than one that does not run.
-            (Err(error), _) | (_, Err(error)) => {
-                error!(%error, "cannot listen for signals, stopping");
-            }
-        }
-        ShutdownSignal::GracefulTerminate
-    }
-}
-
 /// Says `ready` when every listener takes connections.
 struct Announcement {
     addresses: Vec<SocketAddr>,
+    lifecycle: Arc<Lifecycle>,
 }
 
 #[async_trait]
@@ -205,6 +249,9 @@ impl BackgroundService for Announcement {
         for address in &self.addresses {
             // The services signal that they start, not that they listen, so the ports are tried.
             while TcpStream::connect(address).await.is_err() {
+                if self.lifecycle.is_ending() {
+                    return;
+                }
                 if Instant::now() > deadline {
                     error!(%address, "the port did not open");
                     std::process::exit(1);
@@ -212,6 +259,7 @@ impl BackgroundService for Announcement {
                 sleep(Duration::from_millis(5)).await;
             }
         }
+        self.lifecycle.opened();
         info!(addresses = ?self.addresses, "ready");
     }
 }

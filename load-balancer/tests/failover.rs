@@ -161,7 +161,8 @@ async fn without_a_node_the_answer_is_503_at_once() {
             (None, None)
         );
     }
-    let sample = "load_balancer_own_answers_total{listener=\"sticky\",status=\"503\"}";
+    let sample =
+        "load_balancer_own_answers_total{listener=\"sticky\",status=\"503\",type=\"no-node\"}";
     assert_eq!(balancer.metric(sample).await, 3);
 }
 
@@ -191,6 +192,25 @@ async fn a_frozen_node_leaves_rotation_and_comes_back() {
         balancer.state("node-1").await == "up"
     })
     .await;
+}
+
+/// At the default settings two unanswered checks take a node out. How long that takes at most is a matter of
+/// arithmetic, which a unit test of the configuration does.
+#[tokio::test]
+async fn a_frozen_node_leaves_rotation_after_two_checks_at_the_default_settings() {
+    let ip = own_ip();
+    let (frozen, other) = (Upstream::start(ip, 1).await, Upstream::start(ip, 2).await);
+    let balancer = Balancer::start(ip, &[&frozen, &other], "").await;
+    frozen.set(Mode::Freeze);
+    let before = frozen.checks();
+    eventually("it is down for both listeners", || async {
+        balancer.node(0, "node-1").await["state"] == "down"
+            && balancer.node(1, "node-1").await["state"] == "down"
+    })
+    .await;
+    // Both listeners check. Each may have begun one more check before the test looked.
+    let checks = frozen.checks() - before;
+    assert!((3..=6).contains(&checks), "{checks} checks");
 }
 
 #[tokio::test]

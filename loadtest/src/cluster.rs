@@ -317,7 +317,8 @@ fn node_process(
         env: store
             .map(|store| ("SHOP_REDIS_URL".into(), store.url()))
             .into_iter()
-            .chain([no_color(), no_huge_pages()])
+            .chain([no_color(), no_huge_pages(), no_address_limit()])
+            .chain(spec.env.iter().cloned())
             .collect(),
         log: dir.join(format!("{}.log", node.name)),
         ready: Ready::Http {
@@ -358,6 +359,12 @@ fn free_address(spec: &ClusterSpec) -> Result<SocketAddr, ClusterError> {
 /// and what a session takes could not be seen. (Redis does the same for itself.)
 fn no_huge_pages() -> (String, String) {
     ("MIMALLOC_ALLOW_THP".into(), "0".into())
+}
+
+/// All users of a load test come from one address, and many of them log in at the same time. In the environment, so that
+/// a flag among `shop_args` can still set a limit.
+fn no_address_limit() -> (String, String) {
+    ("SHOP_LOGIN_ATTEMPTS_PER_ADDRESS".into(), "0".into())
 }
 
 /// The wanted port if nobody has it, or any where the spec says 0.

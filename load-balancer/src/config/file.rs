@@ -16,15 +16,23 @@ pub(super) struct Document {
     pub(super) affinity_key_file: Option<PathBuf>,
     pub(super) admin_token_file: Option<PathBuf>,
     pub(super) threads: Option<Number<1, 64>>,
+    pub(super) access_log: Option<PathBuf>,
     pub(super) nodes: Spanned<Nodes>,
     pub(super) listeners: Spanned<Vec<Listener>>,
     #[serde(default)]
     pub(super) health: Health,
     pub(super) timeouts: Option<Spanned<Timeouts>>,
     #[serde(default)]
-    pub(super) limits: Limits,
+    pub(super) clients: Clients,
     #[serde(default)]
     pub(super) retries: Retries,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    pub(super) ejection: Option<Spanned<Ejection>>,
+    #[serde(default)]
+    pub(super) drain: Drain,
+    #[serde(default)]
+    pub(super) shutdown: Shutdown,
 }
 
 /// Where the nodes come from: exactly one of the two.
@@ -52,6 +60,8 @@ pub(super) struct Listener {
     pub(super) affinity: Option<bool>,
     #[serde(default)]
     pub(super) balance: Balance,
+    #[serde(default)]
+    pub(super) on_dead_node: OnDeadNode,
     /// TLS ends here.
     pub(super) tls: Option<Spanned<Tls>>,
     /// TLS ends in front of us.
@@ -76,6 +86,17 @@ pub(crate) enum Balance {
     RoundRobin,
     /// The one with the fewest requests in flight.
     LeastRequests,
+}
+
+/// What happens to a client whose node is dead.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnDeadNode {
+    /// It is pinned to another node, which costs it the session that lived in the dead one.
+    #[default]
+    Repin,
+    /// It keeps its pin and gets 503 until the node is back.
+    Strict,
 }
 
 /// How nodes are checked.
@@ -132,10 +153,10 @@ impl Default for Timeouts {
     }
 }
 
-/// What one client may take of us.
+/// What clients may take of us.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Limits {
+pub(super) struct Clients {
     pub(super) connections: Number<1, 1_000_000>,
     pub(super) body_bytes: Number<0, 1_073_741_824>,
     pub(super) head_ms: Millis<10, 600_000>,
@@ -144,7 +165,7 @@ pub(super) struct Limits {
     pub(super) bytes_per_s: Number<1, 1_000_000>,
 }
 
-impl Default for Limits {
+impl Default for Clients {
     fn default() -> Self {
         Self {
             connections: Number(10_000),
@@ -162,12 +183,88 @@ impl Default for Limits {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Retries {
     pub(super) attempts: Number<1, 16>,
+    pub(super) budget_percent: Number<0, 100>,
+    pub(super) budget_floor: Number<0, 1000>,
 }
 
 impl Default for Retries {
     fn default() -> Self {
         Self {
             attempts: Number(3),
+            budget_percent: Number(20),
+            budget_floor: Number(10),
+        }
+    }
+}
+
+/// What a node may be given.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) max_in_flight: Number<1, 1_000_000>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Well above what a node that keeps up has at any moment, and a frozen one collects until it is
+            // found out; far below what would fill the memory of either side.
+            max_in_flight: Number(4096),
+        }
+    }
+}
+
+/// When a node that fails requests is left out for a while.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Ejection {
+    pub(super) failures: Number<0, 1000>,
+    pub(super) base_ms: Millis<1, 3_600_000>,
+    pub(super) max_ms: Millis<1, 3_600_000>,
+    pub(super) max_percent: Number<0, 100>,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self {
+            failures: Number(5),
+            base_ms: Millis::of(5_000),
+            max_ms: Millis::of(60_000),
+            max_percent: Number(50),
+        }
+    }
+}
+
+/// How long pinned clients may stay on a node that drains.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Drain {
+    pub(super) deadline_s: Number<1, 86_400>,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            // Carts are rarely left alone for longer, and an operator who waits wants an end.
+            deadline_s: Number(300),
+        }
+    }
+}
+
+/// How the balancer ends.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Shutdown {
+    pub(super) lame_duck_ms: Millis<0, 600_000>,
+    pub(super) grace_ms: Millis<0, 600_000>,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            lame_duck_ms: Millis::of(200),
+            // Twice what a request may take until its answer begins.
+            grace_ms: Millis::of(10_000),
         }
     }
 }

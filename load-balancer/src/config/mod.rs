@@ -24,7 +24,7 @@ use toml::Spanned;
 
 use crate::{http1::client::Patience, tls};
 
-pub(crate) use file::Balance;
+pub(crate) use file::{Balance, OnDeadNode};
 pub(crate) use secret::Secret;
 
 /// A load balancer for the session lab: one listener a strategy, affinity, health checks, bounded retries.
@@ -73,9 +73,55 @@ pub(crate) struct Config {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) health: Health,
     pub(crate) timeouts: Timeouts,
-    pub(crate) limits: Limits,
+    pub(crate) clients: Clients,
     /// How many nodes one request may be offered to.
     pub(crate) attempts: usize,
+    pub(crate) retry_budget: RetryBudget,
+    /// Requests that a node works on at the same time, at most; for each listener.
+    pub(crate) max_in_flight: u64,
+    pub(crate) ejection: Ejection,
+    /// How long pinned clients may stay on a node that drains, unless the operator says otherwise.
+    pub(crate) drain: Duration,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) access_log: Option<AccessLogTarget>,
+}
+
+/// How many retries there may be, compared to requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RetryBudget {
+    /// Of a hundred requests of the last seconds, so many may be retried.
+    pub(crate) percent: u32,
+    /// So many retries a second are always fine.
+    pub(crate) floor: u32,
+}
+
+/// When a node that fails requests is left out for a while.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ejection {
+    /// Failures in a row; 0 is never.
+    pub(crate) failures: u32,
+    /// How long the first time.
+    pub(crate) base: Duration,
+    /// How long at most.
+    pub(crate) max: Duration,
+    /// Of a hundred nodes, so many may be out at the same time.
+    pub(crate) max_percent: u32,
+}
+
+/// How the balancer ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shutdown {
+    /// Not ready any more, but still taking connections.
+    pub(crate) lame_duck: Duration,
+    /// How long requests may go on after that.
+    pub(crate) grace: Duration,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AccessLogTarget {
+    Stderr,
+    File(PathBuf),
 }
 
 /// The admin port.
@@ -112,11 +158,12 @@ pub(crate) struct Listener {
     pub(crate) is_https: bool,
     /// TLS ends here.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) on_dead_node: OnDeadNode,
 }
 
-/// What one client may take of us.
+/// What clients may take of us.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct Clients {
     /// Connections of one listener.
     pub(crate) connections: usize,
     /// Bytes of a request's body.
@@ -210,6 +257,7 @@ pub(crate) fn load(
     let listeners = listeners(&source, &file.listeners)?;
     let nodes = nodes(&source, &file.nodes)?;
     let timeouts = timeouts(&source, file.timeouts)?;
+    let ejection = ejection(&source, file.ejection)?;
 
     if args
         .admin
@@ -271,17 +319,35 @@ pub(crate) fn load(
             fall: file.health.fall.0,
         },
         timeouts,
-        limits: Limits {
-            connections: file.limits.connections.0 as usize,
-            body_bytes: u64::from(file.limits.body_bytes.0),
+        clients: Clients {
+            connections: file.clients.connections.0 as usize,
+            body_bytes: u64::from(file.clients.body_bytes.0),
             patience: Patience {
-                keepalive: file.limits.keepalive_ms.0,
-                head: file.limits.head_ms.0,
-                silence: file.limits.silence_ms.0,
-                bytes_per_s: file.limits.bytes_per_s.0,
+                keepalive: file.clients.keepalive_ms.0,
+                head: file.clients.head_ms.0,
+                silence: file.clients.silence_ms.0,
+                bytes_per_s: file.clients.bytes_per_s.0,
             },
         },
         attempts: file.retries.attempts.0 as usize,
+        retry_budget: RetryBudget {
+            percent: file.retries.budget_percent.0,
+            floor: file.retries.budget_floor.0,
+        },
+        max_in_flight: file.limits.max_in_flight.0.into(),
+        ejection,
+        drain: Duration::from_secs(file.drain.deadline_s.0.into()),
+        shutdown: Shutdown {
+            lame_duck: file.shutdown.lame_duck_ms.0,
+            grace: file.shutdown.grace_ms.0,
+        },
+        access_log: file.access_log.map(|path| {
+            if path == Path::new("stderr") {
+                AccessLogTarget::Stderr
+            } else {
+                AccessLogTarget::File(path)
+            }
+        }),
     })
 }
 
@@ -319,6 +385,7 @@ fn listeners(
             balance: listener.balance,
             is_https: tls.is_some() || listener.behind_https,
             tls,
+            on_dead_node: listener.on_dead_node,
         })
     });
     checked.collect()
@@ -379,6 +446,25 @@ fn timeouts(
         return Err(source.wrong(&span, problem.to_owned()));
     }
     Ok(timeouts)
+}
+
+fn ejection(
+    source: &Source<'_>,
+    found: Option<Spanned<file::Ejection>>,
+) -> Result<Ejection, ConfigError> {
+    let span = found.as_ref().map_or(0..0, Spanned::span);
+    let given = found.map(Spanned::into_inner).unwrap_or_default();
+    let ejection = Ejection {
+        failures: given.failures.0,
+        base: given.base_ms.0,
+        max: given.max_ms.0,
+        max_percent: given.max_percent.0,
+    };
+    if ejection.max < ejection.base {
+        let problem = "max_ms must not be less than base_ms, the time of the first ejection";
+        return Err(source.wrong(&span, problem.to_owned()));
+    }
+    Ok(ejection)
 }
 
 /// The file's name and text, to turn a byte offset into a place that an editor can jump to.

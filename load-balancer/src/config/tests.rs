@@ -67,7 +67,9 @@ fn the_example_tells_the_truth_about_defaults() {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let spelled_out = spelled_out
         .join("\n")
-        .replace("threads = 2", &format!("threads = {cores}"));
+        .replace("threads = 2", &format!("threads = {cores}"))
+        // There is none by default.
+        .replace("access_log = \"access.log\"", "");
     let short = load_text(&without_keys.join("\n"), &[]).expect("the example");
     let long = load_text(&spelled_out, &[]).expect("the example with its defaults");
     assert_eq!(format!("{short:?}"), format!("{long:?}"));
@@ -93,11 +95,22 @@ fn a_short_file_gets_the_defaults() {
     assert!(config.threads >= 1);
 }
 
+/// A process that is stopped just after it answered a check meets the next one after an interval.
+#[test]
+fn a_frozen_node_is_found_out_within_two_seconds() {
+    let health = load_text(GOOD, &[]).expect("good").health;
+    let step = health.interval.max(health.timeout);
+    let worst = health.interval + step * (health.fall - 1) + health.timeout;
+    assert!(worst < Duration::from_secs(2), "{worst:?}");
+}
+
 #[test]
 fn every_setting_of_the_file_is_taken() {
     let text = format!(
-        "threads = 3\n{GOOD}\naffinity = true\n[health]\npath = '/x'\ninterval_ms = 100\ntimeout_ms = 200\nrise = 4\nfall = 5\n\
-         [timeouts]\nconnect_ms = 1\nread_ms = 2\nwrite_ms = 3\nidle_ms = 4\ntotal_ms = 5\n[retries]\nattempts = 6\n"
+        "threads = 3\naccess_log = 'stderr'\n{GOOD}\naffinity = true\non_dead_node = 'strict'\n[health]\npath = '/x'\ninterval_ms = 100\ntimeout_ms = 200\nrise = 4\nfall = 5\n\
+         [timeouts]\nconnect_ms = 1\nread_ms = 2\nwrite_ms = 3\nidle_ms = 4\ntotal_ms = 5\n[retries]\nattempts = 6\nbudget_percent = 7\nbudget_floor = 8\n\
+         [limits]\nmax_in_flight = 9\n[ejection]\nfailures = 10\nbase_ms = 11\nmax_ms = 12\nmax_percent = 13\n\
+         [drain]\ndeadline_s = 14\n[shutdown]\nlame_duck_ms = 15\ngrace_ms = 16\n"
     );
     let config = load_text(&text, &[]).expect("good");
     assert!(config.listeners[1].affinity);
@@ -112,6 +125,17 @@ fn every_setting_of_the_file_is_taken() {
     );
     assert_eq!(config.health.interval, Duration::from_millis(100));
     assert_eq!(config.timeouts.idle, Duration::from_millis(4));
+    let (budget, ejection, shutdown) = (config.retry_budget, config.ejection, config.shutdown);
+    assert_eq!((budget.percent, budget.floor), (7, 8));
+    assert_eq!(config.max_in_flight, 9);
+    assert_eq!((ejection.failures, ejection.max_percent), (10, 13));
+    let ms = Duration::from_millis;
+    assert_eq!((ejection.base, ejection.max), (ms(11), ms(12)));
+    assert_eq!(config.drain, Duration::from_secs(14));
+    assert_eq!((shutdown.lame_duck, shutdown.grace), (ms(15), ms(16)));
+    assert_eq!(config.access_log, Some(AccessLogTarget::Stderr));
+    assert_eq!(config.listeners[0].on_dead_node, OnDeadNode::Repin);
+    assert_eq!(config.listeners[1].on_dead_node, OnDeadNode::Strict);
 }
 
 #[test]
@@ -212,6 +236,9 @@ fn mistakes_name_their_place_and_what_is_allowed() {
         ),
         ("[health]\npath = 'readyz'", "must start with /"),
         ("[timeouts]\ntotal_ms = 100", "total_ms must not be less"),
+        ("[ejection]\nmax_ms = 100", "max_ms must not be less"),
+        ("[limits]\nmax_in_flight = 0", "allowed are 1 to 1000000"),
+        ("on_dead_node = 'move'", "expected `repin` or `strict`"),
         (
             "[retries]\nattempts = 99",
             "99 is out of range, allowed are 1 to 16",

@@ -16,9 +16,9 @@ use tokio::{
 use crate::http1::{
     buffer::{Buffer, SIZE},
     deadline::Deadline,
-    request::Refused,
     scan::Scan,
 };
+use crate::problem::Problem;
 
 /// How long a client whose request was refused may go on sending before its connection is closed. Closed at
 /// once, the kernel would tell it so before it has read why.
@@ -81,14 +81,12 @@ impl<C: Wire> Client<C> {
     }
 
     /// Waits for a head and returns its length; it stands at the beginning of `input`. `None` when there is
-    /// nobody to answer: the client left, or sent nothing for long enough. `on_first_byte` is called when the
-    /// request begins.
+    /// nobody to answer: the client left, or sent nothing for long enough.
     pub(crate) async fn read_head(
         &mut self,
         patience: &Patience,
         is_first: bool,
-        mut on_first_byte: impl FnMut(),
-    ) -> Option<Result<usize, Refused>> {
+    ) -> Option<Result<usize, Problem>> {
         let mut began = None;
         let mut scan = Scan::default();
         if self.input.is_empty() {
@@ -104,7 +102,6 @@ impl<C: Wire> Client<C> {
             loop {
                 if !self.input.is_empty() {
                     if began.is_none() {
-                        on_first_byte();
                         let now = Instant::now();
                         began = Some(now);
                         self.deadline.set(now + patience.head);
@@ -119,14 +116,14 @@ impl<C: Wire> Client<C> {
                         Ok(Some(end)) => return Poll::Ready(Some(Ok(end))),
                         Ok(None) if self.input.is_full() => {
                             let is_target = !self.input.bytes().contains(&b'\n');
-                            return Poll::Ready(Some(Err(Refused(if is_target {
-                                414
+                            return Poll::Ready(Some(Err(if is_target {
+                                Problem::TargetTooLong
                             } else {
-                                431
-                            }))));
+                                Problem::HeadTooLarge
+                            })));
                         }
                         Ok(None) => {}
-                        Err(_) => return Poll::Ready(Some(Err(Refused(400)))),
+                        Err(_) => return Poll::Ready(Some(Err(Problem::BadRequest))),
                     }
                 }
                 match self.input.poll_fill(&mut self.io, cx) {
@@ -134,7 +131,7 @@ impl<C: Wire> Client<C> {
                     Poll::Ready(_) => return Poll::Ready(None),
                     Poll::Pending => {
                         ready!(self.deadline.poll(cx));
-                        return Poll::Ready(began.map(|_| Err(Refused(408))));
+                        return Poll::Ready(began.map(|_| Err(Problem::RequestTimeout)));
                     }
                 }
             }

@@ -19,10 +19,10 @@ use crate::http1::{
     buffer::Buffer,
     client::{Client, Patience, Wire},
     framing::Framing,
-    request::Refused,
     scan::Scan,
     upload::Upload,
 };
+use crate::problem::Problem;
 
 /// How long a node may keep a request waiting.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ pub(crate) enum Broken {
     /// The client is gone, or as good as gone.
     ClientGone,
     /// The client sent something that nobody can go on with.
-    Client(Refused),
+    Client(Problem),
     /// The node closed the connection.
     NodeClosed,
     /// The node let too much time pass.
@@ -70,6 +70,8 @@ pub(crate) struct Exchange<'a, C> {
     pub(crate) upload: &'a mut Upload,
     /// What the node sent and the client has not got yet.
     pub(crate) input: Buffer,
+    /// Bytes of the answer's body so far.
+    pub(crate) body_bytes: u64,
     /// When the attempt, and later when the answer, began; and what the client had got by then.
     began: Instant,
     written: u64,
@@ -97,6 +99,7 @@ impl<'a, C: Wire> Exchange<'a, C> {
             node_patience,
             upload,
             input: Buffer::default(),
+            body_bytes: 0,
             began: now,
             moved: 0,
             waiting: None,
@@ -155,8 +158,9 @@ impl<'a, C: Wire> Exchange<'a, C> {
                     let passed = answer
                         .body
                         .pass(self.input.bytes(), output, answer.encoding);
-                    self.input
-                        .consume(passed.map_err(|_| Broken::NodeInvalid)?.used);
+                    let passed = passed.map_err(|_| Broken::NodeInvalid)?;
+                    self.input.consume(passed.used);
+                    self.body_bytes += passed.data as u64;
                     has_ended |= answer.body.is_done();
                 }
                 if self.client.is_behind() {
@@ -254,7 +258,7 @@ impl<'a, C: Wire> Exchange<'a, C> {
         }
         ready!(self.client.deadline.poll(cx));
         Poll::Ready(match waiting {
-            Waiting::ForBody => Broken::Client(Refused(408)),
+            Waiting::ForBody => Broken::Client(Problem::RequestTimeout),
             Waiting::ForNodeToTake | Waiting::ForAnswer | Waiting::ForNodeToSend => {
                 Broken::NodeSlow
             }

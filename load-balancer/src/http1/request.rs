@@ -11,7 +11,9 @@ use crate::{
         fields::{Connection, Field, Length, field, is_named, put, put_number},
         framing::{Encoding, Framing},
     },
+    problem::Problem,
     request_id::RequestIds,
+    route::now_s,
 };
 
 /// Fields of one head, at most.
@@ -53,26 +55,22 @@ pub(crate) struct Request {
     pub(crate) pin: Result<Option<Pin>, Refusal>,
 }
 
-/// A request that is not served; the status says why. What follows it cannot be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refused(pub(crate) u16);
-
-const BAD: Refused = Refused(400);
+/// The problem of everything that is not HTTP. What follows it cannot be trusted.
+const BAD: Problem = Problem::BadRequest;
 
 /// Reads a complete head and appends the node's version of it to `output`. `client` is the client's address
-/// as text, `now_s` the time in Unix seconds.
+/// as text.
 pub(crate) fn read(
     head: &[u8],
     rules: &Rules,
     client: &[u8],
-    now_s: u32,
     output: &mut Vec<u8>,
-) -> Result<Request, Refused> {
+) -> Result<Request, Problem> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(head, &mut fields) {
         Ok(httparse::Status::Complete(end)) if end == head.len() => {}
-        Err(httparse::Error::TooManyHeaders) => return Err(Refused(431)),
+        Err(httparse::Error::TooManyHeaders) => return Err(Problem::HeadTooLarge),
         _ => return Err(BAD),
     }
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
@@ -122,7 +120,7 @@ pub(crate) fn read(
             Field::TransferEncoding if is_modern => length.read_encoding(value).map_err(|_| BAD)?,
             Field::TransferEncoding => return Err(BAD),
             Field::Expect if !value.eq_ignore_ascii_case(b"100-continue") => {
-                return Err(Refused(417));
+                return Err(Problem::ExpectationFailed);
             }
             Field::Expect if is_modern => put(output, name, value),
             Field::RequestId => {
@@ -143,7 +141,7 @@ pub(crate) fn read(
         _ => {}
     }
     if length.length.is_some_and(|length| length > rules.max_body) {
-        return Err(Refused(413));
+        return Err(Problem::BodyTooLarge);
     }
 
     put(output, b"x-session-strategy", rules.strategy.as_bytes());
@@ -185,7 +183,7 @@ pub(crate) fn read(
         encoding,
         pin: match &rules.affinity {
             Some(affinity) if has_cookies => {
-                affinity.read(cookies().map(|cookie| cookie.value), now_s)
+                affinity.read(cookies().map(|cookie| cookie.value), now_s())
             }
             _ => Ok(None),
         },
@@ -198,9 +196,9 @@ fn write_target<'a>(
     method: &str,
     target: &'a [u8],
     output: &mut Vec<u8>,
-) -> Result<Option<&'a [u8]>, Refused> {
+) -> Result<Option<&'a [u8]>, Problem> {
     if target.len() > MAX_TARGET {
-        return Err(Refused(414));
+        return Err(Problem::TargetTooLong);
     }
     // No blanks, no control bytes, no bytes that decoders disagree about, and no fragment: a client keeps
     // that for itself, so one that arrives is a trick.
@@ -211,7 +209,7 @@ fn write_target<'a>(
         return Err(BAD);
     }
     if method == "CONNECT" {
-        return Err(Refused(405));
+        return Err(Problem::MethodNotAllowed);
     }
     if target.starts_with(b"/") || (target == b"*" && method == "OPTIONS") {
         output.extend_from_slice(target);

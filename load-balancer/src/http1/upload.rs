@@ -12,8 +12,9 @@ use tokio::io::AsyncWrite;
 use crate::http1::{
     buffer::{Buffer, SIZE},
     framing::{Encoding, Framing},
-    request::{Refused, Request},
+    request::Request,
 };
+use crate::problem::Problem;
 
 /// How much of a request is kept for another attempt.
 const KEPT: usize = 64 * 1024;
@@ -60,11 +61,6 @@ impl Upload {
         self.is_broken = false;
     }
 
-    /// The memory, for the next request.
-    pub(crate) fn into_memory(self) -> Vec<u8> {
-        self.bytes
-    }
-
     /// Has the client sent everything?
     pub(crate) fn is_received(&self) -> bool {
         self.body.is_done()
@@ -92,15 +88,15 @@ impl Upload {
     }
 
     /// Takes the body's next bytes from what the client sent.
-    pub(crate) fn take(&mut self, input: &mut Buffer) -> Result<(), Refused> {
+    pub(crate) fn take(&mut self, input: &mut Buffer) -> Result<(), Problem> {
         let passed = self
             .body
             .pass(input.bytes(), &mut self.bytes, self.encoding)
-            .map_err(|_| Refused(400))?;
+            .map_err(|_| Problem::BadRequest)?;
         input.consume(passed.used);
         self.length += passed.data as u64;
         if self.length > self.max_length {
-            return Err(Refused(413));
+            return Err(Problem::BodyTooLarge);
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::{
 
 pub(crate) use page::render;
 
-use crate::affinity::Refusal;
+use crate::{admin_state::AdminState, affinity::Refusal, problem::Problem};
 
 /// One counter.
 #[derive(Debug, Default)]
@@ -36,51 +36,147 @@ impl Counter {
 pub(crate) struct NodeStats {
     /// Requests offered to the node.
     pub(crate) attempts: Counter,
+    /// Of these, requests of clients that were pinned to it before.
+    pub(crate) pinned: Counter,
     /// Attempts that sent nothing: no connection, or a kept one that the node had closed.
     pub(crate) connect_failures: Counter,
-    /// Attempts that broke after something was sent: closed, reset, timed out, no HTTP.
+    /// Attempts that broke after something was sent: closed, reset, no HTTP.
     pub(crate) broken: Counter,
-    /// Finished answers by the first digit of their status.
-    answers: [Counter; 5],
-    latency: Histogram,
+    /// Attempts that got no answer in time after something was sent.
+    pub(crate) timed_out: Counter,
+    /// Attempts on a connection opened for them.
+    pub(crate) connections_opened: Counter,
+    /// Attempts on a connection that was kept from before.
+    pub(crate) connections_reused: Counter,
+    answers: Answers,
+    changes: [Counter; Change::ALL.len()],
 }
 
 impl NodeStats {
     /// The node's answer went out, this long after the request came in.
     pub(crate) fn answered(&self, status: u16, took: Duration) {
-        if let Some(class) = usize::from(status / 100)
-            .checked_sub(1)
-            .and_then(|class| self.answers.get(class))
-        {
-            class.count();
-        }
-        self.latency.record(took);
+        self.answers.count(status, took);
+    }
+
+    /// The node's state changed.
+    pub(crate) fn changed(&self, change: Change) {
+        self.changes[change as usize].count();
     }
 
     /// Attempts that failed for whatever reason.
     pub(crate) fn failures(&self) -> u64 {
-        self.connect_failures.get() + self.broken.get()
+        self.connect_failures.get() + self.broken.get() + self.timed_out.get()
+    }
+
+    /// Times that it was ejected.
+    pub(crate) fn ejections(&self) -> u64 {
+        self.changes[Change::Ejected as usize].get()
+    }
+}
+
+/// What happened to the state of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Up,
+    Down,
+    Ejected,
+    Ready,
+    Drain,
+    Maint,
+}
+
+impl Change {
+    /// Every change, in the order of the counters.
+    const ALL: [(Self, &str); 6] = [
+        (Self::Up, "up"),
+        (Self::Down, "down"),
+        (Self::Ejected, "ejected"),
+        (Self::Ready, "ready"),
+        (Self::Drain, "drain"),
+        (Self::Maint, "maint"),
+    ];
+}
+
+impl From<AdminState> for Change {
+    fn from(state: AdminState) -> Self {
+        match state {
+            AdminState::Ready => Self::Ready,
+            AdminState::Drain => Self::Drain,
+            AdminState::Maint => Self::Maint,
+        }
+    }
+}
+
+/// Answers by status and time.
+#[derive(Debug, Default)]
+struct Answers {
+    /// By the first digit of their status.
+    classes: [Counter; 5],
+    latency: Histogram,
+}
+
+impl Answers {
+    fn count(&self, status: u16, took: Duration) {
+        if let Some(class) = usize::from(status / 100)
+            .checked_sub(1)
+            .and_then(|class| self.classes.get(class))
+        {
+            class.count();
+        }
+        self.latency.record(took);
     }
 }
 
 /// What is counted for a listener.
 #[derive(Debug, Default)]
 pub(crate) struct ListenerStats {
+    /// Requests that came in.
+    pub(crate) requests: Counter,
+    /// Requests that are over, however.
+    pub(crate) over: Counter,
     /// Attempts after the first, over all requests.
     pub(crate) retries: Counter,
+    /// Retries that the budget did not allow.
+    pub(crate) budget_refusals: Counter,
+    /// Requests that ended without an answer: the client was gone.
+    pub(crate) unanswered: Counter,
+    /// Connections of clients.
+    pub(crate) connections: Connections,
+    answers: Answers,
     repins: [Counter; Repin::ALL.len()],
     refused: [Counter; Refusal::ALL.len()],
-    own_answers: [Counter; OWN_STATUS.len()],
+    own_answers: [Counter; Problem::ALL.len()],
 }
 
-/// Statuses that the balancer answers with itself.
-const OWN_STATUS: [u16; 6] = [400, 408, 500, 502, 503, 504];
+/// Connections of clients to a listener.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    /// Opened so far.
+    pub(crate) opened: Counter,
+    /// Of these, closed again.
+    pub(crate) closed: Counter,
+    /// Turned away, because there were too many.
+    pub(crate) refused: Counter,
+}
+
+impl Connections {
+    /// How many are open now.
+    pub(crate) fn open(&self) -> u64 {
+        // In this order: one that closes in between must not make the difference negative.
+        let closed = self.closed.get();
+        self.opened.get().saturating_sub(closed)
+    }
+}
 
 /// Why a pinned client got another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repin {
     /// Its node is not up.
     Down,
+    /// Its node failed too many requests.
+    Ejected,
+    /// Its node is in maintenance, or its drain is over.
+    Maint,
     /// Its node could not be connected to.
     ConnectFailed,
     /// Its node broke off or did not answer in time, and the request could be repeated.
@@ -91,15 +187,27 @@ pub(crate) enum Repin {
 
 impl Repin {
     /// Every reason, in the order of the counters.
-    const ALL: [(Self, &str); 4] = [
+    const ALL: [(Self, &str); 6] = [
         (Self::Down, "down"),
+        (Self::Ejected, "ejected"),
+        (Self::Maint, "maint"),
         (Self::ConnectFailed, "connect-failed"),
         (Self::Retried, "retried"),
         (Self::Removed, "removed"),
     ];
+
+    /// The word that metrics and the access log use.
+    pub(crate) fn word(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
 }
 
 impl ListenerStats {
+    /// An answer went out, a node's or our own, this long after the request came in.
+    pub(crate) fn answered(&self, status: u16, took: Duration) {
+        self.answers.count(status, took);
+    }
+
     /// A pinned client was served by another node.
     pub(crate) fn repinned(&self, reason: Repin) {
         self.repins[reason as usize].count();
@@ -111,10 +219,8 @@ impl ListenerStats {
     }
 
     /// The balancer answered in place of a node.
-    pub(crate) fn answered_itself(&self, status: u16) {
-        if let Some(index) = OWN_STATUS.iter().position(|own| *own == status) {
-            self.own_answers[index].count();
-        }
+    pub(crate) fn answered_itself(&self, problem: Problem) {
+        self.own_answers[problem as usize].count();
     }
 }
 
@@ -160,6 +266,9 @@ mod tests {
     fn counters_are_indexed_by_their_own_reason() {
         for (index, (reason, _)) in Repin::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
+        }
+        for (index, (change, _)) in Change::ALL.into_iter().enumerate() {
+            assert_eq!(change as usize, index);
         }
         for (index, (reason, _)) in Refusal::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);

@@ -8,11 +8,14 @@ use std::{
     time::Duration,
 };
 
-use super::{BUCKETS, Histogram, OWN_STATUS, Repin};
-use crate::{affinity::Refusal, group::Group, node::Node};
+use super::{Answers, BUCKETS, Change, Histogram, ListenerStats, Repin};
+use crate::{
+    access_log::AccessLog, admin_state::AdminState, affinity::Refusal, group::Group, node::Node,
+    problem::Problem,
+};
 
 /// The text that Prometheus reads.
-pub(crate) fn render(groups: &[Arc<Group>]) -> String {
+pub(crate) fn render(groups: &[Arc<Group>], access_log: Option<&AccessLog>) -> String {
     let mut page = Page {
         groups,
         text: String::with_capacity(4096),
@@ -20,6 +23,11 @@ pub(crate) fn render(groups: &[Arc<Group>]) -> String {
     };
     page.listeners();
     page.nodes();
+    if let Some(log) = access_log {
+        let help = "Lines of the access log that were not written.";
+        page.family("access_log_dropped_total", "counter", help);
+        let _ = writeln!(page.text, "{} {}", page.family, log.dropped.get());
+    }
     page.text
 }
 
@@ -33,70 +41,124 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn listeners(&mut self) {
-        self.family(
-            "retries_total",
-            "counter",
-            "Attempts after the first one of a request.",
-        );
-        for group in self.groups {
-            let listener = &group.strategy;
-            self.sample(
-                format_args!("listener=\"{listener}\""),
-                group.stats.retries.get(),
-            );
+        type Value = fn(&ListenerStats) -> u64;
+        let families: [(&str, &str, &str, Value); 8] = [
+            (
+                "requests_total",
+                "counter",
+                "Requests that came in.",
+                |stats| stats.requests.get(),
+            ),
+            (
+                "requests_under_way",
+                "gauge",
+                "Requests that are not over.",
+                |stats| stats.requests.get().saturating_sub(stats.over.get()),
+            ),
+            (
+                "unanswered_total",
+                "counter",
+                "Requests that ended without an answer: the client was gone.",
+                |stats| stats.unanswered.get(),
+            ),
+            (
+                "retries_total",
+                "counter",
+                "Attempts after the first one of a request.",
+                |stats| stats.retries.get(),
+            ),
+            (
+                "retry_budget_refusals_total",
+                "counter",
+                "Retries that the budget did not allow.",
+                |stats| stats.budget_refusals.get(),
+            ),
+            (
+                "connections_total",
+                "counter",
+                "Connections of clients.",
+                |stats| stats.connections.opened.get(),
+            ),
+            (
+                "connections_open",
+                "gauge",
+                "Connections of clients now.",
+                |stats| stats.connections.open(),
+            ),
+            (
+                "connections_refused_total",
+                "counter",
+                "Connections turned away, because there were too many.",
+                |stats| stats.connections.refused.get(),
+            ),
+        ];
+        for (name, kind, help, value) in families {
+            self.family(name, kind, help);
+            self.each_listener(|page, labels, stats| {
+                page.sample(format_args!("{labels}"), value(stats));
+            });
         }
         self.family(
             "repins_total",
             "counter",
             "Pinned clients served by another node, by reason.",
         );
-        for group in self.groups {
-            let listener = &group.strategy;
-            for ((_, reason), counter) in Repin::ALL.iter().zip(&group.stats.repins) {
-                self.sample(
-                    format_args!("listener=\"{listener}\",reason=\"{reason}\""),
-                    counter.get(),
-                );
+        self.each_listener(|page, labels, stats| {
+            for ((_, reason), counter) in Repin::ALL.iter().zip(&stats.repins) {
+                page.sample(format_args!("{labels},reason=\"{reason}\""), counter.get());
             }
-        }
+        });
         self.family(
             "refused_cookies_total",
             "counter",
             "Affinity cookies ignored, by reason.",
         );
-        for group in self.groups {
-            let listener = &group.strategy;
-            for ((_, reason), counter) in Refusal::ALL.iter().zip(&group.stats.refused) {
-                self.sample(
-                    format_args!("listener=\"{listener}\",reason=\"{reason}\""),
-                    counter.get(),
-                );
+        self.each_listener(|page, labels, stats| {
+            for ((_, reason), counter) in Refusal::ALL.iter().zip(&stats.refused) {
+                page.sample(format_args!("{labels},reason=\"{reason}\""), counter.get());
             }
-        }
+        });
         self.family(
             "own_answers_total",
             "counter",
-            "Answers that came from no node, by status.",
+            "Answers that came from no node, by status and type of the problem.",
         );
-        for group in self.groups {
-            let listener = &group.strategy;
-            for (status, counter) in OWN_STATUS.iter().zip(&group.stats.own_answers) {
-                self.sample(
-                    format_args!("listener=\"{listener}\",status=\"{status}\""),
+        self.each_listener(|page, labels, stats| {
+            for ((_, status, kind), counter) in Problem::ALL.iter().zip(&stats.own_answers) {
+                page.sample(
+                    format_args!("{labels},status=\"{status}\",type=\"{kind}\""),
                     counter.get(),
                 );
             }
-        }
+        });
+        self.family(
+            "answers_total",
+            "counter",
+            "Answers of nodes and our own, by class of status.",
+        );
+        self.each_listener(|page, labels, stats| page.classes(labels, &stats.answers));
+        self.family(
+            "latency_seconds",
+            "histogram",
+            "From the request's arrival to the end of its answer, nodes' and our own.",
+        );
+        self.each_listener(|page, labels, stats| page.histogram(labels, &stats.answers.latency));
     }
 
     fn nodes(&mut self) {
         type Value = fn(&Node) -> u64;
-        let families: [(&str, &str, &str, Value); 5] = [
+        let families: [(&str, &str, &str, Value); 11] = [
             (
                 "node_attempts_total",
                 "counter",
                 "Requests offered to the node.",
                 |node| node.stats.attempts.get(),
+            ),
+            (
+                "node_pinned_total",
+                "counter",
+                "Of these, requests of clients that were pinned to it.",
+                |node| node.stats.pinned.get(),
             ),
             (
                 "node_connect_failures_total",
@@ -111,16 +173,43 @@ impl Page<'_> {
                 |node| node.stats.broken.get(),
             ),
             (
+                "node_timed_out_total",
+                "counter",
+                "Attempts without an answer in time after sending.",
+                |node| node.stats.timed_out.get(),
+            ),
+            (
+                "node_connections_opened_total",
+                "counter",
+                "Attempts on a connection opened for them.",
+                |node| node.stats.connections_opened.get(),
+            ),
+            (
+                "node_connections_reused_total",
+                "counter",
+                "Attempts on a connection kept from before.",
+                |node| node.stats.connections_reused.get(),
+            ),
+            (
                 "node_in_flight",
                 "gauge",
                 "Requests the node is working on.",
                 Node::in_flight,
             ),
+            ("node_up", "gauge", "1 while the node is healthy.", |node| {
+                u64::from(node.is_up())
+            }),
             (
-                "node_up",
+                "node_ejected",
                 "gauge",
-                "1 while the node gets requests.",
-                |node| u64::from(node.is_up()),
+                "1 while the node is left out for failing requests.",
+                |node| u64::from(node.ejection.is_on()),
+            ),
+            (
+                "node_takes_new",
+                "gauge",
+                "1 while the node gets clients that are not pinned.",
+                |node| u64::from(node.takes_new()),
             ),
         ];
         for (name, kind, help, value) in families {
@@ -128,21 +217,48 @@ impl Page<'_> {
             self.each_node(|page, labels, node| page.sample(format_args!("{labels}"), value(node)));
         }
         self.family(
+            "node_admin_state",
+            "gauge",
+            "1 for the state that the operator ordered.",
+        );
+        self.each_node(|page, labels, node| {
+            let now = node.order.get().state();
+            for (state, word) in AdminState::ALL {
+                page.sample(
+                    format_args!("{labels},state=\"{word}\""),
+                    u64::from(state == now),
+                );
+            }
+        });
+        self.family(
+            "node_state_changes_total",
+            "counter",
+            "Changes of state, of health and by order, by the state after.",
+        );
+        self.each_node(|page, labels, node| {
+            for ((_, word), counter) in Change::ALL.iter().zip(&node.stats.changes) {
+                page.sample(format_args!("{labels},to=\"{word}\""), counter.get());
+            }
+        });
+        self.family(
             "node_answers_total",
             "counter",
             "Answers of the node, by class of status.",
         );
-        self.each_node(|page, labels, node| {
-            for (class, counter) in (1..).zip(&node.stats.answers) {
-                page.sample(format_args!("{labels},class=\"{class}xx\""), counter.get());
-            }
-        });
+        self.each_node(|page, labels, node| page.classes(labels, &node.stats.answers));
         self.family(
             "node_latency_seconds",
             "histogram",
-            "From the request's arrival to its end.",
+            "From the request's arrival to the end of its answer.",
         );
-        self.each_node(|page, labels, node| page.histogram(labels, &node.stats.latency));
+        self.each_node(|page, labels, node| page.histogram(labels, &node.stats.answers.latency));
+    }
+
+    fn each_listener(&mut self, each: impl Fn(&mut Self, &str, &ListenerStats)) {
+        for group in self.groups {
+            let labels = format!("listener=\"{}\"", group.strategy);
+            each(self, &labels, &group.stats);
+        }
     }
 
     fn each_node(&mut self, each: impl Fn(&mut Self, &str, &Node)) {
@@ -165,6 +281,12 @@ impl Page<'_> {
 
     fn sample(&mut self, labels: Arguments<'_>, value: u64) {
         let _ = writeln!(self.text, "{}{{{labels}}} {value}", self.family);
+    }
+
+    fn classes(&mut self, labels: &str, answers: &Answers) {
+        for (class, counter) in (1..).zip(&answers.classes) {
+            self.sample(format_args!("{labels},class=\"{class}xx\""), counter.get());
+        }
     }
 
     fn histogram(&mut self, labels: &str, histogram: &Histogram) {
@@ -198,16 +320,18 @@ mod tests {
         stats.retries.count();
         stats.repinned(Repin::Removed);
         stats.refused(Refusal::Forged);
-        stats.answered_itself(503);
+        stats.answered_itself(Problem::NoNode);
+        stats.answered(503, Duration::ZERO);
         let node = up("node-1");
-        let _in_flight = Attempt::at(Arc::clone(&node));
+        let _in_flight = Attempt::at(&node).expect("room");
         node.stats.connect_failures.count();
+        node.stats.changed(Change::Ejected);
         node.stats.answered(204, Duration::from_micros(900));
         node.stats.answered(404, Duration::from_mins(1));
 
         group.nodes.store(vec![node]);
 
-        let page = render(&[group]);
+        let page = render(&[group], None);
 
         for line in [
             "# TYPE load_balancer_retries_total counter",
@@ -215,7 +339,11 @@ mod tests {
             "load_balancer_repins_total{listener=\"sticky\",reason=\"removed\"} 1",
             "load_balancer_repins_total{listener=\"sticky\",reason=\"down\"} 0",
             "load_balancer_refused_cookies_total{listener=\"sticky\",reason=\"forged\"} 1",
-            "load_balancer_own_answers_total{listener=\"sticky\",status=\"503\"} 1",
+            "load_balancer_own_answers_total{listener=\"sticky\",status=\"503\",type=\"no-node\"} 1",
+            "load_balancer_answers_total{listener=\"sticky\",class=\"5xx\"} 1",
+            "load_balancer_latency_seconds_count{listener=\"sticky\"} 1",
+            "load_balancer_node_admin_state{listener=\"sticky\",node=\"node-1\",state=\"ready\"} 1",
+            "load_balancer_node_state_changes_total{listener=\"sticky\",node=\"node-1\",to=\"ejected\"} 1",
             "load_balancer_node_attempts_total{listener=\"sticky\",node=\"node-1\"} 1",
             "load_balancer_node_connect_failures_total{listener=\"sticky\",node=\"node-1\"} 1",
             "load_balancer_node_in_flight{listener=\"sticky\",node=\"node-1\"} 1",

@@ -2,7 +2,10 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,10 @@ pub(crate) enum Mode {
     Freeze,
     /// Announces more than it sends, and closes.
     Truncate,
+    /// Sends exactly this and goes on, or closes.
+    Raw { text: &'static str, close: bool },
+    /// Announces much and sends it byte by byte, this many milliseconds apart.
+    Drip { every_ms: u64 },
 }
 
 /// An answer at once.
@@ -41,6 +48,11 @@ struct State {
     /// Strategies that `/readyz` says no for.
     unready: Mutex<Vec<String>>,
     requests: Mutex<Vec<String>>,
+    /// Health checks read so far, answered or not.
+    checks: AtomicUsize,
+    /// Requests being answered now, and the most there ever were at once.
+    busy: AtomicUsize,
+    most_busy: AtomicUsize,
 }
 
 /// A running node.
@@ -66,6 +78,9 @@ impl Upstream {
             mode: Mutex::new(OK),
             unready: Mutex::default(),
             requests: Mutex::default(),
+            checks: AtomicUsize::default(),
+            busy: AtomicUsize::default(),
+            most_busy: AtomicUsize::default(),
         });
         let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -121,6 +136,16 @@ impl Upstream {
             .push(strategy.to_owned());
     }
 
+    /// The most requests that were being answered at the same moment.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.state.most_busy.load(Ordering::Relaxed)
+    }
+
+    /// Health checks read so far.
+    pub(crate) fn checks(&self) -> usize {
+        self.state.checks.load(Ordering::Relaxed)
+    }
+
     /// Every request read so far, head and body as they came; health checks left out.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.state.requests.lock().expect("a lock").clone()
@@ -130,6 +155,9 @@ impl Upstream {
 async fn serve_connection(mut stream: TcpStream, state: Arc<State>) {
     while let Some(request) = read_request(&mut stream).await {
         let mode = *state.mode.lock().expect("a lock");
+        if request.starts_with("GET /readyz ") {
+            state.checks.fetch_add(1, Ordering::Relaxed);
+        }
         if mode == Mode::Freeze {
             return std::future::pending().await;
         }
@@ -150,7 +178,10 @@ async fn serve_connection(mut stream: TcpStream, state: Arc<State>) {
         state.requests.lock().expect("a lock").push(request.clone());
         match mode {
             Mode::Answer { status, after_ms } => {
+                let busy = state.busy.fetch_add(1, Ordering::Relaxed) + 1;
+                state.most_busy.fetch_max(busy, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                state.busy.fetch_sub(1, Ordering::Relaxed);
                 let body = if request.starts_with("HEAD ") {
                     ""
                 } else {
@@ -160,6 +191,19 @@ async fn serve_connection(mut stream: TcpStream, state: Arc<State>) {
             }
             Mode::Close => return,
             Mode::Hang | Mode::Freeze => return std::future::pending().await,
+            Mode::Raw { text, close } => {
+                let _ = stream.write_all(text.as_bytes()).await;
+                if close {
+                    return;
+                }
+            }
+            Mode::Drip { every_ms } => {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999999\r\n\r\n").await;
+                while stream.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(every_ms)).await;
+                }
+                return;
+            }
             Mode::Truncate => {
                 let text = format!(
                     "HTTP/1.1 200 OK\r\nx-node: {}\r\ncontent-length: 99\r\n\r\nhel",
@@ -194,8 +238,9 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let is_chunked = head.contains("\r\ntransfer-encoding: chunked\r\n");
     let end = head_end + length.unwrap_or(0);
-    while bytes.len() < end {
+    while bytes.len() < end || (is_chunked && !bytes[head_end..].ends_with(b"0\r\n\r\n")) {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
             return None;
         }

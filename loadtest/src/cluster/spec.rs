@@ -34,6 +34,8 @@ pub struct ClusterSpec {
     pub work_us: u64,
     /// More flags for every node, after all others.
     pub shop_args: Vec<String>,
+    /// More environment for every node, such as `RUST_LOG`.
+    pub env: Vec<(String, String)>,
     /// More tables for the load balancer's configuration, such as `[health]`; or nothing.
     pub balancer_toml: String,
 }
@@ -52,6 +54,7 @@ impl Default for ClusterSpec {
             password_iterations: 2,
             work_us: 0,
             shop_args: vec![],
+            env: vec![],
             balancer_toml: String::new(),
         }
     }

@@ -20,10 +20,18 @@ impl Clock {
 
     /// Seconds since the Unix epoch.
     pub fn now(&self) -> u64 {
-        let system = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        system.saturating_add(self.ahead_seconds.load(Ordering::Relaxed))
+        self.since_epoch().as_secs()
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.since_epoch().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn since_epoch(&self) -> Duration {
+        let ahead = Duration::from_secs(self.ahead_seconds.load(Ordering::Relaxed));
+        let system = SystemTime::now().duration_since(UNIX_EPOCH);
+        system.unwrap_or_default().saturating_add(ahead)
     }
 
     /// Turns the clock ahead, never back: time that went backwards would bring dead sessions to life.
@@ -44,5 +52,6 @@ mod tests {
         let before = clone.now();
         clock.turn(Duration::from_hours(1));
         assert!(clone.now() >= before + 3600);
+        assert!(clone.now_ms() >= (before + 3600) * 1000);
     }
 }

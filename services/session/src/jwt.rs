@@ -15,17 +15,24 @@
 //! the attributes counted too (RFC 6265bis, sections 5.6 and 6.1). They drop it silently: the user would find an older
 //! cart. So a change that would lead to a bigger cookie is refused, and the cart before it stays valid. A cart that travels
 //! in a header obeys the same bound, because the client may choose the way anew at each login.
+//!
+//! # Keys
+//! All nodes share the keys. They are changed while nodes run, without logging anybody out: `ring.rs` says how.
 
+mod ring;
 mod token;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
-use self::token::{Access, CartClaims, Keys};
+pub use self::ring::{MAX_KEYS, MIN_KEY_BYTES, Ring, RingError, Use};
+use self::token::Login;
 use crate::{
-    Cart, Change, Changed, Clock, Credential, Error, Granted, Listed, LoggedOut, Properties,
-    Session, StateLives, Strategy, secret,
+    Cart, Change, Changed, Clock, Credential, Error, Granted, KeyInUse, Listed, LoggedOut,
+    Properties, Session, StateLives, Strategy, secret,
 };
 
 /// What `jwt` promises.
@@ -42,68 +49,56 @@ pub static PROPERTIES: Properties = Properties {
 /// The most bytes of a cookie: name, value and attributes. No token is longer than this either.
 pub const MAX_COOKIE_BYTES: usize = 4096;
 
-/// What a cart's cookie has beside the token, with every attribute that `shop` may set.
+/// What a cart's cookie has beside the token, with the prefix and every attribute that `shop` may set: where the public
+/// URL is http there is less, but how much fits into a cart must not depend on it.
 const AROUND_THE_CART: &str =
-    "jwt-cart=; HttpOnly; Secure; SameSite=Lax; Path=/; Max-Age=4294967295";
+    "__Host-jwt-cart=; HttpOnly; Secure; SameSite=Lax; Path=/; Max-Age=4294967295";
 
-/// The shortest key that is as strong as the signature (RFC 7518, section 3.2).
-const MIN_KEY_BYTES: usize = 32;
-
-/// How tokens are signed, and how long they live. Not `Debug`: it holds the key.
+/// How tokens are signed, and how long they live.
 pub struct Settings {
-    /// The key that all nodes share.
-    pub key: Vec<u8>,
+    /// The keys that all nodes share.
+    pub ring: Ring,
     /// An access token expires this long after the login, used or not.
     pub lifetime: Duration,
     /// The most lines in a cart.
     pub max_lines: usize,
 }
 
-/// The key cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("the key has {bytes} bytes, and HS256 needs at least {MIN_KEY_BYTES}")]
-pub struct KeyError {
-    /// Length of the key.
-    pub bytes: usize,
-}
-
 /// Sessions that clients carry.
 pub struct Jwt {
-    keys: Keys,
+    /// Swapped as a whole: a request sees the old keys or the new ones.
+    ring: ArcSwap<Ring>,
     lifetime_s: u64,
     max_lines: usize,
     clock: Clock,
 }
 
 impl Jwt {
-    /// Fails on a key that is too short: it could be guessed from any one token, offline.
-    pub fn new(settings: Settings, clock: Clock) -> Result<Self, KeyError> {
-        let Settings {
-            key,
-            lifetime,
-            max_lines,
-        } = settings;
-        if key.len() < MIN_KEY_BYTES {
-            return Err(KeyError { bytes: key.len() });
-        }
-        Ok(Self {
-            keys: Keys::new(&key),
-            lifetime_s: lifetime.as_secs(),
-            max_lines,
+    /// Ready at once: there is nothing to connect to.
+    pub fn new(settings: Settings, clock: Clock) -> Self {
+        Self {
+            ring: ArcSwap::from_pointee(settings.ring),
+            lifetime_s: settings.lifetime.as_secs(),
+            max_lines: settings.max_lines,
             clock,
-        })
-    }
-
-    fn verify(&self, credential: &Credential) -> Result<Access, Error> {
-        self.keys.verify_access(&credential.token, self.clock.now())
-    }
-
-    /// The cart that came along. No cart token is an empty cart: nobody has added anything since the login.
-    fn verify_cart(&self, credential: &Credential, login: &Access) -> Result<Cart, Error> {
-        match &credential.cart {
-            Some(token) => self.keys.verify_cart(token, login),
-            None => Ok(Cart::default()),
         }
+    }
+
+    /// Takes other keys from now on; requests that run finish with those before.
+    pub fn change_keys(&self, ring: Ring) {
+        self.ring.store(Arc::new(ring));
+    }
+
+    fn verify<'r>(&self, ring: &'r Ring, credential: &Credential) -> Result<Login<'r>, Error> {
+        token::verify_access(ring, &credential.token, self.clock.now())
+    }
+}
+
+/// The cart that came along. No cart token is an empty cart: nobody has added anything since the login.
+fn verify_cart(credential: &Credential, login: &Login<'_>) -> Result<Cart, Error> {
+    match &credential.cart {
+        Some(token) => token::verify_cart(token, login),
+        None => Ok(Cart::default()),
     }
 }
 
@@ -115,27 +110,36 @@ impl Strategy for Jwt {
 
     async fn login(&self, user: &str, _presented: Option<&Credential>) -> Result<Granted, Error> {
         let now = self.clock.now();
-        let access = Access::new(user, now, self.lifetime_s, secret::text(&secret::draw()));
+        let session = Session {
+            user: user.to_owned(),
+            issued_at: now,
+            expires_at: now.saturating_add(self.lifetime_s),
+        };
+        let id = secret::text(&secret::draw());
+        let token = token::sign_access(&self.ring.load(), &session, &id)?;
         Ok(Granted {
-            credential: Credential::new(self.keys.sign_access(&access)?),
-            session: access.into_session(),
+            credential: Credential::new(token),
+            session,
         })
     }
 
     async fn authenticate(&self, credential: &Credential) -> Result<Session, Error> {
-        Ok(self.verify(credential)?.into_session())
+        let ring = self.ring.load();
+        Ok(self.verify(&ring, credential)?.into_session())
     }
 
     async fn cart(&self, credential: &Credential) -> Result<Cart, Error> {
-        let login = self.verify(credential)?;
-        self.verify_cart(credential, &login)
+        let ring = self.ring.load();
+        let login = self.verify(&ring, credential)?;
+        verify_cart(credential, &login)
     }
 
     async fn change(&self, credential: &Credential, change: Change) -> Result<Changed, Error> {
-        let login = self.verify(credential)?;
-        let mut cart = self.verify_cart(credential, &login)?;
+        let ring = self.ring.load();
+        let login = self.verify(&ring, credential)?;
+        let mut cart = verify_cart(credential, &login)?;
         cart.apply(change, self.max_lines)?;
-        let token = self.keys.sign_cart(&CartClaims::new(&login, &cart))?;
+        let token = token::sign_cart(&login, &cart)?;
         let bytes = AROUND_THE_CART.len() + token.len();
         if bytes > MAX_COOKIE_BYTES {
             return Err(Error::CartTooLarge {
@@ -150,21 +154,22 @@ impl Strategy for Jwt {
     }
 
     async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error> {
-        Ok(match self.verify(credential) {
-            Ok(access) => LoggedOut::AliveUntil(access.expires_at()),
+        let ring = self.ring.load();
+        Ok(match self.verify(&ring, credential) {
+            Ok(login) => LoggedOut::AliveUntil(login.expires_at()),
             Err(_) => LoggedOut::Dead,
         })
     }
 
     async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error> {
-        self.verify(credential)?;
+        self.verify(&self.ring.load(), credential)?;
         Err(unsupported(
             "no server remembers which tokens it has issued",
         ))
     }
 
     async fn end(&self, credential: &Credential, _id: &str) -> Result<(), Error> {
-        self.verify(credential)?;
+        self.verify(&self.ring.load(), credential)?;
         Err(unsupported(
             "a token that was issued is valid until it expires",
         ))
@@ -172,8 +177,21 @@ impl Strategy for Jwt {
 
     async fn revoke(&self, _user: &str) -> Result<u64, Error> {
         Err(unsupported(
-            "a token that was issued is valid until it expires; only a new key ends them, those of all users at once",
+            "a token that was issued is valid until it expires; only retiring its key ends it earlier, with those of all users",
         ))
+    }
+
+    fn keys(&self) -> Vec<KeyInUse> {
+        let (ring, now) = (self.ring.load(), self.clock.now());
+        let keys = ring.ids().map(|(id, its_use)| KeyInUse {
+            id: id.to_owned(),
+            state: match its_use {
+                Use::Signs => "signs",
+                Use::Verifies { until: Some(until) } if until <= now => "retired",
+                Use::Verifies { .. } => "verifies",
+            },
+        });
+        keys.collect()
     }
 }
 

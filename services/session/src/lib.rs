@@ -5,6 +5,7 @@
 //! * [`sticky`]: state in this node's memory; the load balancer must send a client to the same node.
 //! * [`redis`]: state in one Redis that all nodes share. Its scripts are the `.lua` files beside it.
 //! * [`jwt`]: no state on any server; the client carries it, signed.
+//! * [`throttle`]: how many logins may be tried, whichever the strategy.
 //! * [`cart`], [`credential`], [`clock`], [`error`]: the words that the strategies share.
 //!
 //! This crate knows no web framework. Cookies, headers and status codes are the business of `shop`.
@@ -18,12 +19,14 @@ pub mod redis;
 mod secret;
 pub mod sticky;
 pub mod strategy;
+pub mod throttle;
 
 pub use cart::{Cart, Change, Line};
 pub use clock::Clock;
 pub use credential::Credential;
 pub use error::Error;
 pub use strategy::{
-    Changed, Granted, Listed, LoggedOut, Properties, STRATEGIES, Session, StateLives, StoreUse,
-    Strategy,
+    Changed, Granted, KeyInUse, Listed, LoggedOut, Properties, STRATEGIES, Session, StateLives,
+    StoreUse, Strategy,
 };
+pub use throttle::Throttle;

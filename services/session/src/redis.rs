@@ -5,6 +5,7 @@
 //! | key | type | holds |
 //! | --- | --- | --- |
 //! | `s:{tag}:digest` | hash | `user`, `issued`, `expires`, `version`, and one field `l:id` for each cart line |
+//! | `t:{login}:…` | string | how many logins were tried, for an account or an address; gone by itself (see `throttle`) |
 //! | `u:{tag}` | sorted set | the digests of the user's sessions by expiry: the index for lists and revocations |
 //!
 //! The client's cookie is `tag.secret`. The tag is a digest of the user's name; in braces it puts all keys of a user into
@@ -31,6 +32,7 @@ mod link;
 mod meter;
 mod names;
 mod script;
+mod throttle;
 
 use std::time::Duration;
 
@@ -44,7 +46,7 @@ use self::script::{Call, Script, Scripts};
 use crate::strategy::MAX_LISTED;
 use crate::{
     Cart, Change, Changed, Clock, Credential, Error, Granted, Listed, LoggedOut, Properties,
-    Session, StateLives, StoreUse, Strategy, secret,
+    Session, StateLives, StoreUse, Strategy, Throttle, secret,
 };
 
 /// What `redis` promises.
@@ -305,6 +307,10 @@ impl Strategy for Redis {
 
     async fn ready(&self) -> Result<(), Error> {
         self.link.ready()
+    }
+
+    fn throttle(&self) -> Option<&dyn Throttle> {
+        Some(self)
     }
 
     fn store_use(&self) -> Option<StoreUse> {

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::{Cart, Change, Credential, Error};
+use crate::{Cart, Change, Credential, Error, Throttle};
 
 /// The most logins that [`Strategy::sessions`] lists.
 pub const MAX_LISTED: usize = 1000;
@@ -56,6 +56,13 @@ pub trait Strategy: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The throttle of logins that all nodes share, in the store. `None` where there is no store: then each node has
+    /// one of its own ([`throttle::Memory`](crate::throttle::Memory)), and an attacker as many attempts as there are nodes
+    /// times the limit.
+    fn throttle(&self) -> Option<&dyn Throttle> {
+        None
+    }
+
     /// Sessions in this process's own memory; `None` where it keeps none.
     fn sessions_owned(&self) -> Option<u64> {
         None
@@ -64,6 +71,11 @@ pub trait Strategy: Send + Sync + 'static {
     /// How the store was used since the start; `None` where there is no store.
     fn store_use(&self) -> Option<StoreUse> {
         None
+    }
+
+    /// The keys that credentials are signed with; none where they are not signed.
+    fn keys(&self) -> Vec<KeyInUse> {
+        Vec::new()
     }
 }
 
@@ -160,4 +172,13 @@ pub struct StoreUse {
     pub wait_us: u64,
     /// Upper bounds in microseconds and cumulative counts of calls that took at most that long.
     pub wait_buckets: Vec<(u64, u64)>,
+}
+
+/// A key as everybody may see it, for `/metrics`: whoever changes keys wants to know which node has taken them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyInUse {
+    /// Names the key in tokens (`kid`) and says nothing about it.
+    pub id: String,
+    /// `signs`, `verifies` or `retired`.
+    pub state: &'static str,
 }

@@ -4,15 +4,17 @@
 //! What is wrong is told with what to do about it; the exit code is 2.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use session::throttle::{Limit, Limits};
+
 use crate::flags::Flags;
 use crate::input::is_identifier;
+use crate::origin::{Origin, Scheme};
 use crate::secret::Secret;
 
-/// Fewer bytes than the output of SHA-256 would make the key the weakest part of the signature (RFC 7518, 3.2).
-const MIN_JWT_KEY_BYTES: usize = 32;
 const MIN_OPERATOR_TOKEN_BYTES: usize = 16;
 
 /// A setting that cannot be served: what is wrong, and what to do about it.
@@ -25,7 +27,7 @@ pub(crate) struct Invalid(pub String);
 pub(crate) struct Secrets {
     /// Of all demo accounts.
     pub password: Option<Secret>,
-    /// Signs tokens.
+    /// Sign tokens.
     pub jwt_key: Option<Secret>,
     /// Opens operator calls.
     pub operator_token: Option<Secret>,
@@ -73,11 +75,15 @@ pub(crate) struct Config {
     pub flags: Flags,
     /// Each name is one of [`session::STRATEGIES`], and none is there twice.
     pub strategies: Vec<&'static session::Properties>,
+    /// Where browsers think they are. Plain http on loopback only.
+    pub public: Origin,
+    /// How many logins may be tried.
+    pub login_limits: Limits,
     /// Of all demo accounts, not empty.
     pub password: Secret,
     /// What one password check costs.
     pub password_cost: argon2::Params,
-    /// There when strategy jwt is served.
+    /// There when strategy jwt is served; [`crate::keys::ring`] can read it.
     pub jwt_key: Option<Secret>,
     /// There when strategy redis is served.
     pub redis_url: Option<Secret>,
@@ -105,6 +111,8 @@ impl Config {
         let serves_jwt = serves(session::jwt::PROPERTIES.name);
         let serves_redis = serves(session::redis::PROPERTIES.name);
         Ok(Self {
+            public: public(flags.public_url.as_deref(), flags.listen)?,
+            login_limits: login_limits(&flags),
             password: password(secrets.password)?,
             password_cost: argon2::Params::new(
                 flags.password_memory_kib,
@@ -131,6 +139,47 @@ impl Config {
     /// How long one call to a store may take.
     pub(crate) fn store_timeout(&self) -> Duration {
         Duration::from_millis(self.flags.store_timeout_ms)
+    }
+}
+
+fn public(url: Option<&str>, listen: SocketAddr) -> Result<Origin, Invalid> {
+    let how = "set --public-url https://NAME with the name that stands in the browser";
+    let Some(url) = url else {
+        let own = Origin::of_host(Scheme::Http, &listen.to_string());
+        // Port 0 is any free one, which is no part of a URL.
+        let own = own.or_else(|| Origin::of_host(Scheme::Http, "localhost"));
+        return own.filter(|_| listen.ip().to_canonical().is_loopback()).ok_or_else(|| {
+            Invalid(format!(
+                "--listen {listen} can be reached from other machines, and how browsers get here is not known: {how}; \
+                 or --public-url http://localhost:PORT where only browsers of this machine do"
+            ))
+        });
+    };
+    let origin = Origin::parse(url.strip_suffix('/').unwrap_or(url)).ok_or_else(|| {
+        Invalid(format!(
+            "--public-url {url:?} is not scheme, name and perhaps port: {how}"
+        ))
+    })?;
+    if origin.scheme == Scheme::Http && !origin.is_loopback() {
+        return Err(Invalid(format!(
+            "--public-url {origin} is plain http, and whoever listens on the way could take the cookies over: \
+             put TLS in front of the node and {how}; plain http is for loopback only"
+        )));
+    }
+    Ok(origin)
+}
+
+fn login_limits(flags: &Flags) -> Limits {
+    let limit = |attempts, refill_s| Limit::new(attempts, Duration::from_secs(refill_s));
+    Limits {
+        account: limit(
+            flags.login_attempts_per_account,
+            flags.login_account_refill_s,
+        ),
+        address: limit(
+            flags.login_attempts_per_address,
+            flags.login_address_refill_s,
+        ),
     }
 }
 
@@ -170,18 +219,17 @@ fn password(found: Option<Secret>) -> Result<Secret, Invalid> {
 
 fn jwt_key(found: Option<Secret>) -> Result<Secret, Invalid> {
     let how = "make one with `openssl rand -hex 32`, the same for all nodes, and set SHOP_JWT_KEY or --jwt-key-file";
-    let key = found.ok_or_else(|| {
+    let keys = found.ok_or_else(|| {
         Invalid(format!(
             "strategy jwt needs a key to sign tokens with: {how}"
         ))
     })?;
-    let bytes = key.reveal().len();
-    if bytes < MIN_JWT_KEY_BYTES {
-        return Err(Invalid(format!(
-            "the key of the tokens has {bytes} bytes and must have at least {MIN_JWT_KEY_BYTES}, else it can be guessed: {how}"
-        )));
-    }
-    Ok(key)
+    crate::keys::ring(&keys).map_err(|why| {
+        Invalid(format!(
+            "the keys of the tokens cannot be used: {why}: {how}"
+        ))
+    })?;
+    Ok(keys)
 }
 
 fn redis_url(flag: Option<Secret>, variable: Option<Secret>) -> Result<Secret, Invalid> {
@@ -341,5 +389,63 @@ mod tests {
         ];
         let why = refusal(&times, secrets());
         assert!(why.contains("--session-absolute-s"), "{why}");
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        let public = |arguments: &[&str]| {
+            let arguments = [&["--strategies", "jwt"], arguments].concat();
+            Config::check(flags(&arguments), secrets())
+                .map(|config| config.public.to_string())
+                .map_err(|invalid| invalid.to_string())
+        };
+        for (url, taken) in [
+            ("https://lab.example", "https://lab.example"),
+            ("https://lab.example:8443/", "https://lab.example:8443"),
+            ("http://localhost:8081", "http://localhost:8081"),
+        ] {
+            assert_eq!(public(&["--public-url", url]), Ok(taken.into()));
+            let anywhere = ["--listen", "0.0.0.0:80", "--public-url", url];
+            assert_eq!(public(&anywhere), Ok(taken.into()));
+        }
+        let plain = public(&["--public-url", "http://lab.example"]).unwrap_err();
+        assert!(
+            plain.contains("TLS") && plain.contains("https://"),
+            "{plain}"
+        );
+        for malformed in [
+            "lab.example",
+            "https://lab.example/shop",
+            "https://me@lab.example",
+            "",
+        ] {
+            let why = public(&["--public-url", malformed]).unwrap_err();
+            assert!(why.contains("--public-url https://NAME"), "{why}");
+        }
+        assert_eq!(public(&[]), Ok("http://127.0.0.1:8080".into()));
+        assert_eq!(
+            public(&["--listen", "[::1]:0"]),
+            Ok("http://localhost".into())
+        );
+        for listen in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080"] {
+            let why = public(&["--listen", listen]).unwrap_err();
+            assert!(why.contains("--public-url http"), "{why}");
+        }
+    }
+
+    #[test]
+    fn no_attempts_mean_no_limit() {
+        let limits = |arguments: &[&str]| {
+            let arguments = [&["--strategies", "jwt"], arguments].concat();
+            login_limits(&flags(&arguments))
+        };
+        let by_default = limits(&[]);
+        assert_eq!(by_default.account, Limit::new(10, Duration::from_secs(30)));
+        assert_eq!(by_default.address, Limit::new(100, Duration::from_secs(1)));
+        let none = limits(&[
+            "--login-attempts-per-account=0",
+            "--login-attempts-per-address=0",
+        ]);
+        assert_eq!(none, Limits::default());
     }
 }

@@ -6,17 +6,19 @@
 //! | token (`jwt`), bearer | `Authorization: Bearer`, cart in `x-cart` | body of the login, `x-cart` |
 //! | token (`jwt`), cookie | cookies `jwt-token` and `jwt-cart` | `Set-Cookie` |
 //!
+//! With an https URL in `--public-url` the names of cookies begin with `__Host-`, see `cookies`.
 //! Cookies are told apart by name because they ignore ports: all strategies on one host share one jar.
 //!
 //! A 401 does not clear the cookie. The answer to an old request can arrive after a new login in another tab,
 //! and clearing would then throw the new session away; a dead credential does no harm and the next login replaces it.
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
-use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use session::{Credential, Properties, StateLives};
 
+use crate::cookies::Cookie;
 use crate::node::Served;
 use crate::problem::Problem;
 
@@ -30,32 +32,41 @@ const MAX_CREDENTIAL_BYTES: usize = 4096;
 /// How the credential of a strategy travels.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Carriage {
-    /// As one opaque value in a cookie of this name.
-    Cookie {
-        /// The cookie's name.
-        name: String,
-    },
+    /// As one opaque value in this cookie.
+    Cookie(Cookie),
     /// As a signed token that the client can also present itself, and a cart token beside it.
     Token {
-        /// The name of the token's cookie.
-        token: String,
-        /// The name of the cart's cookie.
-        cart: String,
+        /// The token's cookie.
+        token: Cookie,
+        /// The cart's cookie.
+        cart: Cookie,
     },
 }
 
 impl Carriage {
     /// The carriage of the strategy with these properties: a client that holds the state is handed tokens.
-    pub(crate) fn of(properties: &Properties) -> Self {
+    /// `secure` where browsers come over https.
+    pub(crate) fn of(properties: &Properties, secure: bool) -> Self {
         let name = properties.name;
         match properties.state_lives {
             StateLives::Client => Self::Token {
-                token: format!("{name}-token"),
-                cart: format!("{name}-cart"),
+                token: Cookie::new(&format!("{name}-token"), secure),
+                cart: Cookie::new(&format!("{name}-cart"), secure),
             },
-            StateLives::Node | StateLives::Store => Self::Cookie {
-                name: format!("session-{name}"),
-            },
+            StateLives::Node | StateLives::Store => {
+                Self::Cookie(Cookie::new(&format!("session-{name}"), secure))
+            }
+        }
+    }
+
+    /// Makes the client forget each cookie of this carriage that came along with the request.
+    pub(crate) fn clear(&self, answer: &mut HeaderMap, request: &HeaderMap) -> Result<(), Problem> {
+        match self {
+            Self::Cookie(cookie) => cookie.clear(answer, request),
+            Self::Token { token, cart } => {
+                token.clear(answer, request)?;
+                cart.clear(answer, request)
+            }
         }
     }
 }
@@ -110,9 +121,9 @@ struct Found {
 impl Found {
     fn in_headers(headers: &HeaderMap, carriage: &Carriage) -> Result<Self, Problem> {
         match carriage {
-            Carriage::Cookie { name } => Ok(Self {
+            Carriage::Cookie(cookie) => Ok(Self {
                 bearer: None,
-                cookie: cookie(headers, name)?.map(Credential::new),
+                cookie: cookie.find(headers)?.map(Credential::new),
             }),
             Carriage::Token { token, cart } => Ok(Self {
                 bearer: match bearer(headers)? {
@@ -122,10 +133,10 @@ impl Found {
                     }),
                     None => None,
                 },
-                cookie: match cookie(headers, token)? {
+                cookie: match token.find(headers)? {
                     Some(token) => Some(Credential {
                         token,
-                        cart: cookie(headers, cart)?,
+                        cart: cart.find(headers)?,
                     }),
                     None => None,
                 },
@@ -161,27 +172,6 @@ impl Found {
     }
 }
 
-/// The value of the one cookie of this name; an empty one is a cookie that was cleared.
-fn cookie(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
-    let mut found = None;
-    for header in headers.get_all(COOKIE) {
-        for pair in header.as_bytes().split(|&byte| byte == b';') {
-            let Some(value) = pair
-                .trim_ascii()
-                .strip_prefix(name.as_bytes())
-                .and_then(|rest| rest.strip_prefix(b"="))
-            else {
-                continue;
-            };
-            // Cookies of the same name come from different paths or hosts. One of them may be planted.
-            if found.replace(value).is_some() {
-                return Err(Problem::AmbiguousCredential);
-            }
-        }
-    }
-    Ok(found.and_then(bounded))
-}
-
 /// The token of the one `Authorization` header, where it is of the scheme `Bearer`.
 fn bearer(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = single(headers, &AUTHORIZATION)? else {
@@ -209,7 +199,8 @@ fn single<'a>(
     }
 }
 
-fn bounded(value: &[u8]) -> Option<String> {
+/// A value of a length that a credential can have.
+pub(crate) fn bounded(value: &[u8]) -> Option<String> {
     (1..=MAX_CREDENTIAL_BYTES)
         .contains(&value.len())
         .then(|| String::from_utf8_lossy(value).into_owned())
@@ -226,45 +217,6 @@ pub(crate) fn is_bearer_of(headers: &HeaderMap, token: &[u8]) -> bool {
     })
 }
 
-/// Hands `value` to the client as the cookie `name`, for as long as its browser runs: how long a login lasts,
-/// the strategy judges. `HttpOnly` keeps scripts away from it, `SameSite` keeps it out of what other sites ask for.
-pub(crate) fn set_cookie(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Problem> {
-    append(
-        headers,
-        &format!("{name}={value}; HttpOnly; SameSite=Lax; Path=/"),
-    )
-}
-
-/// Makes the client forget each cookie of this strategy that came along with the request.
-pub(crate) fn clear_cookies(
-    answer: &mut HeaderMap,
-    request: &HeaderMap,
-    carriage: &Carriage,
-) -> Result<(), Problem> {
-    match carriage {
-        Carriage::Cookie { name } => clear_cookie(answer, request, name),
-        Carriage::Token { token, cart } => {
-            clear_cookie(answer, request, token)?;
-            clear_cookie(answer, request, cart)
-        }
-    }
-}
-
-/// Makes the client forget the cookie `name`, if it came along with the request.
-pub(crate) fn clear_cookie(
-    answer: &mut HeaderMap,
-    request: &HeaderMap,
-    name: &str,
-) -> Result<(), Problem> {
-    if cookie(request, name)?.is_some() {
-        append(
-            answer,
-            &format!("{name}=; Max-Age=0; HttpOnly; SameSite=Lax; Path=/"),
-        )?;
-    }
-    Ok(())
-}
-
 /// Hands a cart token to the client by the way that its credential came.
 pub(crate) fn hand_cart(
     headers: &mut HeaderMap,
@@ -273,19 +225,65 @@ pub(crate) fn hand_cart(
     cart_token: &str,
 ) -> Result<(), Problem> {
     if let (Carriage::Token { cart, .. }, Transport::Cookie) = (carriage, transport) {
-        return set_cookie(headers, cart, cart_token);
+        return cart.set(headers, cart_token);
     }
     headers.insert(X_CART, HeaderValue::try_from(cart_token).map_err(unfit)?);
     Ok(())
 }
 
-fn append(headers: &mut HeaderMap, cookie: &str) -> Result<(), Problem> {
-    headers.append(SET_COOKIE, HeaderValue::try_from(cookie).map_err(unfit)?);
-    Ok(())
-}
-
 /// A strategy made a credential that no header can carry. The value itself must not be logged.
-fn unfit(_: http::header::InvalidHeaderValue) -> Problem {
+pub(crate) fn unfit(_: http::header::InvalidHeaderValue) -> Problem {
     tracing::error!("a strategy made a credential that no header can carry");
     Problem::Internal
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn presented(lines: &[&[u8]]) -> Result<Option<String>, Problem> {
+        let lines = lines
+            .iter()
+            .filter_map(|line| HeaderValue::from_bytes(line).ok());
+        bearer(&lines.map(|line| (AUTHORIZATION, line)).collect())
+    }
+
+    #[test]
+    fn a_bearer_is_read_in_any_spelling_of_the_scheme() {
+        for line in ["Bearer a.b-c", "bearer a.b-c", "BEARER   a.b-c "] {
+            assert_eq!(presented(&[line.as_bytes()]), Ok(Some("a.b-c".into())));
+        }
+        for line in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Basic a.b-c",
+            "Bearera.b-c",
+            "Bearer\ta",
+        ] {
+            assert_eq!(presented(&[line.as_bytes()]), Ok(None), "{line}");
+        }
+        let twice = presented(&[b"Bearer a", b"Basic b"]);
+        assert_eq!(twice, Err(Problem::AmbiguousCredential));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_breaks_the_parser(line in prop::collection::vec(any::<u8>(), 0..5000)) {
+            if let Ok(Some(token)) = presented(&[&line]) {
+                prop_assert!(!token.is_empty() && line.len() > token.chars().count());
+            }
+        }
+
+        #[test]
+        fn a_token_comes_as_it_was_sent(token in "[!-~]{1,4096}") {
+            let line = format!("Bearer {token}");
+            prop_assert_eq!(presented(&[line.as_bytes()]), Ok(Some(token.clone())));
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::try_from(line).unwrap())]);
+            prop_assert!(is_bearer_of(&headers, token.as_bytes()));
+            prop_assert!(!is_bearer_of(&headers, &token.as_bytes()[1..]));
+        }
+    }
 }

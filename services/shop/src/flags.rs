@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 
+use crate::peer::TrustedBalancers;
 use crate::secret::Secret;
 
 /// The app node of the session lab: one small shop, with the state of its logins kept by the strategies of your choice.
@@ -27,6 +28,21 @@ pub(crate) struct Flags {
         default_value = "127.0.0.1:8080"
     )]
     pub listen: SocketAddr,
+
+    /// Where browsers reach the shop, `https://NAME`. With https every cookie is `Secure` and its name begins with `__Host-`.
+    /// Plain http only for loopback; it is the default where the node listens on loopback.
+    #[arg(long, env = "SHOP_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+
+    /// Whose `x-forwarded-for` and `x-forwarded-proto` are believed: addresses or networks.
+    #[arg(
+        long,
+        env = "SHOP_TRUSTED_BALANCERS",
+        value_name = "NETWORKS",
+        value_delimiter = ',',
+        default_value = "127.0.0.0/8,::1"
+    )]
+    pub trusted_balancers: Vec<TrustedBalancers>,
 
     /// The name of this node, in answers (`x-node`) and reports.
     #[arg(
@@ -70,8 +86,30 @@ pub(crate) struct Flags {
     #[arg(long, env = "SHOP_PASSWORD_WORKERS", value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
     pub password_workers: Option<usize>,
 
-    /// The file that holds the key that signs tokens, at least 32 bytes (or `SHOP_JWT_KEY` holds the key itself).
-    /// All nodes of a cluster share it.
+    /// Logins with a wrong password that may be tried on one account at once; 0 sets no limit. Right ones do not count.
+    #[arg(long, env = "SHOP_LOGIN_ATTEMPTS_PER_ACCOUNT", value_name = "N", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub login_attempts_per_account: u32,
+
+    /// After that, one more every so many seconds.
+    #[arg(long, env = "SHOP_LOGIN_ACCOUNT_REFILL_S", value_name = "S", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub login_account_refill_s: u64,
+
+    /// Logins with a wrong password that may be tried from one client address (IPv6: one /64) at once; 0 sets no limit.
+    /// A load test that logs in many users from one address at the same time needs 0: those that run count, too.
+    #[arg(long, env = "SHOP_LOGIN_ATTEMPTS_PER_ADDRESS", value_name = "N", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub login_attempts_per_address: u32,
+
+    /// After that, one more every so many seconds.
+    #[arg(long, env = "SHOP_LOGIN_ADDRESS_REFILL_S", value_name = "S", default_value_t = 1,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub login_address_refill_s: u64,
+
+    /// The file that holds the key that signs tokens, at least 32 bytes, or several keys, one a line: `signs KEY`,
+    /// `verifies KEY [until TIME]` (or `SHOP_JWT_KEY` holds the same). All nodes of a cluster share it.
+    /// A change of the file is noticed within some seconds.
     #[arg(long, env = "SHOP_JWT_KEY_FILE", value_name = "PATH")]
     pub jwt_key_file: Option<PathBuf>,
 

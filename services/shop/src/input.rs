@@ -219,6 +219,7 @@ mod tests {
     use std::task::{Context, Poll};
 
     use hyper::body::Frame;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -339,5 +340,37 @@ mod tests {
     async fn a_body_that_never_ends_is_given_up() {
         let answer = send("application/json", Body::new(Silent)).await;
         assert_eq!(answer.unwrap_err(), Problem::BodyTooSlow);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_breaks_the_parser(body in prop::collection::vec(any::<u8>(), 0..2_000)) {
+            let _ = parse::<Form>(&body);
+        }
+
+        /// Depth is what a recursive parser can be killed with.
+        #[test]
+        fn no_depth_breaks_the_parser(open in "(\\[|\\{\"a\":){1,4}", times in 1_usize..3_000) {
+            let mut body = open.repeat(times);
+            body.truncate(MAX_BODY_BYTES);
+            prop_assert!(parse::<Form>(body.as_bytes()).is_err());
+            prop_assert!(parse::<serde_json::Value>(body.as_bytes()).is_err());
+        }
+
+        #[test]
+        fn a_form_is_read_as_it_was_written(sku in "[A-Za-z0-9._-]{1,64}", quantity in 1_u16..=999) {
+            let body = serde_json::json!({"sku": sku, "quantity": quantity}).to_string();
+            let form = parse::<Form>(body.as_bytes()).unwrap();
+            prop_assert_eq!((form.sku.0, form.quantity.0), (sku, quantity));
+            for end in 0..body.len() {
+                prop_assert!(parse::<Form>(&body.as_bytes()[..end]).is_err());
+            }
+        }
+
+        #[test]
+        fn an_identifier_is_safe_wherever_it_is_put(text in "\\PC{0,70}|[A-Za-z0-9._-]{1,70}") {
+            let is_safe = text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            prop_assert_eq!(is_identifier(&text), is_safe && (1..=64).contains(&text.len()));
+        }
     }
 }

@@ -2,23 +2,31 @@
 //!
 //! # Layout
 //! * [`flags`]: every setting. [`secret`]: those that are never seen. [`config`]: all of them, checked.
+//!   [`keys`]: those that sign tokens, which can be changed while the node runs.
 //! * [`server`]: from the port to the router, and the orderly end.
 //! * [`node`]: what a node is. [`strategies`]: the strategies that it serves.
 //! * [`exchange`]: what is the same for every request. [`endpoints`]: what is not, one a file.
-//! * [`input`], [`credentials`], [`operator`]: what a request brings. [`problem`]: everything that can be wrong with it.
-//! * [`accounts`]: who may log in. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
+//! * [`input`], [`credentials`] and their [`cookies`], [`operator`]: what a request brings. [`problem`]: all that can be wrong.
+//! * [`peer`]: who sends it. [`same_origin`] and [`origin`]: whether a page of ours made the browser send it.
+//! * [`accounts`]: who may log in. [`attempts`]: how often that may be tried. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
 
 mod accounts;
+mod attempts;
 mod config;
+mod cookies;
 mod credentials;
 mod endpoints;
 mod exchange;
 mod flags;
 mod input;
+mod keys;
 mod metrics;
 mod node;
 mod operator;
+mod origin;
+mod peer;
 mod problem;
+mod same_origin;
 mod secret;
 mod server;
 mod strategies;
@@ -41,11 +49,14 @@ use crate::accounts::{Accounts, Refused};
 use crate::config::{Config, Invalid, Secrets};
 use crate::flags::{Flags, LogFormat};
 use crate::node::{Node, Parts};
+use crate::origin::Scheme;
 use crate::server::CannotListen;
 
 /// Small allocations are a good part of what a request costs; this allocator makes them cheapest.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SPARE_BLOCKING_THREADS: usize = 2;
 
 /// Why the node did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -85,8 +96,8 @@ fn run() -> Result<(), Failure> {
     let password_workers = config.flags.password_workers.unwrap_or(cores);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.flags.threads.unwrap_or(cores))
-        // Nothing else runs on blocking threads.
-        .max_blocking_threads(password_workers)
+        // Beside password checks only looking up the name of a store, which must not wait behind them.
+        .max_blocking_threads(password_workers + SPARE_BLOCKING_THREADS)
         .enable_all()
         .build()?;
     // Spawned, so that accepting happens on a worker beside the connections and not on this thread.
@@ -104,6 +115,12 @@ async fn serve(config: Config, password_workers: usize) -> Result<(), Failure> {
             "operators can turn this node's clock (--turnable-clock): for tests and experiments only"
         );
     }
+    if config.public.scheme == Scheme::Http {
+        tracing::warn!(
+            public_url = %config.public,
+            "cookies are not Secure, because the public URL is plain http: on loopback only; see --public-url"
+        );
+    }
     let strategies = strategies::build(&config, &clock)?;
     let cost = config.password_cost.clone();
     let accounts = Accounts::new(flags.accounts, &config.password, cost, password_workers)?;
@@ -111,6 +128,9 @@ async fn serve(config: Config, password_workers: usize) -> Result<(), Failure> {
         name: flags.node_name.clone(),
         strategies,
         accounts,
+        login_limits: config.login_limits,
+        public: config.public,
+        trusted_balancers: flags.trusted_balancers.clone(),
         clock,
         turnable_clock: flags.turnable_clock,
         work: Duration::from_micros(flags.work_us),

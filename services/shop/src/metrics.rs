@@ -71,6 +71,7 @@ pub(crate) fn page(node: &Node) -> String {
     let mut page = String::with_capacity(16 * 1024);
     requests(&mut page, node);
     sessions(&mut page, node);
+    keys(&mut page, node);
     store(&mut page, node);
     let (running, waiting) = node.accounts.load();
     family(
@@ -177,6 +178,27 @@ fn sessions(page: &mut String, node: &Node) {
             line(
                 page,
                 format_args!("shop_sessions_owned{{strategy=\"{}\"}} {owned}", lane.name),
+            );
+        }
+    }
+}
+
+/// Before an operator goes on with a change of keys, every node must show the step before.
+fn keys(page: &mut String, node: &Node) {
+    family(
+        page,
+        "shop_signing_key_info",
+        "gauge",
+        "Keys of tokens; state is signs, verifies or retired.",
+    );
+    for lane in &node.lanes {
+        for key in lane.strategy.keys() {
+            line(
+                page,
+                format_args!(
+                    "shop_signing_key_info{{strategy=\"{}\",kid=\"{}\",state=\"{}\"}} 1",
+                    lane.name, key.id, key.state
+                ),
             );
         }
     }

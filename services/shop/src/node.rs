@@ -8,11 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use session::throttle::{self, Limits};
 use session::{Clock, Strategy};
 
 use crate::accounts::Accounts;
 use crate::credentials::Carriage;
 use crate::metrics::Requests;
+use crate::origin::{Origin, Scheme};
+use crate::peer::TrustedBalancers;
 use crate::problem::Problem;
 use crate::secret::Secret;
 
@@ -31,6 +34,14 @@ pub(crate) struct Node {
     pub unrouted: Requests,
     /// Who may log in.
     pub accounts: Accounts,
+    /// How many logins may be tried.
+    pub login_limits: Limits,
+    /// Counts them for strategies that have no store to do it in.
+    pub own_throttle: throttle::Memory,
+    /// Where browsers think they are.
+    pub public: Origin,
+    /// Who may speak for others.
+    pub trusted_balancers: Vec<TrustedBalancers>,
     /// What expiry is judged by.
     pub clock: Clock,
     /// Whether an operator may turn it.
@@ -60,13 +71,13 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// A lane for `strategy`.
-    pub(crate) fn new(strategy: Arc<dyn Strategy>) -> Self {
+    /// A lane for `strategy`; `secure` where browsers come over https.
+    pub(crate) fn new(strategy: Arc<dyn Strategy>, secure: bool) -> Self {
         let properties = strategy.properties();
         Self {
             name: properties.name,
             name_header: HeaderValue::from_static(properties.name),
-            carriage: Carriage::of(properties),
+            carriage: Carriage::of(properties, secure),
             strategy,
             requests: Requests::new(),
         }
@@ -82,6 +93,12 @@ pub(crate) struct Parts {
     /// See [`Node`].
     pub accounts: Accounts,
     /// See [`Node`].
+    pub login_limits: Limits,
+    /// See [`Node`].
+    pub public: Origin,
+    /// See [`Node`].
+    pub trusted_balancers: Vec<TrustedBalancers>,
+    /// See [`Node`].
     pub clock: Clock,
     /// See [`Node`].
     pub turnable_clock: bool,
@@ -95,12 +112,20 @@ impl Node {
     /// A node that serves; fails where the name is no header value or the system has no randomness.
     pub(crate) fn new(parts: Parts) -> Result<Self, std::io::Error> {
         let name_header = HeaderValue::try_from(&parts.name).map_err(std::io::Error::other)?;
+        let secure = parts.public.scheme == Scheme::Https;
+        let strategies = parts.strategies.into_iter();
         Ok(Self {
             name: parts.name,
             name_header,
-            lanes: parts.strategies.into_iter().map(Lane::new).collect(),
+            lanes: strategies
+                .map(|strategy| Lane::new(strategy, secure))
+                .collect(),
             unrouted: Requests::new(),
             accounts: parts.accounts,
+            login_limits: parts.login_limits,
+            own_throttle: throttle::Memory::new(parts.clock.clone()),
+            public: parts.public,
+            trusted_balancers: parts.trusted_balancers,
             clock: parts.clock,
             turnable_clock: parts.turnable_clock,
             work: parts.work,

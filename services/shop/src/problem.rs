@@ -5,7 +5,7 @@
 //! log anybody out, so no error touches a cookie.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -22,6 +22,11 @@ pub(crate) enum Problem {
     NotLoggedIn,
     /// The login named no account, or not its password.
     WrongUserOrPassword,
+    /// Too many logins were tried, on this account or from this address.
+    TooManyAttempts {
+        /// Until the next one may be tried.
+        wait: Duration,
+    },
     /// More logins wait for their password check than the node will do in good time.
     TooManyLogins,
     /// Two credentials of the same name came along; guessing which one is meant would be a weakness.
@@ -110,6 +115,7 @@ impl Problem {
         match self {
             Self::NotLoggedIn => (401, "not-logged-in", "Not logged in"),
             Self::WrongUserOrPassword => (401, "wrong-user-or-password", "Wrong user or password"),
+            Self::TooManyAttempts { .. } => (429, "too-many-attempts", "Too many login attempts"),
             Self::TooManyLogins => (503, "too-many-logins", "Too many logins at the moment"),
             Self::AmbiguousCredential => (400, "ambiguous-credential", "The same credential twice"),
             Self::TwoUsers => (400, "two-users", "Header and cookie are of different users"),
@@ -156,6 +162,8 @@ impl Problem {
                     "It would take {bytes} of {max_bytes} bytes; the cart before this change is still valid"
                 )
             }
+            // Not which of the two limits it is: that would tell an attacker whether others try the same account.
+            Self::TooManyAttempts { .. } => "On this account or from this address".into(),
             Self::BodyTooLarge => format!("At most {MAX_BODY_BYTES} bytes"),
             Self::NotJson => "Send Content-Type: application/json".into(),
             Self::MalformedJson { why } | Self::InvalidInput { why } => why.clone(),
@@ -172,6 +180,11 @@ impl Problem {
             }
             // Room comes when sessions expire, which takes longer.
             Self::NodeFull => Some(HeaderValue::from_static("10")),
+            // Whole seconds, and not one too early.
+            Self::TooManyAttempts { wait } => {
+                let begun = u64::from(wait.subsec_nanos() > 0);
+                Some(HeaderValue::from(wait.as_secs().saturating_add(begun)))
+            }
             _ => None,
         }
     }
@@ -286,6 +299,16 @@ mod tests {
                 "detail": "A cart holds at most 200 lines",
             })
         );
+    }
+
+    #[test]
+    fn who_tries_too_often_is_told_in_whole_seconds_when_to_come_back() {
+        for (wait_ms, told) in [(1, "1"), (1_000, "1"), (1_001, "2"), (30_000, "30")] {
+            let wait = Duration::from_millis(wait_ms);
+            let response = Problem::TooManyAttempts { wait }.into_response();
+            assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+            assert_eq!(response.headers()[RETRY_AFTER], told);
+        }
     }
 
     #[test]

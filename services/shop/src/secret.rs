@@ -41,43 +41,44 @@ impl Secret {
             (Some(_), Some(_)) => Err(Invalid(format!(
                 "{what} comes from {flag} and from {variable}: which one counts? Give only one of them"
             ))),
-            (Some(path), None) => read(path)
+            (Some(path), None) => Self::read(path)
                 .map_err(|why| {
                     Invalid(format!(
                         "{what} cannot be read from {}: {why}. Check {flag}",
                         path.display()
                     ))
                 })
-                .and_then(|bytes| {
-                    if bytes.is_empty() {
+                .and_then(|secret| {
+                    if secret.0.is_empty() {
                         return Err(Invalid(format!(
                             "{what}: the file {} is empty. Check {flag}",
                             path.display()
                         )));
                     }
-                    Ok(Some(Self(bytes)))
+                    Ok(Some(secret))
                 }),
             (None, Some(value)) => Ok(Some(Self(value.into_encoded_bytes()))),
             (None, None) => Ok(None),
         }
     }
-}
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let size_bytes = std::fs::metadata(path)?.len();
-    if size_bytes > MAX_SECRET_BYTES {
-        return Err(std::io::Error::other(format!(
-            "{size_bytes} bytes are too many for a secret"
-        )));
-    }
-    let mut bytes = std::fs::read(path)?;
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
+    /// Reads a file of secrets. One trailing newline is not part of it.
+    pub(crate) fn read(path: &Path) -> std::io::Result<Self> {
+        let size_bytes = std::fs::metadata(path)?.len();
+        if size_bytes > MAX_SECRET_BYTES {
+            return Err(std::io::Error::other(format!(
+                "{size_bytes} bytes are too many for a secret"
+            )));
         }
+        let mut bytes = std::fs::read(path)?;
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+        }
+        Ok(Self(bytes))
     }
-    Ok(bytes)
 }
 
 impl fmt::Debug for Secret {

@@ -23,7 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -32,6 +35,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::node::Node;
+use crate::peer::Peer;
 
 /// For a complete head, and for an idle connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
@@ -98,8 +102,12 @@ pub(crate) async fn serve(
         tokio::select! {
             () = &mut ended => break,
             accepted = accept(&listener, &places) => {
-                if let Some((stream, place)) = accepted {
-                    spawn_connection(stream, place, &router, &connections);
+                if let Some((stream, peer, place)) = accepted {
+                    let service = Attributed {
+                        router: TowerToHyperService::new(router.clone()),
+                        peer,
+                    };
+                    spawn_connection(stream, place, service, &connections);
                 }
             }
         }
@@ -141,11 +149,11 @@ async fn lame_duck_after_signal(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     // Never closed, so this only waits.
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, peer)) => Some((stream, Peer(peer.ip()), place)),
         Err(error) => {
             // A client that left while it waited says nothing about this node.
             if !matches!(
@@ -160,17 +168,36 @@ async fn accept(
     }
 }
 
+/// The router, for requests of one peer.
+struct Attributed {
+    router: TowerToHyperService<Router>,
+    peer: Peer,
+}
+
+impl Service<Request<Incoming>> for Attributed {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        // Only who changes something is asked where they come from; for others it would be an allocation for nothing.
+        if !request.method().is_safe() {
+            request.extensions_mut().insert(self.peer);
+        }
+        self.router.call(request)
+    }
+}
+
 fn spawn_connection(
     stream: TcpStream,
     place: OwnedSemaphorePermit,
-    router: &Router,
+    service: Attributed,
     connections: &GracefulShutdown,
 ) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(%error, "the client left before it was served");
         return;
     }
-    let service = TowerToHyperService::new(router.clone());
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)

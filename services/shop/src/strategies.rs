@@ -11,6 +11,7 @@ use session::sticky::{self, Sticky};
 use session::{Clock, Strategy};
 
 use crate::config::{Config, Invalid};
+use crate::keys;
 
 /// Each step sweeps a small part of the memory, so that no request waits behind the sweeping for long.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
@@ -58,15 +59,21 @@ fn build_one(name: &str, config: &Config, clock: &Clock) -> Result<Arc<dyn Strat
             .map_err(|why| Invalid(format!("the Redis URL cannot be used: {why}")))?;
         Ok(Arc::new(strategy))
     } else if name == jwt::PROPERTIES.name {
-        let key = config.jwt_key.as_ref().ok_or_else(|| missing("key"))?;
+        let content = config.jwt_key.as_ref().ok_or_else(|| missing("key"))?;
+        let unusable = |why| Invalid(format!("the keys of the tokens cannot be used: {why}"));
+        let ring = keys::ring(content).map_err(unusable)?;
+        tracing::info!(keys = ?ring, "the keys of the tokens");
         let settings = jwt::Settings {
-            key: key.reveal().to_vec(),
+            ring,
             lifetime: Duration::from_secs(flags.access_token_s),
             max_lines,
         };
-        let strategy = Jwt::new(settings, clock.clone())
-            .map_err(|why| Invalid(format!("the key of the tokens cannot be used: {why}")))?;
-        Ok(Arc::new(strategy))
+        let strategy = Arc::new(Jwt::new(settings, clock.clone()));
+        if let Some(path) = &flags.jwt_key_file {
+            let unwatched = |why: std::io::Error| unusable(format!("no watch: {why}"));
+            keys::watch(path.clone(), content.clone(), &strategy).map_err(unwatched)?;
+        }
+        Ok(strategy)
     } else {
         Err(Invalid(format!(
             "strategy {name} is declared but not built into this node"

@@ -9,8 +9,9 @@ use axum::body::Body;
 use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
-use session::jwt::{self, Jwt};
+use session::jwt::{self, Jwt, Ring};
 use session::sticky::{self, Sticky};
+use session::throttle::Limits;
 use session::{
     Cart, Change, Changed, Clock, Credential, Error, Granted, Listed, LoggedOut, Properties,
     Session, StateLives, Strategy,
@@ -20,6 +21,8 @@ use tower::ServiceExt;
 use crate::accounts::Accounts;
 use crate::endpoints;
 use crate::node::{Node, Parts};
+use crate::origin::{Origin, Scheme};
+use crate::peer::Peer;
 use crate::secret::Secret;
 
 pub(crate) const PASSWORD: &str = "open sesame";
@@ -75,6 +78,9 @@ impl Shop {
             name: "node-7".into(),
             strategies: names.iter().map(|name| strategy(name, &clock)).collect(),
             accounts: Accounts::new(100, &Secret::new(PASSWORD), cost, 2).unwrap(),
+            login_limits: Limits::default(),
+            public: Origin::of_host(Scheme::Http, "localhost").unwrap(),
+            trusted_balancers: vec!["127.0.0.1".parse().unwrap()],
             clock,
             turnable_clock: false,
             work: Duration::ZERO,
@@ -102,6 +108,7 @@ impl Shop {
     }
 
     pub(crate) async fn send_body(&self, request: http::request::Builder, body: Body) -> Answer {
+        let request = request.extension(Peer([127, 0, 0, 1].into()));
         let request = request.body(body).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -203,11 +210,11 @@ fn strategy(name: &str, clock: &Clock) -> Arc<dyn Strategy> {
         )),
         "jwt" => {
             let settings = jwt::Settings {
-                key: vec![7; 32],
+                ring: Ring::of_one([7; 32]).unwrap(),
                 lifetime: Duration::from_secs(Shop::TOKEN_S),
                 max_lines: Shop::MAX_LINES,
             };
-            Arc::new(Jwt::new(settings, clock.clone()).unwrap())
+            Arc::new(Jwt::new(settings, clock.clone()))
         }
         "broken" => Arc::new(Broken),
         other => panic!("no strategy {other} for unit tests"),

@@ -46,6 +46,11 @@ struct Node {
 impl Node {
     /// Starts a node and waits until it says that it is ready.
     fn start(arguments: &[&str]) -> Self {
+        Self::start_and(arguments, |_| false).0
+    }
+
+    /// The same, and whether it said before something that `is_wanted`.
+    fn start_and(arguments: &[&str], is_wanted: impl Fn(&str) -> bool) -> (Self, bool) {
         let address = address();
         let listen = address.to_string();
         let mut child = command(arguments)
@@ -58,8 +63,14 @@ impl Node {
             child,
             address,
         };
-        node.wait_for_log("ready");
-        node
+        let mut wanted = false;
+        loop {
+            let line = node.log.recv_timeout(PATIENCE).unwrap();
+            wanted |= is_wanted(&line);
+            if line.contains("ready") {
+                return (node, wanted);
+            }
+        }
     }
 
     fn wait_for_log(&self, text: &str) -> String {
@@ -188,6 +199,19 @@ fn a_wrong_configuration_is_told_before_any_port_opens() {
             &["--strategies", "sticky", "--node-name", "a b"],
             "--node-name",
         ),
+        (
+            &[
+                "--strategies",
+                "sticky",
+                "--public-url",
+                "http://lab.example",
+            ],
+            "put TLS in front of the node",
+        ),
+        (
+            &["--strategies", "sticky", "--trusted-balancers", "everybody"],
+            "--trusted-balancers",
+        ),
         (&[], "--strategies"),
         (&["--strategies", "sticky", "--accounts", "0"], "--accounts"),
         (&["--strategies", "sticky", "--surprise"], "--surprise"),
@@ -220,6 +244,44 @@ fn a_wrong_configuration_is_told_before_any_port_opens() {
         text(&output)
     );
     assert!(text(&output).contains("SHOP_PASSWORD"), "{}", text(&output));
+}
+
+#[test]
+fn a_node_that_others_can_reach_wants_to_know_its_public_url() {
+    let [a, b] = ["0.0.0.0:0", "[::]:0"].map(|listen| {
+        command(&["--strategies", "sticky", "--listen", listen])
+            .output()
+            .unwrap()
+    });
+    for output in [a, b] {
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(
+            text(&output).contains("set --public-url https://NAME"),
+            "{}",
+            text(&output)
+        );
+    }
+}
+
+#[test]
+fn plain_http_is_told_at_start_and_https_is_not() {
+    let not_secure = |arguments: &[&str]| {
+        let node = Node::start_and(arguments, |line| line.contains("not Secure"));
+        node.1
+    };
+    assert!(not_secure(&["--strategies", "sticky"]));
+    assert!(not_secure(&[
+        "--strategies",
+        "sticky",
+        "--public-url",
+        "http://localhost:8081"
+    ]));
+    assert!(!not_secure(&[
+        "--strategies",
+        "sticky",
+        "--public-url",
+        "https://lab.example"
+    ]));
 }
 
 #[test]

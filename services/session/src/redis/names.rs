@@ -1,5 +1,7 @@
 //! From a credential to the names of its keys, without a heap.
 
+use std::net::IpAddr;
+
 use crate::secret::{self, DIGEST, TEXT};
 use crate::{Credential, Error};
 
@@ -56,13 +58,76 @@ impl Names {
     }
 }
 
+/// The key of the bucket of login attempts on one account. No name in clear: who reads the store learns enough already.
+/// All such keys are in one slot, so that one script may look at two of them.
+pub(super) fn attempts_on(user: &str) -> String {
+    format!(
+        "t:{{login}}:a:{}",
+        String::from_utf8_lossy(&secret::tag(user))
+    )
+}
+
+/// The key of the bucket of login attempts from one network.
+pub(super) fn attempts_from(network: IpAddr) -> String {
+    let tag = secret::tag(&network.to_string());
+    format!("t:{{login}}:n:{}", String::from_utf8_lossy(&tag))
+}
+
 const MALFORMED: Error = Error::NotLoggedIn {
     why: "malformed session id",
 };
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_gets_into_a_key(token in "\\PC{0,80}|[A-Za-z0-9._-]{40,50}") {
+            if let Ok(names) = Names::of(&Credential::new(token.clone())) {
+                // Only one spelling leads here: the tag as it is, and a secret of 128 bits.
+                let (tag, secret) = token.split_once('.').unwrap();
+                prop_assert_eq!(&names.index[3..3 + TEXT], tag.as_bytes());
+                prop_assert_eq!(secret::text(&secret::parse(secret).unwrap()), secret);
+            }
+        }
+
+        #[test]
+        fn a_credential_that_was_changed_anywhere_leads_elsewhere(
+            tag: [u8; secret::BYTES],
+            secret: [u8; secret::BYTES],
+            at in 0..2 * TEXT + 1,
+            with in any::<char>(),
+        ) {
+            let good = format!("{}.{}", secret::text(&tag), secret::text(&secret));
+            let names = Names::of(&Credential::new(good.clone())).unwrap();
+            let changed: String = good
+                .char_indices()
+                .map(|(index, old)| if index == at { with } else { old })
+                .collect();
+            prop_assume!(changed != good);
+            if let Ok(other) = Names::of(&Credential::new(changed)) {
+                prop_assert_ne!(other.session, names.session);
+            }
+        }
+    }
+
+    #[test]
+    fn the_keys_of_a_throttle_name_nobody() {
+        let keys = [
+            attempts_on("alice"),
+            attempts_on("bob"),
+            attempts_from([192, 0, 2, 7].into()),
+            attempts_from([192, 0, 2, 8].into()),
+        ];
+        for (index, key) in keys.iter().enumerate() {
+            assert_eq!(key.len(), "t:{login}:a:".len() + TEXT);
+            assert!(!key.contains("alice") && !key.contains("192"), "{key}");
+            assert!(!keys[..index].contains(key));
+        }
+    }
 
     #[test]
     fn a_credential_leads_to_its_keys() {

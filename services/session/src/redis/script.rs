@@ -33,6 +33,8 @@ pub(super) struct Scripts {
     pub(super) sessions: Script,
     pub(super) end: Script,
     pub(super) revoke: Script,
+    pub(super) reserve: Script,
+    pub(super) give_back: Script,
 }
 
 impl Scripts {
@@ -47,6 +49,8 @@ impl Scripts {
             sessions: if_alive!("sessions.lua"),
             end: if_alive!("end.lua"),
             revoke: Script::new(include_str!("revoke.lua")),
+            reserve: Script::new(include_str!("reserve.lua")),
+            give_back: Script::new(include_str!("give_back.lua")),
         }
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
-use session::jwt::{self, Jwt};
+use session::jwt::{self, Jwt, Ring};
 use session::redis::{self, Redis};
 use session::sticky::{self, Sticky};
 use session::{Cart, Change, Clock, Credential, Error, Line, Strategy};
@@ -82,12 +82,16 @@ pub(crate) fn redis_node(store: &Store, clock: &Clock) -> Redis {
 }
 
 pub(crate) fn jwt_node(key: &[u8], clock: &Clock) -> Jwt {
+    jwt_node_with(Ring::of_one(key).unwrap(), clock)
+}
+
+pub(crate) fn jwt_node_with(ring: Ring, clock: &Clock) -> Jwt {
     let settings = jwt::Settings {
-        key: key.to_vec(),
+        ring,
         lifetime: IDLE,
         max_lines: MAX_LINES,
     };
-    Jwt::new(settings, clock.clone()).unwrap()
+    Jwt::new(settings, clock.clone())
 }
 
 /// A browser: presents what it was given last.

@@ -10,9 +10,12 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use session::{Granted, Session};
 
-use crate::credentials::{Carriage, Presented, Transport, clear_cookie, hand_cart, set_cookie};
+use crate::attempts;
+use crate::cookies::Cookie;
+use crate::credentials::{Carriage, Presented, Transport, hand_cart};
 use crate::input::{Identifier, Json, Password};
 use crate::node::Served;
+use crate::peer::Client;
 use crate::problem::Problem;
 
 #[derive(Deserialize)]
@@ -54,16 +57,17 @@ struct Tokens {
 
 pub(super) async fn login(
     State(served): State<Served>,
+    Client(address): Client,
     presented: Option<Presented>,
     request: HeaderMap,
     Json(login): Json<Login>,
 ) -> Result<Response, Problem> {
     let Identifier(user) = login.user;
-    served.node.accounts.check(&user, login.password.0).await?;
+    attempts::check(&served, &user, address, login.password).await?;
     let presented = presented.map(|presented| presented.credential);
     let granted = served.strategy().login(&user, presented.as_ref()).await?;
     match &served.lane().carriage {
-        Carriage::Cookie { name } => by_session_cookie(&served, name, granted),
+        Carriage::Cookie(cookie) => by_session_cookie(&served, cookie, granted),
         Carriage::Token { token, cart } => match login.transport {
             Wanted::Bearer => by_bearer(&served, granted),
             Wanted::Cookie => by_token_cookie(token, cart, &request, &granted),
@@ -71,7 +75,11 @@ pub(super) async fn login(
     }
 }
 
-fn by_session_cookie(served: &Served, name: &str, granted: Granted) -> Result<Response, Problem> {
+fn by_session_cookie(
+    served: &Served,
+    cookie: &Cookie,
+    granted: Granted,
+) -> Result<Response, Problem> {
     let Session {
         user,
         issued_at,
@@ -85,7 +93,7 @@ fn by_session_cookie(served: &Served, name: &str, granted: Granted) -> Result<Re
         expires_at,
     };
     let mut response = axum::Json(body).into_response();
-    set_cookie(response.headers_mut(), name, &granted.credential.token)?;
+    cookie.set(response.headers_mut(), &granted.credential.token)?;
     Ok(response)
 }
 
@@ -108,8 +116,8 @@ fn by_bearer(served: &Served, granted: Granted) -> Result<Response, Problem> {
 }
 
 fn by_token_cookie(
-    token_cookie: &str,
-    cart_cookie: &str,
+    token_cookie: &Cookie,
+    cart_cookie: &Cookie,
     request: &HeaderMap,
     granted: &Granted,
 ) -> Result<Response, Problem> {
@@ -120,11 +128,11 @@ fn by_token_cookie(
     };
     let mut response = axum::Json(body).into_response();
     let headers = response.headers_mut();
-    set_cookie(headers, token_cookie, &granted.credential.token)?;
+    token_cookie.set(headers, &granted.credential.token)?;
     match &granted.credential.cart {
-        Some(cart) => set_cookie(headers, cart_cookie, cart)?,
+        Some(cart) => cart_cookie.set(headers, cart)?,
         // The cart of the login before must not come along with this one.
-        None => clear_cookie(headers, request, cart_cookie)?,
+        None => cart_cookie.clear(headers, request)?,
     }
     Ok(response)
 }
@@ -138,6 +146,7 @@ mod tests {
     use http::header::{AUTHORIZATION, COOKIE};
     use serde_json::json;
 
+    use crate::origin::Origin;
     use crate::testing::{PASSWORD, Shop, head, problem};
 
     #[tokio::test]
@@ -295,5 +304,33 @@ mod tests {
             let answer = shop.send(request).await;
             assert_eq!(answer.status, status, "{}", answer.text());
         }
+    }
+
+    #[tokio::test]
+    async fn https_cookies_are_bound_to_the_host_and_the_plain_names_are_dead() {
+        let shop = Shop::with(&["sticky"], |parts| {
+            parts.public = Origin::parse("https://lab.example").unwrap();
+        });
+        let answer = shop.try_login("user-000001", PASSWORD).await;
+        let cookie = answer.header("set-cookie").unwrap();
+        assert!(cookie.starts_with("__Host-session-sticky="), "{cookie}");
+        assert!(
+            cookie.ends_with("; Secure; HttpOnly; SameSite=Lax; Path=/"),
+            "{cookie}"
+        );
+        let cookie = cookie.split(';').next().unwrap();
+        let plain = cookie.strip_prefix("__Host-").unwrap();
+        for (cookie, status) in [(cookie, 200), (plain, 401)] {
+            let answer = shop.send(head("GET", "/me").header(COOKIE, cookie)).await;
+            assert_eq!(answer.status, status);
+        }
+        let shop = Shop::with(&["jwt"], |parts| {
+            parts.public = Origin::parse("https://lab.example").unwrap();
+        });
+        let body = json!({"user": "user-000001", "password": PASSWORD, "transport": "cookie"});
+        let login = head("POST", "/login").header(COOKIE, "__Host-jwt-cart=old; jwt-cart=plain");
+        let cookies = shop.send_json(login, &body).await.cookies();
+        assert!(cookies[0].starts_with("__Host-jwt-token="), "{cookies:?}");
+        assert_eq!(cookies[1..], ["__Host-jwt-cart="]);
     }
 }

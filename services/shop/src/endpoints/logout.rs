@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use session::{Error, LoggedOut};
 
-use crate::credentials::{Presented, clear_cookies};
+use crate::credentials::Presented;
 use crate::node::Served;
 use crate::problem::Problem;
 
@@ -32,7 +32,7 @@ pub(super) async fn logout(
     if let LoggedOut::AliveUntil(time) = logged_out {
         headers.insert(X_CREDENTIAL_ALIVE_UNTIL, HeaderValue::from(time));
     }
-    clear_cookies(headers, &request, &served.lane().carriage)?;
+    served.lane().carriage.clear(headers, &request)?;
     Ok(response)
 }
 

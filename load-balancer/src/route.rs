@@ -1,0 +1,268 @@
+//! The decisions about a request's way: which node is asked first, which one next, how long each may take,
+//! and when to give up.
+//!
+//! | the request | first node | next node |
+//! | --- | --- | --- |
+//! | not pinned | by `select` | by `select`, among those not tried |
+//! | pinned, listener `repin` | its node; another one if that is dead or in maintenance | another one, and the client is pinned to it |
+//! | pinned, listener `strict` | its node; another one only if that is in maintenance or gone for good | none |
+//!
+//! A pinned request whose node is at its limit is refused and not moved: the client can ask again, its
+//! session would be lost. What is sent and received is the business of `proxy`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    affinity::Refusal,
+    clock,
+    config::OnDeadNode,
+    group::Group,
+    http1::request::Request,
+    metrics::Repin,
+    node::{Attempt, Away, Node},
+    problem::Problem,
+    progress::Progress,
+    select::{Selector, is_candidate},
+};
+
+/// Decides for one listener.
+#[derive(Debug)]
+pub(crate) struct Router {
+    group: Arc<Group>,
+    selector: Selector,
+    /// Nodes that a request may be offered to, at most.
+    attempts: usize,
+}
+
+/// How long the node that was chosen may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience {
+    /// To accept a connection.
+    pub(crate) connect: Duration,
+    /// For one read of its answer.
+    pub(crate) read: Duration,
+}
+
+/// Why there is no node to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoute {
+    /// No node takes requests, or all that do were tried.
+    NoNode,
+    /// The client's node is dead, and the listener is strict.
+    PinnedNodeDead,
+    /// The client's node is at its limit.
+    PinnedNodeFull,
+    /// Every node that takes requests is at its limit.
+    NodesFull,
+    /// The attempts so far took all the time there is.
+    TimeIsUp,
+}
+
+impl NoRoute {
+    /// What a client is told whose request was not offered to any node.
+    pub(crate) fn problem(self) -> Problem {
+        match self {
+            Self::NoNode => Problem::NoNode,
+            Self::PinnedNodeDead => Problem::PinnedNodeDead,
+            Self::PinnedNodeFull => Problem::PinnedNodeFull,
+            Self::NodesFull => Problem::NodesFull,
+            Self::TimeIsUp => Problem::NodeTimeout,
+        }
+    }
+}
+
+impl Router {
+    /// A router that offers a request to at most `attempts` nodes.
+    pub(crate) fn new(group: Arc<Group>, selector: Selector, attempts: usize) -> Self {
+        Self {
+            group,
+            selector,
+            attempts,
+        }
+    }
+
+    /// Chooses the node for the next attempt. It is `progress.attempt` afterwards, and counts the request as
+    /// in flight; on an error `progress` knows what to answer.
+    pub(crate) fn choose(
+        &self,
+        request: &Request,
+        progress: &mut Progress,
+    ) -> Result<Patience, NoRoute> {
+        let chosen = self.try_choose(request, progress);
+        progress.no_route = chosen.err();
+        chosen
+    }
+
+    fn try_choose(&self, request: &Request, progress: &mut Progress) -> Result<Patience, NoRoute> {
+        let timeouts = &self.group.timeouts;
+        // The first attempt begins when the request does.
+        let left = if progress.attempts == 0 {
+            timeouts.total
+        } else {
+            timeouts.total.saturating_sub(progress.started.elapsed())
+        };
+        if left.is_zero() {
+            return Err(NoRoute::TimeIsUp);
+        }
+        let nodes = self.group.nodes.load();
+        let attempt = if progress.attempts == 0 {
+            self.first(&nodes, request, progress)?
+        } else {
+            progress.set_cookie = self.group.affinity.is_some();
+            self.select(&nodes, progress)?
+        };
+        let node = attempt.node();
+        let patience = Patience {
+            connect: left.min(timeouts.connect),
+            read: if self.has_alternative(node, &nodes, request, progress) {
+                left.min(timeouts.read)
+            } else {
+                left
+            },
+        };
+        if progress.pinned && progress.attempts == 0 {
+            node.stats.pinned.count();
+        }
+        if progress.attempts > 0 {
+            self.group.stats.retries.count();
+        }
+        progress.attempts += 1;
+        progress.attempt = Some(attempt);
+        Ok(patience)
+    }
+
+    /// The node that the client is pinned to, or one by the listener's rule.
+    fn first(
+        &self,
+        nodes: &[Arc<Node>],
+        request: &Request,
+        progress: &mut Progress,
+    ) -> Result<Attempt, NoRoute> {
+        if self.group.affinity.is_none() {
+            return self.select(nodes, progress);
+        }
+        match request.pin {
+            Ok(Some(pin)) => match nodes.iter().find(|node| node.tag == Some(pin.tag)) {
+                Some(node) => {
+                    if let Some(attempt) = self.pinned(node, progress)? {
+                        progress.set_cookie = pin.ageing;
+                        return Ok(attempt);
+                    }
+                }
+                None => {
+                    self.group.stats.refused(Refusal::Unknown);
+                    progress.repin = Some(Repin::Removed);
+                }
+            },
+            Ok(None) => {}
+            Err(reason) => self.group.stats.refused(reason),
+        }
+        progress.set_cookie = true;
+        self.select(nodes, progress)
+    }
+
+    /// The client's own node, or `None` when it has to move.
+    fn pinned(
+        &self,
+        node: &Arc<Node>,
+        progress: &mut Progress,
+    ) -> Result<Option<Attempt>, NoRoute> {
+        let strict = self.group.on_dead_node == OnDeadNode::Strict;
+        match node.keeps_pinned() {
+            Ok(()) => {
+                progress.pinned = true;
+                progress.bound = strict;
+                let attempt = Attempt::at(node);
+                attempt.map(Some).ok_or(NoRoute::PinnedNodeFull)
+            }
+            Err(Away::Down | Away::Ejected) if strict => Err(NoRoute::PinnedNodeDead),
+            Err(reason) => {
+                progress.repin = Some(reason.into());
+                Ok(None)
+            }
+        }
+    }
+
+    /// Any node that takes new clients, by the listener's rule.
+    fn select(&self, nodes: &[Arc<Node>], progress: &Progress) -> Result<Attempt, NoRoute> {
+        // Another thread may take a node's last place between the choice and the attempt. Whoever loses that
+        // many times in a row is as well told that there is no room.
+        for _ in 0..=nodes.len() {
+            let Some(node) = self.selector.choose(nodes, &progress.tried) else {
+                break;
+            };
+            if let Some(attempt) = Attempt::at(node) {
+                return Ok(attempt);
+            }
+        }
+        let was_tried = |node: &Arc<Node>| {
+            progress
+                .tried
+                .iter()
+                .any(|tried| Arc::ptr_eq(node, &tried.node))
+        };
+        let is_full = nodes
+            .iter()
+            .any(|node| node.takes_new() && !was_tried(node));
+        Err(if is_full {
+            NoRoute::NodesFull
+        } else {
+            NoRoute::NoNode
+        })
+    }
+
+    /// Could the request still be offered to another node if this one kept it waiting? Then it waits no longer
+    /// than `read_ms`; else, and that is every request that must not be repeated, until time is up.
+    fn has_alternative(
+        &self,
+        node: &Arc<Node>,
+        nodes: &[Arc<Node>],
+        request: &Request,
+        progress: &Progress,
+    ) -> bool {
+        request.is_idempotent
+            && !progress.bound
+            && progress.attempts + 1 < self.attempts
+            && nodes
+                .iter()
+                .any(|other| !Arc::ptr_eq(other, node) && is_candidate(other, &progress.tried))
+    }
+
+    /// May the request be offered to another node, after an attempt that failed in a way that allows it? A yes
+    /// is paid for from the retry budget.
+    pub(crate) fn may_retry(&self, progress: &Progress) -> bool {
+        if progress.bound || progress.attempts >= self.attempts {
+            return false;
+        }
+        let nodes = self.group.nodes.load();
+        if !nodes.iter().any(|node| is_candidate(node, &progress.tried)) {
+            return false;
+        }
+        let granted = self.group.budget.spend(clock::now_ms());
+        if !granted {
+            self.group.stats.budget_refusals.count();
+        }
+        granted
+    }
+}
+
+impl From<Away> for Repin {
+    fn from(away: Away) -> Self {
+        match away {
+            Away::Down => Self::Down,
+            Away::Ejected => Self::Ejected,
+            Away::Maint => Self::Maint,
+        }
+    }
+}
+
+/// Unix seconds. A clock before 1970 or after 2106 makes cookies expire, no more.
+pub(crate) fn now_s() -> u32 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
