@@ -239,14 +239,21 @@ struct Permit(Arc<Shared>);
 
 impl Permit {
     fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let stats = &shared.proxy.group().stats.connections;
         // Counted first and looked at afterwards, so that two threads cannot both take the last place.
-        let permit = Self(Arc::clone(shared));
-        (shared.open.fetch_add(1, Ordering::Relaxed) < shared.max_open).then_some(permit)
+        if shared.open.fetch_add(1, Ordering::Relaxed) < shared.max_open {
+            stats.opened.count();
+            return Some(Self(Arc::clone(shared)));
+        }
+        shared.open.fetch_sub(1, Ordering::Relaxed);
+        stats.refused.count();
+        None
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.proxy.group().stats.connections.closed.count();
     }
 }

@@ -229,9 +229,8 @@ impl Proxy {
                         .answer_itself(client, problem, request.is_head, progress)
                         .await;
                 }
-                Broken::NodeSlow => self.failed(progress, Failure::TimedOut, is_reused),
-                Broken::NodeClosed | Broken::NodeInvalid => {
-                    self.failed(progress, Failure::BrokeOff, is_reused)
+                Broken::NodeSlow | Broken::NodeClosed | Broken::NodeInvalid => {
+                    self.failed(progress, failure_of(broken), is_reused);
                 }
             }
             let may_repeat =
@@ -344,26 +343,26 @@ impl Proxy {
         progress: &mut Progress,
     ) -> End {
         let moved = exchange.answer(&mut answer).await;
+        let bytes_out = exchange.body_bytes;
         let is_whole = moved.is_ok() && exchange.upload.is_done();
         let then = match moved {
             Ok(()) if answer.client_keeps && is_whole => Then::Keep,
             Ok(()) => Then::Close,
             Err(Broken::ClientGone | Broken::Client(_)) => Then::Drop,
             Err(broken) => {
-                let is_slow = broken == Broken::NodeSlow;
-                let failure = if is_slow {
-                    Failure::TimedOut
-                } else {
-                    Failure::BrokeOff
+                self.failed(progress, failure_of(broken), is_reused);
+                let Exchange { client, .. } = exchange;
+                if client.take_back() {
+                    return self
+                        .answer_itself(client, progress.problem(), false, progress)
+                        .await;
+                }
+                return End {
+                    then: Then::Drop,
+                    status: Some(answer.status),
+                    bytes_out,
                 };
-                self.failed(progress, failure, is_reused);
-                Then::Drop
             }
-        };
-        let end = End {
-            then,
-            status: Some(answer.status),
-            bytes_out: exchange.body_bytes,
         };
         if let Some(attempt) = &progress.attempt
             && is_whole
@@ -372,7 +371,11 @@ impl Proxy {
         {
             pool::give(attempt.node(), exchange.node, Instant::now());
         }
-        end
+        End {
+            then,
+            status: Some(answer.status),
+            bytes_out,
+        }
     }
 
     /// The node failed after something may have been sent.
@@ -413,6 +416,14 @@ impl Proxy {
             status: Some(problem.status()),
             bytes_out,
         }
+    }
+}
+
+fn failure_of(broken: Broken) -> Failure {
+    if broken == Broken::NodeSlow {
+        Failure::TimedOut
+    } else {
+        Failure::BrokeOff
     }
 }
 

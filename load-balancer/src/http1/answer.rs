@@ -65,13 +65,7 @@ pub(crate) fn read(
         return Err(BadAnswer);
     }
     let fields = &*parsed.headers;
-    let mut connection = Connection::default();
-    for other in fields
-        .iter()
-        .filter(|other| field(other.name.as_bytes()) == Field::Connection)
-    {
-        connection.read(other.value);
-    }
+    let connection = Connection::of(fields);
 
     output.extend_from_slice(b"HTTP/1.1 ");
     output.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
@@ -84,7 +78,7 @@ pub(crate) fn read(
         match field(name) {
             Field::ContentLength => length.read_length(value).map_err(|_| BadAnswer)?,
             Field::TransferEncoding if version == 1 => {
-                length.read_encoding(value).map_err(|_| BadAnswer)?
+                length.read_encoding(value).map_err(|_| BadAnswer)?;
             }
             Field::TransferEncoding => return Err(BadAnswer),
             // How often a request was tried, and where its client is pinned, is not for nodes to say.

@@ -178,6 +178,15 @@ impl<C: Wire> Client<C> {
         Poll::Ready(Ok(()))
     }
 
+    /// Forgets what was written, if the client has got nothing of it.
+    pub(crate) fn take_back(&mut self) -> bool {
+        let is_unsent = self.sent == 0 && !self.output.is_empty();
+        if is_unsent {
+            self.output.clear();
+        }
+        is_unsent
+    }
+
     /// Sends what was written, within the client's time.
     pub(crate) async fn send(&mut self, patience: &Patience) -> io::Result<()> {
         self.deadline.set(Instant::now() + patience.silence);
@@ -186,7 +195,7 @@ impl<C: Wire> Client<C> {
                 .deadline
                 .poll(cx)
                 .map(|()| Err(io::ErrorKind::TimedOut.into())),
-            ready => ready,
+            Poll::Ready(sent) => Poll::Ready(sent),
         })
         .await
     }
@@ -198,13 +207,11 @@ impl<C: Wire> Client<C> {
         let mut reads = 0;
         let mut is_shut = false;
         poll_fn(|cx| {
-            if !is_shut {
-                if let Poll::Ready(shut) = Pin::new(&mut self.io).poll_shutdown(cx) {
-                    is_shut = true;
-                    if shut.is_err() {
-                        return Poll::Ready(());
-                    }
+            if !is_shut && let Poll::Ready(shut) = Pin::new(&mut self.io).poll_shutdown(cx) {
+                if shut.is_err() {
+                    return Poll::Ready(());
                 }
+                is_shut = true;
             }
             while reads < LINGER_READS {
                 match self.input.poll_fill(&mut self.io, cx) {

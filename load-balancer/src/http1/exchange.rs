@@ -50,14 +50,14 @@ pub(crate) enum Broken {
     NodeInvalid,
 }
 
-/// Who keeps the others waiting.
+/// For what the others have to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiting {
-    ForBody,
-    ForNodeToTake,
-    ForAnswer,
-    ForNodeToSend,
-    ForClientToTake,
+    Body,
+    NodeToTake,
+    Answer,
+    NodeToSend,
+    ClientToTake,
 }
 
 /// One attempt.
@@ -131,11 +131,11 @@ impl<'a, C: Wire> Exchange<'a, C> {
                 }
                 if self.moved == moved {
                     let waiting = if self.upload.is_broken || self.upload.is_done() {
-                        Waiting::ForAnswer
+                        Waiting::Answer
                     } else if self.upload.is_sent() {
-                        Waiting::ForBody
+                        Waiting::Body
                     } else {
-                        Waiting::ForNodeToTake
+                        Waiting::NodeToTake
                     };
                     return self.poll_deadline(waiting, cx).map(Err);
                 }
@@ -188,9 +188,9 @@ impl<'a, C: Wire> Exchange<'a, C> {
                 }
                 if self.moved == moved {
                     let waiting = if self.client.is_behind() {
-                        Waiting::ForClientToTake
+                        Waiting::ClientToTake
                     } else {
-                        Waiting::ForNodeToSend
+                        Waiting::NodeToSend
                     };
                     return self.poll_deadline(waiting, cx).map(Err);
                 }
@@ -234,7 +234,7 @@ impl<'a, C: Wire> Exchange<'a, C> {
     /// Waits for the deadline of the side that keeps the others waiting.
     fn poll_deadline(&mut self, waiting: Waiting, cx: &mut Context<'_>) -> Poll<Broken> {
         // The head of an answer has one deadline, however many pieces it comes in.
-        let moved = if waiting == Waiting::ForAnswer {
+        let moved = if waiting == Waiting::Answer {
             0
         } else {
             self.moved
@@ -248,21 +248,19 @@ impl<'a, C: Wire> Exchange<'a, C> {
             let client = |bytes| self.client_patience.until(self.began, bytes, now);
             let answered = self.client.written - self.written;
             self.client.deadline.set(match waiting {
-                Waiting::ForBody => client(self.upload.length),
-                Waiting::ForNodeToTake => now + self.node_patience.write,
-                Waiting::ForAnswer => now + self.node_patience.answer,
-                Waiting::ForNodeToSend => client(answered).min(now + self.node_patience.body),
-                Waiting::ForClientToTake => client(answered),
+                Waiting::Body => client(self.upload.length),
+                Waiting::NodeToTake => now + self.node_patience.write,
+                Waiting::Answer => now + self.node_patience.answer,
+                Waiting::NodeToSend => client(answered).min(now + self.node_patience.body),
+                Waiting::ClientToTake => client(answered),
             });
             self.waiting = Some((waiting, moved));
         }
         ready!(self.client.deadline.poll(cx));
         Poll::Ready(match waiting {
-            Waiting::ForBody => Broken::Client(Problem::RequestTimeout),
-            Waiting::ForNodeToTake | Waiting::ForAnswer | Waiting::ForNodeToSend => {
-                Broken::NodeSlow
-            }
-            Waiting::ForClientToTake => Broken::ClientGone,
+            Waiting::Body => Broken::Client(Problem::RequestTimeout),
+            Waiting::NodeToTake | Waiting::Answer | Waiting::NodeToSend => Broken::NodeSlow,
+            Waiting::ClientToTake => Broken::ClientGone,
         })
     }
 }

@@ -68,8 +68,18 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Takes one more `Connection` field into account.
-    pub(crate) fn read(&mut self, value: &[u8]) {
+    /// What these fields say.
+    pub(crate) fn of(fields: &[httparse::Header<'_>]) -> Self {
+        let mut connection = Self::default();
+        for other in fields {
+            if field(other.name.as_bytes()) == Field::Connection {
+                connection.read(other.value);
+            }
+        }
+        connection
+    }
+
+    fn read(&mut self, value: &[u8]) {
         for token in tokens(value) {
             if token.eq_ignore_ascii_case(b"close") {
                 self.close = true;

@@ -38,6 +38,10 @@ pub(crate) struct Rules {
 }
 
 /// What is remembered about a request once its head was rewritten.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other"
+)]
 #[derive(Debug)]
 pub(crate) struct Request {
     /// Means the same when it arrives twice (RFC 9110, section 9.2.2).
@@ -84,110 +88,132 @@ pub(crate) fn read(
     output.push(b' ');
     let authority = write_target(method, target.as_bytes(), output)?;
     output.extend_from_slice(b" HTTP/1.1\r\n");
-
-    let mut connection = Connection::default();
-    for other in fields
-        .iter()
-        .filter(|other| field(other.name.as_bytes()) == Field::Connection)
-    {
-        connection.read(other.value);
+    let seen = pass_on(fields, is_modern, output)?;
+    match (seen.host, authority) {
+        (None, _) if is_modern => return Err(BAD),
+        (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => return Err(BAD),
+        (None, _) => put(output, b"host", authority.unwrap_or_default()),
+        _ => {}
     }
+    if seen
+        .length
+        .length
+        .is_some_and(|length| length > rules.max_body)
+    {
+        return Err(Problem::BodyTooLarge);
+    }
+    add_ours(&seen, rules, client, output);
+    let (body, encoding) = write_framing(&seen.length, output);
+    output.extend_from_slice(b"\r\n");
 
-    let mut host: Option<&[u8]> = None;
-    let mut length = Length::default();
-    let mut request_id: Option<&[u8]> = None;
-    let mut has_cookies = false;
+    let cookies = fields
+        .iter()
+        .filter(|other| field(other.name.as_bytes()) == Field::Cookie);
+    Ok(Request {
+        is_idempotent: matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS"),
+        is_head: method == "HEAD",
+        is_modern,
+        keep_alive: !seen.connection.close && (is_modern || seen.connection.keep_alive),
+        body,
+        encoding,
+        pin: match &rules.affinity {
+            Some(affinity) if seen.has_cookies => {
+                affinity.read(cookies.map(|cookie| cookie.value), now_s())
+            }
+            _ => Ok(None),
+        },
+    })
+}
+
+/// What the fields of a head said.
+#[derive(Debug, Default)]
+struct Seen<'a> {
+    connection: Connection,
+    host: Option<&'a [u8]>,
+    length: Length,
+    request_id: Option<&'a [u8]>,
+    has_cookies: bool,
+}
+
+/// Copies the fields that are for the node as they are, and notes the others.
+fn pass_on<'a>(
+    fields: &[httparse::Header<'a>],
+    is_modern: bool,
+    output: &mut Vec<u8>,
+) -> Result<Seen<'a>, Problem> {
+    let mut seen = Seen {
+        connection: Connection::of(fields),
+        ..Seen::default()
+    };
     for header in fields {
         let (name, value) = (header.name.as_bytes(), header.value);
         match field(name) {
             Field::Other | Field::SetCookie => {
-                if !(connection.names_fields && is_named(name, fields)) {
+                if !(seen.connection.names_fields && is_named(name, fields)) {
                     put(output, name, value);
                 }
             }
             Field::Host => {
-                if host.is_some() || !is_host(value) {
+                if seen.host.is_some() || !is_host(value) {
                     return Err(BAD);
                 }
-                host = Some(value);
+                seen.host = Some(value);
                 put(output, name, value);
             }
             Field::Cookie => {
-                has_cookies = true;
+                seen.has_cookies = true;
                 put_cookie(output, name, value);
             }
-            Field::ContentLength => length.read_length(value).map_err(|_| BAD)?,
-            Field::TransferEncoding if is_modern => length.read_encoding(value).map_err(|_| BAD)?,
+            Field::ContentLength => seen.length.read_length(value).map_err(|_| BAD)?,
+            Field::TransferEncoding if is_modern => {
+                seen.length.read_encoding(value).map_err(|_| BAD)?;
+            }
             Field::TransferEncoding => return Err(BAD),
             Field::Expect if !value.eq_ignore_ascii_case(b"100-continue") => {
                 return Err(Problem::ExpectationFailed);
             }
             Field::Expect if is_modern => put(output, name, value),
             Field::RequestId => {
-                if request_id.is_none()
-                    && value.len() <= MAX_REQUEST_ID
-                    && value.iter().all(u8::is_ascii_graphic)
-                {
-                    request_id = Some(value);
+                if seen.request_id.is_none() && is_request_id(value) {
+                    seen.request_id = Some(value);
                 }
             }
             Field::Connection | Field::HopByHop | Field::Ours | Field::Expect => {}
         }
     }
-    match (host, authority) {
-        (None, _) if is_modern => return Err(BAD),
-        (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => return Err(BAD),
-        (None, _) => put(output, b"host", authority.unwrap_or_default()),
-        _ => {}
-    }
-    if length.length.is_some_and(|length| length > rules.max_body) {
-        return Err(Problem::BodyTooLarge);
-    }
+    Ok(seen)
+}
 
+/// Adds the fields that a node believes because they are ours.
+fn add_ours(seen: &Seen<'_>, rules: &Rules, client: &[u8], output: &mut Vec<u8>) {
+    let scheme: &[u8] = if rules.is_https { b"https" } else { b"http" };
     put(output, b"x-session-strategy", rules.strategy.as_bytes());
     put(output, b"x-forwarded-for", client);
-    put(
-        output,
-        b"x-forwarded-proto",
-        if rules.is_https { b"https" } else { b"http" },
-    );
-    if let Some(host) = host {
+    put(output, b"x-forwarded-proto", scheme);
+    if let Some(host) = seen.host {
         put(output, b"x-forwarded-host", host);
     }
-    match request_id.filter(|id| !id.is_empty()) {
+    match seen.request_id {
         Some(id) => put(output, b"x-request-id", id),
         None => put(output, b"x-request-id", &rules.request_ids.next()),
     }
-    let (body, encoding) = if length.chunked {
-        put(output, b"transfer-encoding", b"chunked");
-        (Framing::chunked(), Encoding::Chunked)
-    } else {
-        if let Some(length) = length.length {
-            put_number(output, b"content-length", length);
-        }
-        (Framing::Length(length.length.unwrap_or(0)), Encoding::Plain)
-    };
-    output.extend_from_slice(b"\r\n");
+}
 
-    let cookies = || {
-        fields
-            .iter()
-            .filter(|other| field(other.name.as_bytes()) == Field::Cookie)
-    };
-    Ok(Request {
-        is_idempotent: matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS"),
-        is_head: method == "HEAD",
-        is_modern,
-        keep_alive: !connection.close && (is_modern || connection.keep_alive),
-        body,
-        encoding,
-        pin: match &rules.affinity {
-            Some(affinity) if has_cookies => {
-                affinity.read(cookies().map(|cookie| cookie.value), now_s())
-            }
-            _ => Ok(None),
-        },
-    })
+/// States the length of the body as it was understood.
+fn write_framing(length: &Length, output: &mut Vec<u8>) -> (Framing, Encoding) {
+    if length.chunked {
+        put(output, b"transfer-encoding", b"chunked");
+        return (Framing::chunked(), Encoding::Chunked);
+    }
+    if let Some(length) = length.length {
+        put_number(output, b"content-length", length);
+    }
+    (Framing::Length(length.length.unwrap_or(0)), Encoding::Plain)
+}
+
+/// Can a client's own id go into logs as it is?
+fn is_request_id(value: &[u8]) -> bool {
+    (1..=MAX_REQUEST_ID).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
 }
 
 /// Writes the target in the form that a server of its own would get it (RFC 9112, section 3.2). Returns the

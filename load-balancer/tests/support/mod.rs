@@ -4,11 +4,12 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![allow(clippy::expect_used, reason = "a panic is how tests report")]
 
+pub(crate) mod raw;
 pub(crate) mod upstream;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::atomic::{AtomicU8, Ordering},
     time::{Duration, Instant},
@@ -48,8 +49,8 @@ pub(crate) struct Balancer {
 }
 
 impl Balancer {
-    /// Starts one in front of `nodes`. `settings` are tables for the end of the file; the listener
-    /// `sticky` is on port 8081, `redis` on 8082, admin on 8090.
+    /// Starts one in front of `nodes`. `settings` are lines for the top of the file, then tables for its end;
+    /// the listener `sticky` is on port 8081, `redis` on 8082, admin on 8090.
     pub(crate) async fn start(ip: Ipv4Addr, nodes: &[&Upstream], settings: &str) -> Self {
         let list: Vec<_> = nodes
             .iter()
@@ -84,15 +85,17 @@ impl Balancer {
     /// Starts without waiting for anything.
     pub(crate) fn spawn(ip: Ipv4Addr, nodes: &str, settings: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
+        let (top, tables) = settings.split_at(settings.find('[').unwrap_or(settings.len()));
         let text = format!(
-            "admin = \"{ip}:8090\"\nthreads = 2\n[nodes]\n{nodes}\n\
+            "{top}\nadmin = \"{ip}:8090\"\nthreads = 2\n[nodes]\n{nodes}\n\
              [[listeners]]\nstrategy = \"sticky\"\naddress = \"{ip}:8081\"\n\
-             [[listeners]]\nstrategy = \"redis\"\naddress = \"{ip}:8082\"\n{settings}\n"
+             [[listeners]]\nstrategy = \"redis\"\naddress = \"{ip}:8082\"\n{tables}\n"
         );
         let config = dir.path().join("balancer.toml");
         std::fs::write(&config, text).expect("written");
         let log = std::fs::File::create(dir.path().join("log")).expect("a log");
         let process = command(&config)
+            .current_dir(dir.path())
             .stderr(log)
             .stdout(Stdio::null())
             .spawn()
@@ -112,6 +115,11 @@ impl Balancer {
         format!("http://{}:8082{path}", self.ip)
     }
 
+    /// A file in the balancer's own folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     pub(crate) fn public(&self) -> SocketAddr {
         (self.ip, 8081).into()
     }
@@ -129,16 +137,44 @@ impl Balancer {
 
     /// The state of a node in the listener `sticky`.
     pub(crate) async fn state(&self, node: &str) -> String {
-        let page: Value = self.admin("/nodes").await.json().await.expect("JSON");
-        let nodes = page["listeners"][0]["nodes"]
-            .as_array()
-            .expect("nodes")
-            .clone();
-        let found = nodes
-            .iter()
-            .find(|found| found["name"] == node)
-            .expect("the node");
+        let found = self.node(0, node).await;
         found["state"].as_str().expect("a word").to_owned()
+    }
+
+    /// What the admin port shows of a node, in the listener of that number.
+    pub(crate) async fn node(&self, listener: usize, node: &str) -> Value {
+        let page: Value = self.admin("/nodes").await.json().await.expect("JSON");
+        let nodes = page["listeners"][listener]["nodes"].as_array();
+        let mut nodes = nodes.expect("nodes").iter();
+        let found = nodes.find(|found| found["name"] == node);
+        found.expect("the node").clone()
+    }
+
+    /// Orders a state for a node.
+    pub(crate) async fn order(&self, node: &str, body: &str) -> Response {
+        client()
+            .put(format!("http://{}:8090/nodes/{node}/state", self.ip))
+            .bearer_auth(SECRET)
+            .body(body.to_owned())
+            .send()
+            .await
+            .expect("an answer of the admin port")
+    }
+
+    /// Asks for readiness, without the token. `None`: the port is closed.
+    pub(crate) async fn readiness(&self) -> Option<StatusCode> {
+        let url = format!("http://{}:8090/readyz", self.ip);
+        Some(client().get(url).send().await.ok()?.status())
+    }
+
+    /// A cookie that pins to this node.
+    pub(crate) async fn pin_to(&self, url: &str, node: &Upstream) -> String {
+        loop {
+            let answer = get(url, None).await;
+            if node_of(&answer).as_deref() == Some(node.name.as_str()) {
+                return affinity_of(&answer).expect("a cookie");
+            }
+        }
     }
 
     /// The value of a metric, by the beginning of its line.
@@ -156,6 +192,11 @@ impl Balancer {
     /// Sends a signal by its name, and waits for the end.
     pub(crate) async fn end_with(mut self, signal: &str) -> ExitStatus {
         self.signal(signal);
+        self.end().await
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.process.try_wait().expect("a state") {

@@ -198,7 +198,9 @@ async fn serve_connection(mut stream: TcpStream, state: Arc<State>) {
                 }
             }
             Mode::Drip { every_ms } => {
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999999\r\n\r\n").await;
+                let _ = stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999999\r\n\r\n")
+                    .await;
                 while stream.write_all(b"x").await.is_ok() {
                     tokio::time::sleep(Duration::from_millis(every_ms)).await;
                 }
