@@ -7,6 +7,7 @@
 use std::{
     fs::OpenOptions,
     io::{self, Write},
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     thread,
@@ -52,7 +53,7 @@ struct Line<'a> {
     /// When the line was made: milliseconds since 1970.
     at_ms: u64,
     listener: &'a str,
-    client: Option<&'a str>,
+    client: Option<String>,
     request_id: Option<&'a str>,
     method: &'a str,
     path: &'a str,
@@ -72,7 +73,7 @@ struct Line<'a> {
 /// What was seen of a request from outside.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen<'a> {
-    pub(crate) client: &'a str,
+    pub(crate) client: SocketAddr,
     /// The head that was made for the node.
     pub(crate) head: &'a [u8],
     /// Of the answer, if the client got one.
@@ -150,7 +151,7 @@ impl AccessLog {
                     .unwrap_or_default(),
             ),
             listener: &group.strategy,
-            client: Some(seen.client),
+            client: Some(seen.client.to_string()),
             request_id: seen.request_id().map(cut),
             method: cut(seen.method()),
             path: cut(seen.path()),
@@ -233,23 +234,23 @@ fn write_all(lines: &Receiver<Message>, mut file: impl Write) {
             Ok(message) => message,
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
-                note(file.flush(), &mut failing);
+                note(&file.flush(), &mut failing);
                 let Ok(message) = lines.recv() else { return };
                 message
             }
         };
         match message {
-            Message::Line(line) => note(file.write_all(&line), &mut failing),
+            Message::Line(line) => note(&file.write_all(&line), &mut failing),
             Message::Flush(done) => {
-                note(file.flush(), &mut failing);
+                note(&file.flush(), &mut failing);
                 let _ = done.send(());
             }
         }
     }
 }
 
-fn note(written: io::Result<()>, failing: &mut bool) {
-    if let Err(error) = &written
+fn note(written: &io::Result<()>, failing: &mut bool) {
+    if let Err(error) = written
         && !*failing
     {
         warn!(%error, "cannot write the access log; is the disk full?");

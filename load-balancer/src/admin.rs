@@ -107,7 +107,7 @@ impl Admin {
                 let node = node.to_owned();
                 match read_body(session).await {
                     Ok(body) => self.order(&node, &body),
-                    Err(problem) => problem,
+                    Err(error) => error.problem(),
                 }
             }
             ("/nodes" | "/metrics", ..) => not_allowed("GET"),
@@ -253,34 +253,51 @@ impl ServeHttp for Admin {
     }
 }
 
-async fn read_body(session: &mut ServerSession) -> Result<Vec<u8>, Response<Vec<u8>>> {
+/// Why a body was not read to its end.
+enum BodyError {
+    Broken,
+    TooLong,
+    TooSlow,
+}
+
+impl BodyError {
+    fn problem(&self) -> Response<Vec<u8>> {
+        match self {
+            Self::Broken => invalid("the body ended early".to_owned()),
+            Self::TooLong => problem(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "The body is too long",
+                Some(format!("at most {MAX_BODY} bytes are read")),
+            ),
+            Self::TooSlow => problem(
+                StatusCode::REQUEST_TIMEOUT,
+                "request-timeout",
+                "The body took too long to arrive",
+                None,
+            ),
+        }
+    }
+}
+
+async fn read_body(session: &mut ServerSession) -> Result<Vec<u8>, BodyError> {
     let reading = async {
         let mut body = Vec::new();
         while let Some(piece) = session
             .read_request_body()
             .await
-            .map_err(|_| invalid("the body ended early".to_owned()))?
+            .map_err(|_| BodyError::Broken)?
         {
             if body.len() + piece.len() > MAX_BODY {
-                return Err(problem(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "too-large",
-                    "The body is too long",
-                    Some(format!("at most {MAX_BODY} bytes are read")),
-                ));
+                return Err(BodyError::TooLong);
             }
             body.extend_from_slice(&piece);
         }
         Ok(body)
     };
-    timeout(BODY_DEADLINE, reading).await.unwrap_or_else(|_| {
-        Err(problem(
-            StatusCode::REQUEST_TIMEOUT,
-            "request-timeout",
-            "The body took too long to arrive",
-            None,
-        ))
-    })
+    timeout(BODY_DEADLINE, reading)
+        .await
+        .unwrap_or(Err(BodyError::TooSlow))
 }
 
 #[derive(Serialize)]

@@ -62,9 +62,8 @@ impl Order {
     pub(crate) fn state(self) -> AdminState {
         match self {
             Self::READY => AdminState::Ready,
-            Self::MAINT => AdminState::Maint,
             // Only a draining node makes a request look at the clock.
-            Self(until) if now_ms() < until => AdminState::Drain,
+            Self(until) if self != Self::MAINT && now_ms() < until => AdminState::Drain,
             Self(_) => AdminState::Maint,
         }
     }

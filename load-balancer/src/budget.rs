@@ -24,7 +24,7 @@ pub(crate) struct Budget {
 
 impl Budget {
     /// A budget that nothing was spent of.
-    pub(crate) fn new(rule: &config::RetryBudget) -> Self {
+    pub(crate) fn new(rule: config::RetryBudget) -> Self {
         Self {
             percent: rule.percent.into(),
             floor: rule.floor.into(),
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_share_of_recent_requests_and_the_floor_may_be_retried() {
-        let budget = Budget::new(&config::RetryBudget {
+        let budget = Budget::new(config::RetryBudget {
             percent: 20,
             floor: 3,
         });
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn none_is_none() {
-        let budget = Budget::new(&config::RetryBudget {
+        let budget = Budget::new(config::RetryBudget {
             percent: 0,
             floor: 0,
         });

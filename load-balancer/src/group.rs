@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -90,7 +90,7 @@ impl Group {
             timeouts: config.timeouts,
             max_in_flight: config.max_in_flight,
             ejection: config.ejection,
-            budget: Budget::new(&config.retry_budget),
+            budget: Budget::new(config.retry_budget),
             nodes: NodeSet::default(),
             stats: ListenerStats::default(),
             lifecycle,
@@ -182,7 +182,8 @@ impl Group {
     }
 }
 
-/// What becomes of requests. Everything that judges nodes by real requests learns of it here.
+/// What becomes of requests. Everything that judges nodes by real requests learns of it here, and in `Node` what
+/// needs no judgement.
 impl Group {
     /// A request came in at that moment. It counts as under way until the result is dropped.
     pub(crate) fn arrived(group: &Arc<Self>, at: Instant) -> UnderWay {
@@ -198,34 +199,11 @@ impl Group {
         self.stats.requests.get().saturating_sub(over)
     }
 
-    /// There is a connection to the node, a fresh one or a kept one.
-    pub(crate) fn connected(&self, node: &Node, reused: bool) {
-        if reused {
-            node.stats.connections_reused.count();
-        } else {
-            node.stats.connections_opened.count();
-        }
-    }
-
-    /// The node answered with its own status, whichever: the answer went out, that long after the request
-    /// came in.
-    pub(crate) fn answered(&self, node: &Node, status: u16, took: Duration) {
-        node.ejection.answered();
-        node.stats.answered(status, took);
-    }
-
     /// No connection to the node, for a reason that lies with it.
     pub(crate) fn unreachable(&self, node: &Arc<Node>, reason: &str) {
         self.failed(node, reason);
-        self.not_sent(node);
+        node.not_sent();
         self.judge(node);
-    }
-
-    /// Nothing was sent, and that says nothing about the node: our own trouble (no file descriptor, no port),
-    /// or a kept connection that it had closed, as every server may at any time.
-    pub(crate) fn not_sent(&self, node: &Node) {
-        node.stats.connect_failures.count();
-        node.check_soon();
     }
 
     /// A request failed on the node after something was sent.
@@ -347,7 +325,7 @@ pub(crate) mod tests {
                 max: SECOND,
                 max_percent: 50,
             },
-            budget: Budget::new(&config::RetryBudget {
+            budget: Budget::new(config::RetryBudget {
                 percent: 20,
                 floor: 1,
             }),
@@ -395,11 +373,11 @@ pub(crate) mod tests {
         let node = up("a");
         group.nodes.store(vec![Arc::clone(&node), up("b")]);
         for _ in 0..9 {
-            group.answered(&node, 503, SECOND);
+            node.answered(503, SECOND);
         }
         assert!(node.takes_new(), "its own 5xx say nothing");
         group.attempt_failed(&node, Failure::BrokeOff, true);
-        group.not_sent(&node);
+        node.not_sent();
         for failure in [Failure::TimedOut, Failure::BrokeOff, Failure::TimedOut] {
             assert!(node.takes_new());
             group.attempt_failed(&node, failure, false);

@@ -221,14 +221,12 @@ impl Connections {
 
 async fn serve(io: TcpStream, client: SocketAddr, permit: Permit, is_busy: Arc<AtomicBool>) {
     let Shared { proxy, tls, .. } = &*permit.0;
-    // An IPv4 client of an IPv6 socket is an IPv4 client.
-    let address = client.ip().to_canonical().to_string();
     match tls {
-        None => proxy.serve(io, &address, &is_busy).await,
+        None => proxy.serve(io, client, &is_busy).await,
         Some(tls) => {
             let handshake = timeout(proxy.patience().head, tls.accept(io)).await;
             if let Ok(Ok(io)) = handshake {
-                proxy.serve(io, &address, &is_busy).await;
+                proxy.serve(io, client, &is_busy).await;
             }
         }
     }

@@ -19,6 +19,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
@@ -176,9 +177,8 @@ impl Node {
     pub(crate) fn summary(&self) -> &'static str {
         let admin = self.order.get().state();
         match (admin, self.state()) {
-            (AdminState::Maint, _) => admin.word(),
+            (AdminState::Maint, _) | (AdminState::Drain, State::Up) => admin.word(),
             (_, state @ (State::Down | State::Unproven)) => state.word(),
-            (AdminState::Drain, State::Up) => admin.word(),
             (AdminState::Ready, State::Up) if self.ejection.is_on() => "ejected",
             (AdminState::Ready, State::Up) => "up",
         }
@@ -243,6 +243,29 @@ impl Node {
         Some((before, verdict))
     }
 
+    /// There is a connection to the node, a fresh one or a kept one.
+    pub(crate) fn connected(&self, reused: bool) {
+        if reused {
+            self.stats.connections_reused.count();
+        } else {
+            self.stats.connections_opened.count();
+        }
+    }
+
+    /// The node answered with its own status, whichever: the answer went out, that long after the request
+    /// came in.
+    pub(crate) fn answered(&self, status: u16, took: Duration) {
+        self.ejection.answered();
+        self.stats.answered(status, took);
+    }
+
+    /// Nothing was sent, and that says nothing about the node: our own trouble (no file descriptor, no port),
+    /// or a kept connection that it had closed, as every server may at any time.
+    pub(crate) fn not_sent(&self) {
+        self.stats.connect_failures.count();
+        self.check_soon();
+    }
+
     /// Asks for a check now instead of at the next interval.
     pub(crate) fn check_soon(&self) {
         self.recheck.notify_one();
@@ -296,8 +319,6 @@ impl Drop for Attempt {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     pub(crate) fn address(name: &str, port: u16) -> NodeAddress {

@@ -109,21 +109,18 @@ impl Progress {
         Some(node)
     }
 
-    /// How the last attempt failed.
-    pub(crate) fn failure(&self) -> Option<Failure> {
-        self.tried.last().map(|tried| tried.failure)
-    }
-
-    /// What the client is told when there is no further attempt. The last attempt decides, because it says
-    /// whether a node may have done what it was asked; without one, the reason why there was none.
+    /// What the client is told when there is no further attempt. Nothing was done only if no attempt sent
+    /// anything: a node that refused a connection after another one was silent does not change that.
     pub(crate) fn problem(&self) -> Problem {
-        match (self.failure(), self.no_route) {
-            (Some(Failure::NotSent), _) if self.bound => Problem::PinnedNodeDead,
-            (Some(Failure::NotSent), _) => Problem::NoNode,
-            (Some(Failure::BrokeOff), _) => Problem::NodeBrokeOff,
-            (Some(Failure::TimedOut), _) => Problem::NodeTimeout,
-            (None, Some(reason)) => reason.problem(),
-            (None, None) => Problem::NoNode,
+        let failures = || self.tried.iter().rev().map(|tried| tried.failure);
+        match failures().find(|failure| *failure != Failure::NotSent) {
+            Some(Failure::TimedOut) => Problem::NodeTimeout,
+            Some(_) => Problem::NodeBrokeOff,
+            None if self.tried.is_empty() => {
+                self.no_route.map_or(Problem::NoNode, NoRoute::problem)
+            }
+            None if self.bound => Problem::PinnedNodeDead,
+            None => Problem::NoNode,
         }
     }
 
@@ -143,6 +140,32 @@ pub(crate) mod tests {
             node: Arc::clone(node),
             failure: Failure::NotSent,
             took: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn nothing_was_done_only_if_nothing_was_sent() {
+        let group = crate::group::tests::group();
+        let node = crate::node::tests::up("a");
+        for (failures, problem) in [
+            (&[Failure::NotSent][..], Problem::NoNode),
+            (
+                &[Failure::BrokeOff, Failure::NotSent],
+                Problem::NodeBrokeOff,
+            ),
+            (&[Failure::TimedOut, Failure::NotSent], Problem::NodeTimeout),
+            (&[Failure::NotSent, Failure::TimedOut], Problem::NodeTimeout),
+            (
+                &[Failure::BrokeOff, Failure::TimedOut],
+                Problem::NodeTimeout,
+            ),
+        ] {
+            let mut progress = Progress::start(&group);
+            for failure in failures {
+                progress.attempt = Attempt::at(&node);
+                progress.fail(*failure);
+            }
+            assert_eq!(progress.problem(), problem, "{failures:?}");
         }
     }
 }

@@ -13,6 +13,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -50,6 +51,14 @@ pub(crate) struct Proxy {
     router: Router,
     rules: Rules,
     patience: Patience,
+}
+
+/// Who is at the other end of a client's connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer<'a> {
+    address: SocketAddr,
+    /// As nodes get to see it.
+    ip: &'a str,
 }
 
 /// What becomes of a client's connection after a request.
@@ -103,17 +112,19 @@ impl Proxy {
         &self.patience
     }
 
-    /// Serves a connection until its end. `address` is the client's, as text; `is_busy` is set while a request
-    /// is under way.
-    pub(crate) async fn serve<C: Wire>(&self, io: C, address: &str, is_busy: &AtomicBool) {
+    /// Serves a connection of a client until its end. `is_busy` is set while a request is under way.
+    pub(crate) async fn serve<C: Wire>(&self, io: C, address: SocketAddr, is_busy: &AtomicBool) {
         let mut client = Client::new(io, Instant::now(), &self.patience);
+        // An IPv4 client of an IPv6 socket is an IPv4 client.
+        let ip = address.ip().to_canonical().to_string();
+        let peer = Peer { address, ip: &ip };
         let mut is_first = true;
         loop {
             let head = client.read_head(&self.patience, is_first).await;
             is_busy.store(true, Ordering::Relaxed);
             let then = match head {
                 None => Then::Drop,
-                Some(head) => self.handle(&mut client, head, address).await,
+                Some(head) => self.handle(&mut client, head, peer).await,
             };
             is_busy.store(false, Ordering::Relaxed);
             is_first = false;
@@ -130,14 +141,14 @@ impl Proxy {
         &self,
         client: &mut Client<C>,
         head: Result<usize, Problem>,
-        address: &str,
+        peer: Peer<'_>,
     ) -> Then {
         let mut progress = Progress::start(&self.group);
         let mut output = Vec::new();
         let read = head.and_then(|head| {
             output.reserve(head + 512);
             let bytes = &client.input.bytes()[..head];
-            let request = request::read(bytes, &self.rules, address.as_bytes(), &mut output)?;
+            let request = request::read(bytes, &self.rules, peer.ip.as_bytes(), &mut output)?;
             client.input.consume(head);
             Ok(request)
         });
@@ -166,14 +177,14 @@ impl Proxy {
         if let Some(status) = end.status {
             self.group.stats.answered(status, took);
             if let Some(attempt) = &progress.attempt {
-                self.group.answered(attempt.node(), status, took);
+                attempt.node().answered(status, took);
             }
         } else {
             self.group.stats.unanswered.count();
         }
         if let Some((log, head)) = log {
             let seen = Seen {
-                client: address,
+                client: peer.address,
                 head: &head,
                 status: end.status,
                 bytes_in,
@@ -192,10 +203,7 @@ impl Proxy {
         upload: &mut Upload,
         progress: &mut Progress,
     ) -> End {
-        loop {
-            let Ok(patience) = self.router.choose(request, progress) else {
-                break;
-            };
+        while let Ok(patience) = self.router.choose(request, progress) {
             let (node, is_reused) = match self.connect(request, patience, progress).await {
                 Some(connected) => connected,
                 None if self.router.may_retry(progress) => continue,
@@ -255,12 +263,12 @@ impl Proxy {
         // A client that is pinned has something to lose when its node seems to have failed.
         let is_careful = !request.is_idempotent || progress.pinned;
         if let Some(kept) = pool::take(&node, is_careful, Instant::now()) {
-            self.group.connected(&node, true);
+            node.connected(true);
             return Some((kept, true));
         }
         match Box::pin(pool::connect(&node, patience.connect)).await {
             Ok(connection) => {
-                self.group.connected(&node, false);
+                node.connected(false);
                 return Some((connection, false));
             }
             Err(error) => {
@@ -269,7 +277,7 @@ impl Proxy {
                     self.group
                         .unreachable(&node, &format!("cannot connect: {error}"));
                 } else {
-                    self.group.not_sent(&node);
+                    node.not_sent();
                 }
             }
         }

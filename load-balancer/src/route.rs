@@ -145,18 +145,17 @@ impl Router {
             return self.select(nodes, progress);
         }
         match request.pin {
-            Ok(Some(pin)) => match nodes.iter().find(|node| node.tag == Some(pin.tag)) {
-                Some(node) => {
+            Ok(Some(pin)) => {
+                if let Some(node) = nodes.iter().find(|node| node.tag == Some(pin.tag)) {
                     if let Some(attempt) = self.pinned(node, progress)? {
                         progress.set_cookie = pin.ageing;
                         return Ok(attempt);
                     }
-                }
-                None => {
+                } else {
                     self.group.stats.refused(Refusal::Unknown);
                     progress.repin = Some(Repin::Removed);
                 }
-            },
+            }
             Ok(None) => {}
             Err(reason) => self.group.stats.refused(reason),
         }

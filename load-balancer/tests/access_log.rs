@@ -1,5 +1,7 @@
 //! The access log: a line a request, with every attempt and without any secret.
 
+#![allow(clippy::expect_used, reason = "a panic is how tests report")]
+
 mod support;
 
 use reqwest::{Method, StatusCode};

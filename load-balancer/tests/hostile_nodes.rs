@@ -1,6 +1,8 @@
 //! Answers of nodes that are not quite HTTP, or say what is not theirs to say; and all the ways in which an
 //! answer may end.
 
+#![allow(clippy::expect_used, reason = "a panic is how tests report")]
+
 mod support;
 
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! What a node may be given, and how often a request may be repeated.
 
+#![allow(clippy::expect_used, reason = "a panic is how tests report")]
+
 mod support;
 
 use reqwest::{Method, StatusCode};

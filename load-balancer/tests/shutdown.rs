@@ -1,5 +1,7 @@
 //! How the balancer ends: lame duck, drain, and an end as soon as nothing is under way.
 
+#![allow(clippy::expect_used, reason = "a panic is how tests report")]
+
 mod support;
 
 use std::net::Ipv4Addr;

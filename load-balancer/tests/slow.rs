@@ -1,6 +1,8 @@
 //! Clients and nodes that take their time, and clients that are too many. Nobody's patience is measured
 //! here: a test passes when the slow side is cut at all, and would wait for ever if it were not.
 
+#![allow(clippy::expect_used, reason = "a panic is how tests report")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! A listener that moves nobody: `on_dead_node = "strict"`.
 
+#![allow(clippy::expect_used, reason = "a panic is how tests report")]
+
 mod support;
 
 use reqwest::{Method, Response, StatusCode};

@@ -1,5 +1,11 @@
 //! What the black-box tests share: a cluster of the real binaries on a loopback address of its own, and a user
 //! who talks to it as a client of the strategy would. The tests themselves are in `tests/`, one file a subject.
+//!
+//! # Layout
+//! * this file: the cluster, its users, and what the load balancer thinks of the nodes.
+//! * [`failure`]: the ways in which a store can fail, with its tools: [`store`] (the Redis in a test's hands), [`detour`]
+//!   (a longer way to it), [`impostor`] (something else in its place).
+//! * [`table`]: the table in `docs/failure.md`, compared with what was seen.
 
 #![allow(
     clippy::expect_used,
@@ -8,6 +14,14 @@
     reason = "a test reports by panicking"
 )]
 
+pub mod detour;
+pub mod direct;
+pub mod failure;
+pub mod impostor;
+pub mod store;
+pub mod table;
+
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -298,4 +312,33 @@ pub async fn turn_clocks(cluster: &Cluster, seconds: u64) {
             .json(&json!({"advance_seconds": seconds}));
         send(request).await.expect(204);
     }
+}
+
+/// What the load balancer thinks of each node of a strategy, by name: `up`, `down` …
+pub async fn states(cluster: &Cluster, strategy: &str) -> BTreeMap<String, String> {
+    let request = client()
+        .get(format!("{}/nodes", cluster.admin_url()))
+        .bearer_auth(cluster.admin_token());
+    let answer = send(request).await.expect(200);
+    let listeners = answer.body["listeners"].as_array().expect("listeners");
+    let listener = listeners.iter().find(|one| one["strategy"] == strategy);
+    let nodes = listener.expect("the listener")["nodes"].as_array();
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let nodes = nodes.expect("nodes").iter();
+    nodes
+        .map(|node| (text(&node["name"]), text(&node["state"])))
+        .collect()
+}
+
+/// Waits until the load balancer sends requests of `strategy` to every node, or to none.
+pub async fn wait_for_rotation(cluster: &Cluster, strategy: &str, all: bool) {
+    let what = if all { "every node" } else { "no node" };
+    eventually(&format!("{strategy} has {what} in rotation"), async || {
+        let states = states(cluster, strategy).await;
+        states
+            .values()
+            .all(|state| (state == "up") == all)
+            .then_some(())
+    })
+    .await;
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
+use tests::store::Store;
 use tests::{User, client, cluster, eventually, send, try_send};
 
 const SHARED: [&str; 2] = ["redis", "jwt"];
@@ -154,13 +155,11 @@ async fn store_fault(kill: bool) {
     }
     let sticky = User::logged_in(&cluster, "sticky", 1).await;
     let jwt = User::logged_in(&cluster, "jwt", 1).await;
-    // Persistence writes once a second; the lab promises no more than that.
-    let store = cluster.store().unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let store = Store::of(&cluster);
     if kill {
-        store.kill().await.unwrap();
+        store.kill().await;
     } else {
-        store.pause().await.unwrap();
+        store.agent.pause().await.unwrap();
     }
     let away = Instant::now();
     let mut refused = 0;
@@ -189,9 +188,9 @@ async fn store_fault(kill: bool) {
     send(login).await.expect(503);
 
     if kill {
-        store.start().await.unwrap();
+        store.agent.start().await.unwrap();
     } else {
-        store.resume().await.unwrap();
+        store.agent.resume().await.unwrap();
     }
     for user in &users {
         let cart = eventually("the store to be used again", async || {
@@ -216,13 +215,5 @@ async fn a_paused_store_loses_nothing_and_hurts_only_its_own_strategy() {
 
 /// What the balancer thinks of a node.
 async fn state(cluster: &loadtest::cluster::Cluster, strategy: &str, node: &str) -> String {
-    let request = client()
-        .get(format!("{}/nodes", cluster.admin_url()))
-        .bearer_auth(cluster.admin_token());
-    let answer = send(request).await.expect(200);
-    let listeners = answer.body["listeners"].as_array().cloned().unwrap();
-    let listener = listeners.iter().find(|one| one["strategy"] == strategy);
-    let nodes = listener.unwrap()["nodes"].as_array().cloned().unwrap();
-    let found = nodes.iter().find(|one| one["name"] == node);
-    found.unwrap()["state"].as_str().unwrap().to_owned()
+    tests::states(cluster, strategy).await.remove(node).unwrap()
 }

@@ -319,16 +319,7 @@ pub(crate) fn load(
             fall: file.health.fall.0,
         },
         timeouts,
-        clients: Clients {
-            connections: file.clients.connections.0 as usize,
-            body_bytes: u64::from(file.clients.body_bytes.0),
-            patience: Patience {
-                keepalive: file.clients.keepalive_ms.0,
-                head: file.clients.head_ms.0,
-                silence: file.clients.silence_ms.0,
-                bytes_per_s: file.clients.bytes_per_s.0,
-            },
-        },
+        clients: clients(&file.clients),
         attempts: file.retries.attempts.0 as usize,
         retry_budget: RetryBudget {
             percent: file.retries.budget_percent.0,
@@ -349,6 +340,19 @@ pub(crate) fn load(
             }
         }),
     })
+}
+
+fn clients(given: &file::Clients) -> Clients {
+    Clients {
+        connections: given.connections.0 as usize,
+        body_bytes: given.body_bytes.0.into(),
+        patience: Patience {
+            keepalive: given.keepalive_ms.0,
+            head: given.head_ms.0,
+            silence: given.silence_ms.0,
+            bytes_per_s: given.bytes_per_s.0,
+        },
+    }
 }
 
 fn listeners(

@@ -14,6 +14,128 @@ use crate::{
     problem::Problem,
 };
 
+/// Name, kind, help and value of a number.
+type Number<T> = (&'static str, &'static str, &'static str, fn(&T) -> u64);
+
+/// The plain numbers of a listener.
+const LISTENER_VALUES: [Number<ListenerStats>; 8] = [
+    (
+        "requests_total",
+        "counter",
+        "Requests that came in.",
+        |stats| stats.requests.get(),
+    ),
+    (
+        "requests_under_way",
+        "gauge",
+        "Requests that are not over.",
+        |stats| stats.requests.get().saturating_sub(stats.over.get()),
+    ),
+    (
+        "unanswered_total",
+        "counter",
+        "Requests that ended without an answer: the client was gone.",
+        |stats| stats.unanswered.get(),
+    ),
+    (
+        "retries_total",
+        "counter",
+        "Attempts after the first one of a request.",
+        |stats| stats.retries.get(),
+    ),
+    (
+        "retry_budget_refusals_total",
+        "counter",
+        "Retries that the budget did not allow.",
+        |stats| stats.budget_refusals.get(),
+    ),
+    (
+        "connections_total",
+        "counter",
+        "Connections of clients.",
+        |stats| stats.connections.opened.get(),
+    ),
+    (
+        "connections_open",
+        "gauge",
+        "Connections of clients now.",
+        |stats| stats.connections.open(),
+    ),
+    (
+        "connections_refused_total",
+        "counter",
+        "Connections turned away, because there were too many.",
+        |stats| stats.connections.refused.get(),
+    ),
+];
+
+/// The plain numbers of a node.
+const NODE_VALUES: [Number<Node>; 11] = [
+    (
+        "node_attempts_total",
+        "counter",
+        "Requests offered to the node.",
+        |node| node.stats.attempts.get(),
+    ),
+    (
+        "node_pinned_total",
+        "counter",
+        "Of these, requests of clients that were pinned to it.",
+        |node| node.stats.pinned.get(),
+    ),
+    (
+        "node_connect_failures_total",
+        "counter",
+        "Attempts that sent nothing.",
+        |node| node.stats.connect_failures.get(),
+    ),
+    (
+        "node_broken_total",
+        "counter",
+        "Attempts that broke after sending.",
+        |node| node.stats.broken.get(),
+    ),
+    (
+        "node_timed_out_total",
+        "counter",
+        "Attempts without an answer in time after sending.",
+        |node| node.stats.timed_out.get(),
+    ),
+    (
+        "node_connections_opened_total",
+        "counter",
+        "Attempts on a connection opened for them.",
+        |node| node.stats.connections_opened.get(),
+    ),
+    (
+        "node_connections_reused_total",
+        "counter",
+        "Attempts on a connection kept from before.",
+        |node| node.stats.connections_reused.get(),
+    ),
+    (
+        "node_in_flight",
+        "gauge",
+        "Requests the node is working on.",
+        Node::in_flight,
+    ),
+    ("node_up", "gauge", "1 while the node is healthy.", |node| {
+        u64::from(node.is_up())
+    }),
+    (
+        "node_ejected",
+        "gauge",
+        "1 while the node is left out for failing requests.",
+        |node| u64::from(node.ejection.is_on()),
+    ),
+    (
+        "node_takes_new",
+        "gauge",
+        "1 while the node gets clients that are not pinned.",
+        |node| u64::from(node.takes_new()),
+    ),
+];
+
 /// The text that Prometheus reads.
 pub(crate) fn render(groups: &[Arc<Group>], access_log: Option<&AccessLog>) -> String {
     let mut page = Page {
@@ -41,58 +163,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn listeners(&mut self) {
-        type Value = fn(&ListenerStats) -> u64;
-        let families: [(&str, &str, &str, Value); 8] = [
-            (
-                "requests_total",
-                "counter",
-                "Requests that came in.",
-                |stats| stats.requests.get(),
-            ),
-            (
-                "requests_under_way",
-                "gauge",
-                "Requests that are not over.",
-                |stats| stats.requests.get().saturating_sub(stats.over.get()),
-            ),
-            (
-                "unanswered_total",
-                "counter",
-                "Requests that ended without an answer: the client was gone.",
-                |stats| stats.unanswered.get(),
-            ),
-            (
-                "retries_total",
-                "counter",
-                "Attempts after the first one of a request.",
-                |stats| stats.retries.get(),
-            ),
-            (
-                "retry_budget_refusals_total",
-                "counter",
-                "Retries that the budget did not allow.",
-                |stats| stats.budget_refusals.get(),
-            ),
-            (
-                "connections_total",
-                "counter",
-                "Connections of clients.",
-                |stats| stats.connections.opened.get(),
-            ),
-            (
-                "connections_open",
-                "gauge",
-                "Connections of clients now.",
-                |stats| stats.connections.open(),
-            ),
-            (
-                "connections_refused_total",
-                "counter",
-                "Connections turned away, because there were too many.",
-                |stats| stats.connections.refused.get(),
-            ),
-        ];
-        for (name, kind, help, value) in families {
+        for (name, kind, help, value) in LISTENER_VALUES {
             self.family(name, kind, help);
             self.each_listener(|page, labels, stats| {
                 page.sample(format_args!("{labels}"), value(stats));
@@ -146,73 +217,7 @@ impl Page<'_> {
     }
 
     fn nodes(&mut self) {
-        type Value = fn(&Node) -> u64;
-        let families: [(&str, &str, &str, Value); 11] = [
-            (
-                "node_attempts_total",
-                "counter",
-                "Requests offered to the node.",
-                |node| node.stats.attempts.get(),
-            ),
-            (
-                "node_pinned_total",
-                "counter",
-                "Of these, requests of clients that were pinned to it.",
-                |node| node.stats.pinned.get(),
-            ),
-            (
-                "node_connect_failures_total",
-                "counter",
-                "Attempts that sent nothing.",
-                |node| node.stats.connect_failures.get(),
-            ),
-            (
-                "node_broken_total",
-                "counter",
-                "Attempts that broke after sending.",
-                |node| node.stats.broken.get(),
-            ),
-            (
-                "node_timed_out_total",
-                "counter",
-                "Attempts without an answer in time after sending.",
-                |node| node.stats.timed_out.get(),
-            ),
-            (
-                "node_connections_opened_total",
-                "counter",
-                "Attempts on a connection opened for them.",
-                |node| node.stats.connections_opened.get(),
-            ),
-            (
-                "node_connections_reused_total",
-                "counter",
-                "Attempts on a connection kept from before.",
-                |node| node.stats.connections_reused.get(),
-            ),
-            (
-                "node_in_flight",
-                "gauge",
-                "Requests the node is working on.",
-                Node::in_flight,
-            ),
-            ("node_up", "gauge", "1 while the node is healthy.", |node| {
-                u64::from(node.is_up())
-            }),
-            (
-                "node_ejected",
-                "gauge",
-                "1 while the node is left out for failing requests.",
-                |node| u64::from(node.ejection.is_on()),
-            ),
-            (
-                "node_takes_new",
-                "gauge",
-                "1 while the node gets clients that are not pinned.",
-                |node| u64::from(node.takes_new()),
-            ),
-        ];
-        for (name, kind, help, value) in families {
+        for (name, kind, help, value) in NODE_VALUES {
             self.family(name, kind, help);
             self.each_node(|page, labels, node| page.sample(format_args!("{labels}"), value(node)));
         }
@@ -358,6 +363,28 @@ mod tests {
             assert!(
                 page.lines().any(|found| found == line),
                 "missing: {line}\n{page}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_metric_has_its_line_in_the_operators_page() {
+        let operators = include_str!("../../../docs/balancer.md");
+        let page = render(&[group()], None);
+        let names: Vec<_> = page
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("# TYPE load_balancer_")?
+                    .split(' ')
+                    .next()
+            })
+            .collect();
+        assert!(names.len() > 20, "{names:?}");
+        for name in names {
+            let mark = format!("`{name}`");
+            assert!(
+                operators.contains(&mark),
+                "{name} is not in docs/balancer.md"
             );
         }
     }

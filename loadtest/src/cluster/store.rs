@@ -39,8 +39,8 @@ impl Store {
             path: data.clone(),
             source,
         })?;
-        // What was acknowledged survives a kill: the appended log is written before the answer, and only a crash of the
-        // machine can cost the last second of it. Snapshots on top would only add forks in the middle of a measurement.
+        // What was acknowledged nearly always survives a kill: the log is written before the answer, unless an fsync is
+        // under way; then up to two seconds later. A crash of the machine can cost as much. Snapshots on top would only add forks in the middle of a measurement.
         let config = format!(
             "bind {ip}\nport {port}\nrequirepass {password}\ndir \"{data}\"\n\
              appendonly yes\nappendfsync everysec\nsave \"\"\n",

@@ -219,6 +219,57 @@ async fn a_store_that_is_read_only_reads_and_refuses_writes() {
 }
 
 #[tokio::test]
+async fn a_store_that_says_nothing_stale_takes_its_nodes_out() {
+    let lab = Lab::redis().ready().await;
+    let client = Client::login(&*lab.a, "alice").await;
+    let store = lab.store.as_ref().unwrap();
+    store.ask::<()>("CONFIG SET replica-serve-stale-data no");
+    // From now on it refuses reads too, on a connection that is as good as ever.
+    store.ask::<()>("REPLICAOF 127.0.0.1 1");
+    assert!(is_unavailable(
+        &lab.a.authenticate(&client.credential).await
+    ));
+    until("the node knows", async || lab.a.ready().await.is_err()).await;
+    store.ask::<()>("REPLICAOF NO ONE");
+    ready(&*lab.a).await;
+    assert!(client.is_logged_in(&*lab.a).await);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_write_to_its_disk_reads_and_refuses_writes() {
+    let lab = Lab::redis().ready().await;
+    let mut client = Client::login(&*lab.a, "alice").await;
+    let store = lab.store.as_ref().unwrap();
+    let snapshot = store.folder().join("dump.rdb");
+    std::fs::create_dir(&snapshot).unwrap();
+    redis::cmd("CONFIG")
+        .arg(&["SET", "save", "3600 1"])
+        .exec(&mut store.connection())
+        .unwrap();
+    store.ask::<()>("BGSAVE");
+    until("the store has failed to save", async || {
+        let info: String = store.ask("INFO persistence");
+        info.contains("rdb_last_bgsave_status:err")
+    })
+    .await;
+    assert!(client.is_logged_in(&*lab.a).await);
+    assert!(is_unavailable(&client.change(&*lab.a, add("a")).await));
+    // It refuses a PING as well, and that alone must not keep a node from becoming ready.
+    let late = redis_node(store, &Clock::system());
+    ready(&late).await;
+    assert!(client.is_logged_in(&late).await);
+
+    std::fs::remove_dir(&snapshot).unwrap();
+    store.ask::<()>("BGSAVE");
+    until("the store has saved", async || {
+        let info: String = store.ask("INFO persistence");
+        info.contains("rdb_last_bgsave_status:ok")
+    })
+    .await;
+    client.change(&*lab.a, add("a")).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_value_of_somebody_else_is_an_error_and_not_a_login() {
     let lab = Lab::redis().ready().await;
     let client = Client::login(&*lab.a, "alice").await;

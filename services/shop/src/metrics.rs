@@ -96,6 +96,16 @@ pub(crate) fn page(node: &Node) -> String {
     );
     family(
         &mut page,
+        "shop_password_checks_total",
+        "counter",
+        "Password checks that were done.",
+    );
+    line(
+        &mut page,
+        format_args!("shop_password_checks_total {}", node.accounts.done()),
+    );
+    family(
+        &mut page,
         "shop_draining",
         "gauge",
         "1 from the signal to end until the end.",

@@ -108,11 +108,21 @@ impl Link {
     ) -> Result<Value, Error> {
         let up = self.shared.up.load_full().ok_or_else(down)?;
         let until = Instant::now() + self.shared.deadline;
-        let by_hash = send(&up, call.by_hash(), also.map(|also| also.by_hash()));
-        let mut answer = self.shared.round_trip(&up, until, by_hash).await;
+        // What is rare is boxed: every request pays for the size of the future, which is copied when it begins.
+        let mut answer = match also {
+            None => {
+                let exchange = send(&up, call.by_hash());
+                self.shared.round_trip(&up, until, pin!(exchange)).await
+            }
+            Some(also) => {
+                let exchange = Box::pin(send_both(&up, call.by_hash(), also.by_hash()));
+                self.shared.round_trip(&up, until, exchange).await
+            }
+        };
         if answer.as_ref().is_err_and(is_unknown_script) {
-            let by_source = send(&up, call.by_source(), also.map(|also| also.by_source()));
-            answer = self.shared.round_trip(&up, until, by_source).await;
+            let also = also.map(|also| also.by_source());
+            let exchange = teach(&up, call.by_source(), also);
+            answer = Box::pin(self.shared.round_trip(&up, until, Box::pin(exchange))).await;
         }
         answer.map_err(|error| Error::StoreUnavailable {
             why: error.to_string(),
@@ -159,11 +169,14 @@ impl Shared {
     }
 }
 
-async fn send(up: &Up, command: Cmd, also: Option<Cmd>) -> RedisResult<Value> {
+async fn send(up: &Up, command: Cmd) -> RedisResult<Value> {
     let mut connection = up.connection.clone();
-    let Some(also) = also else {
-        return refusal_as_error(connection.send_packed_command(&command).await?);
-    };
+    refusal_as_error(connection.send_packed_command(&command).await?)
+}
+
+/// Two commands in one round trip; the answer to the first, unless the second is refused.
+async fn send_both(up: &Up, command: Cmd, also: Cmd) -> RedisResult<Value> {
+    let mut connection = up.connection.clone();
     let mut both = redis::Pipeline::with_capacity(2);
     both.add_command(command).add_command(also);
     let answers = connection.send_packed_commands(&both, 0, 2).await?;
@@ -171,6 +184,14 @@ async fn send(up: &Up, command: Cmd, also: Option<Cmd>) -> RedisResult<Value> {
     let first = answers.next().unwrap_or(Ok(Value::Nil));
     answers.try_for_each(|answer| answer.map(drop))?;
     first
+}
+
+/// Calls that carry their scripts along.
+async fn teach(up: &Up, command: Cmd, also: Option<Cmd>) -> RedisResult<Value> {
+    match also {
+        None => send(up, command).await,
+        Some(also) => send_both(up, command, also).await,
+    }
 }
 
 /// The library hands a refusal (out of memory, read-only, unknown script …) over as a value.

@@ -76,6 +76,11 @@ impl Store {
         self.ask(&format!("KEYS {pattern}"))
     }
 
+    /// Where the server keeps its data.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// SIGKILL. What the server has written down is still there for `start_again`.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
