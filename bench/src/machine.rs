@@ -193,6 +193,10 @@ fn git() -> Option<String> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let ask = |args: &[&str]| output("git".into(), &[&["-C", root], args].concat());
     let commit = word_after(&ask(&["rev-parse", "--short", "HEAD"]), "")?;
+    // Anything else is a complaint: not a repository, no git.
+    if !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
     let changes = ask(&["status", "--porcelain", "--untracked-files=no"]);
     Some(if changes.trim().is_empty() {
         commit

@@ -79,7 +79,10 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<u8, BenchError> {
     let runtime = |error| BenchError::system("start the runtime", error);
     let machine = Machine::prepare()?;
-    let folder = tempfile::tempdir().map_err(|error| BenchError::system("make a folder", error))?;
+    let folder = tempfile::Builder::new()
+        .prefix("session-lab-bench-")
+        .tempdir()
+        .map_err(|error| BenchError::system("make a folder", error))?;
     let bench = Bench {
         machine,
         folder,

@@ -6,8 +6,8 @@ use askama::Template;
 use crate::balancer::{self, BARE, FIXED_RATE, HAPROXY, NGINX, ONE_THREAD, OURS, TWO_THREADS};
 use crate::machine::{Cores, Environment};
 use crate::node::{self, CART, Kind, ME, PLAIN};
-use crate::slice::{Measured, Slice};
-use crate::statistics::{Spread, number};
+use crate::slice::{self, Measured, Slice};
+use crate::statistics::{Spread, number, whole};
 use crate::store;
 use crate::{fixed_rate, wrk};
 
@@ -49,6 +49,9 @@ struct Constants {
     idle: String,
     node_sessions: String,
     store_sessions: String,
+    /// Per cent: a generator from here on is full, a station below this is not.
+    generator_full: String,
+    station_full: String,
 }
 
 /// One line of the first table.
@@ -108,7 +111,6 @@ impl<'a> Page<'a> {
         command: String,
         found: &Found,
     ) -> Self {
-        let whole = |value: usize| number(value as f64);
         Self {
             environment,
             cores,
@@ -123,6 +125,8 @@ impl<'a> Page<'a> {
                 idle: whole(balancer::IDLE),
                 node_sessions: whole(store::NODE_SESSIONS),
                 store_sessions: whole(store::STORE_SESSIONS),
+                generator_full: format!("{:.0}", slice::GENERATOR_FULL * 100.0),
+                station_full: format!("{:.0}", slice::STATION_FULL * 100.0),
             },
             aims: aims(found),
             node: found.node.as_deref().map(node_rows),

@@ -16,9 +16,9 @@ use crate::station::Station;
 use crate::wrk::{self, Ring};
 
 /// A generator that is busier than this is the bottleneck …
-const GENERATOR_FULL: f64 = 0.97;
+pub(crate) const GENERATOR_FULL: f64 = 0.97;
 /// … unless the station is busier than this, too.
-const STATION_FULL: f64 = 0.90;
+pub(crate) const STATION_FULL: f64 = 0.85;
 /// At a fixed rate: more lateness of our own than this, in µs, would be measured instead of the station.
 const LAG_LIMIT_US: u64 = 1_000;
 /// Before the first round, every target is loaded for this long: connections, caches, allocators.
@@ -45,6 +45,8 @@ impl Bench {
 pub(crate) enum Load {
     /// As much as it can take.
     Saturating,
+    /// The same, for figures that are counts: who waits for whom does not matter to them.
+    Counting,
     /// [`fixed_rate::RATE`] requests a second, come what may.
     FixedRate,
 }
@@ -137,7 +139,7 @@ pub(crate) async fn one(
     let began = Instant::now();
     let before = target.station.cpu_times();
     let seen = match target.load {
-        Load::Saturating => saturate(bench, target, time).await?,
+        Load::Saturating | Load::Counting => saturate(bench, target, time).await?,
         Load::FixedRate => match fixed_rate::run(target.station, target.ring, time).await {
             Ok(seen) => Seen::at_fixed_rate(&seen, time),
             Err(error) => return Ok(Err(format!("a connection broke: {error}"))),

@@ -60,6 +60,11 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
+/// A whole number with thousands apart.
+pub(crate) fn whole(value: usize) -> String {
+    thousands(&value.to_string())
+}
+
 fn thousands(digits: &str) -> String {
     let mut text = String::new();
     for (position, digit) in digits.chars().enumerate() {
@@ -109,5 +114,6 @@ mod tests {
         ] {
             assert_eq!(number(value), text);
         }
+        assert_eq!((whole(64), whole(10_000)), ("64".into(), "10,000".into()));
     }
 }

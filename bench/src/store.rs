@@ -124,7 +124,7 @@ async fn traffic(
             station: &station,
             work,
             ring: rings.of(work),
-            load: Load::Saturating,
+            load: Load::Counting,
         };
         let cpu = redis.cpu_times();
         let before = Info::ask(redis).await?;

@@ -149,6 +149,8 @@ fn backend(number: usize, address: SocketAddr) -> String {
     )
 }
 
+/// Its workers end with the master and the master with us, except when we are killed with SIGKILL: nginx's workers do not
+/// notice that their master is gone.
 fn nginx(bench: &Bench, workers: usize, folder: &str, servers: &str) -> String {
     let folder = bench.file(folder).display().to_string();
     // Started by root, the workers would be another user's and could not enter our folder.
