@@ -350,7 +350,9 @@ impl Proxy {
         is_reused: bool,
         progress: &mut Progress,
     ) -> End {
-        let moved = exchange.answer(&mut answer).await;
+        let attempt = &mut progress.attempt;
+        let node_is_done = || attempt.iter_mut().for_each(Attempt::node_is_done);
+        let moved = exchange.answer(&mut answer, node_is_done).await;
         let bytes_out = exchange.body_bytes;
         let is_whole = moved.is_ok() && exchange.upload.is_done();
         let then = match moved {

@@ -145,7 +145,12 @@ impl<'a, C: Wire> Exchange<'a, C> {
     }
 
     /// Moves the answer's body to the client. Its head was written before, and taken out of `input`.
-    pub(crate) async fn answer(&mut self, answer: &mut Answer) -> Result<(), Broken> {
+    /// `node_is_done` is called when all of it came, which may be long before the client has taken it.
+    pub(crate) async fn answer(
+        &mut self,
+        answer: &mut Answer,
+        mut node_is_done: impl FnMut(),
+    ) -> Result<(), Broken> {
         self.began = Instant::now();
         self.written = self.client.written;
         self.waiting = None;
@@ -162,6 +167,9 @@ impl<'a, C: Wire> Exchange<'a, C> {
                     self.input.consume(passed.used);
                     self.body_bytes += passed.data as u64;
                     has_ended |= answer.body.is_done();
+                }
+                if has_ended {
+                    node_is_done();
                 }
                 if self.client.is_behind() {
                     let before = self.client.written;
