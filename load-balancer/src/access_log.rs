@@ -7,13 +7,13 @@
 use std::{
     fs::OpenOptions,
     io::{self, Write},
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use pingora::proxy::Session;
 use serde::Serialize;
 use tracing::warn;
 
@@ -62,12 +62,52 @@ struct Line<'a> {
     /// The end of the problem's type, when the answer was our own.
     problem: Option<&'static str>,
     took_us: u64,
-    bytes_in: usize,
-    bytes_out: usize,
+    bytes_in: u64,
+    bytes_out: u64,
     pinned: bool,
     /// Why the client has a new node.
     repinned: Option<&'static str>,
     attempts: Vec<AttemptLine<'a>>,
+}
+
+/// What was seen of a request from outside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'a> {
+    pub(crate) client: SocketAddr,
+    /// The head that was made for the node.
+    pub(crate) head: &'a [u8],
+    /// Of the answer, if the client got one.
+    pub(crate) status: Option<u16>,
+    /// Bytes of the bodies.
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+impl<'a> Seen<'a> {
+    fn lines(&self) -> impl Iterator<Item = &'a str> {
+        self.head
+            .split(|byte| *byte == b'\n')
+            .map(|line| str::from_utf8(line).unwrap_or("").trim_end())
+    }
+
+    fn method(&self) -> &'a str {
+        self.lines()
+            .next()
+            .and_then(|line| line.split(' ').next())
+            .unwrap_or("")
+    }
+
+    fn path(&self) -> &'a str {
+        self.lines()
+            .next()
+            .and_then(|line| line.split([' ', '?']).nth(1))
+            .unwrap_or("")
+    }
+
+    fn request_id(&self) -> Option<&'a str> {
+        self.lines()
+            .find_map(|line| line.strip_prefix("x-request-id: "))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -103,17 +143,7 @@ impl AccessLog {
     }
 
     /// Logs a request that is over. Never waits.
-    pub(crate) fn log(
-        &self,
-        group: &Group,
-        session: &Session,
-        progress: &Progress,
-        took: Duration,
-    ) {
-        let status = session.response_written().map(|answer| answer.status);
-        let request = session.req_header();
-        let their_id = || request.headers.get("x-request-id");
-        let id = progress.request_id.as_ref().or_else(their_id);
+    pub(crate) fn log(&self, group: &Group, seen: &Seen<'_>, progress: &Progress, took: Duration) {
         self.send(&Line {
             at_ms: as_ms(
                 SystemTime::now()
@@ -121,21 +151,21 @@ impl AccessLog {
                     .unwrap_or_default(),
             ),
             listener: &group.strategy,
-            client: session.client_addr().map(ToString::to_string),
-            request_id: id.and_then(|id| id.to_str().ok()).map(cut),
-            method: cut(request.method.as_str()),
-            path: cut(request.uri.path()),
-            status: status.map(|status| status.as_u16()),
+            client: Some(seen.client.to_string()),
+            request_id: seen.request_id().map(cut),
+            method: cut(seen.method()),
+            path: cut(seen.path()),
+            status: seen.status,
             problem: progress.own_answer.map(Problem::kind),
             took_us: us(took),
-            bytes_in: session.body_bytes_read(),
-            bytes_out: session.body_bytes_sent(),
+            bytes_in: seen.bytes_in,
+            bytes_out: seen.bytes_out,
             pinned: progress.pinned,
             repinned: progress
                 .repin
                 .filter(|_| progress.own_answer.is_none())
                 .map(Repin::word),
-            attempts: attempts(progress, status.is_some(), took),
+            attempts: attempts(progress, seen.status.is_some(), took),
         });
     }
 

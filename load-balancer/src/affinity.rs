@@ -8,16 +8,18 @@
 //! HMAC-SHA256 over tag and time, cut to 128 bits: forging one takes 2¹²⁷ tries on average, and shorter
 //! cookies are cheaper on every request. Balancers that share the key agree, without talking to each
 //! other. Nothing here is kept on the server. What to do with a pin is decided in `proxy`.
-
-use aws_lc_rs::{constant_time, hmac};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+//!
+//! Behind `https` the cookie is called `__Host-affinity` and is `Secure` (RFC 6265bis, section 4.1.3.2), so
+//! that nobody who can only speak plain HTTP for the same host can set it.
 
 use crate::config::Secret;
+use aws_lc_rs::{constant_time, hmac};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-/// The cookie's name.
-const NAME: &[u8] = b"affinity";
+/// The cookie's name over plain HTTP.
+const PLAIN_NAME: &str = "affinity";
+/// The cookie's name over TLS.
+const SECURE_NAME: &str = "__Host-affinity";
 /// How long a pin holds. As long as the longest session.
 const LIFETIME_S: u32 = 12 * 60 * 60;
 /// Clocks of two balancers may differ by this much.
@@ -75,11 +77,13 @@ impl Refusal {
 pub(crate) struct Affinity {
     tag_key: hmac::Key,
     mac_key: hmac::Key,
+    is_secure: bool,
 }
 
 impl Affinity {
-    /// Derives one key for tags and one for macs, so that neither can be used as the other.
-    pub(crate) fn new(secret: &Secret) -> Self {
+    /// Derives one key for tags and one for macs, so that neither can be used as the other. `is_secure` says
+    /// that clients come over TLS.
+    pub(crate) fn new(secret: &Secret, is_secure: bool) -> Self {
         let master = hmac::Key::new(hmac::HMAC_SHA256, secret.bytes());
         let derive = |purpose: &[u8]| {
             hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&master, purpose).as_ref())
@@ -87,6 +91,7 @@ impl Affinity {
         Self {
             tag_key: derive(b"affinity/1 tag"),
             mac_key: derive(b"affinity/1 mac"),
+            is_secure,
         }
     }
 
@@ -95,33 +100,41 @@ impl Affinity {
         Tag(front(hmac::sign(&self.tag_key, name.as_bytes()).as_ref()))
     }
 
+    fn name(&self) -> &'static str {
+        if self.is_secure {
+            SECURE_NAME
+        } else {
+            PLAIN_NAME
+        }
+    }
+
     /// The `Set-Cookie` value that pins a client to a node. No `Max-Age`: it ends with the browser's
     /// session like the session cookies beside it, and after its lifetime in any case.
-    pub(crate) fn issue(&self, tag: Tag, now_s: u32) -> HeaderValue {
-        const BEFORE: &[u8] = b"affinity=";
-        const AFTER: &[u8] = b"; Path=/; HttpOnly; SameSite=Lax";
-
+    pub(crate) fn issue(&self, tag: Tag, now_s: u32) -> String {
         let mut cookie = [0; COOKIE_BYTES];
         cookie[..TAG_BYTES].copy_from_slice(&tag.0);
         cookie[TAG_BYTES..SIGNED_BYTES].copy_from_slice(&now_s.to_be_bytes());
         let mac = self.mac(&cookie[..SIGNED_BYTES]);
         cookie[SIGNED_BYTES..].copy_from_slice(&mac);
 
-        let mut value = Vec::with_capacity(BEFORE.len() + COOKIE_LETTERS + AFTER.len());
-        value.extend_from_slice(BEFORE);
-        value.extend_from_slice(URL_SAFE_NO_PAD.encode(cookie).as_bytes());
-        value.extend_from_slice(AFTER);
-        HeaderValue::from_maybe_shared(Bytes::from(value))
-            .unwrap_or_else(|_| unreachable!("base64url and the attributes are visible ASCII"))
+        let secure = if self.is_secure { "; Secure" } else { "" };
+        let value = URL_SAFE_NO_PAD.encode(cookie);
+        format!(
+            "{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}",
+            self.name()
+        )
     }
 
-    /// The pin that a request carries: `None` without a cookie, an error when it must be ignored.
-    pub(crate) fn read(&self, headers: &HeaderMap, now_s: u32) -> Result<Option<Pin>, Refusal> {
-        let mut values = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .flat_map(|header| header.as_bytes().split(|byte| *byte == b';'))
-            .filter_map(affinity_value);
+    /// The pin that a request carries, by its `Cookie` fields: `None` without one, an error when it must be
+    /// ignored.
+    pub(crate) fn read<'a>(
+        &self,
+        cookies: impl Iterator<Item = &'a [u8]>,
+        now_s: u32,
+    ) -> Result<Option<Pin>, Refusal> {
+        let mut values = cookies
+            .flat_map(|cookies| cookies.split(|byte| *byte == b';'))
+            .filter_map(|piece| value_of(piece, self.name()));
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
             (Some(value), None) => self.open(value, now_s).map(Some),
@@ -168,9 +181,9 @@ fn front<const N: usize>(bytes: &[u8]) -> [u8; N] {
     front
 }
 
-/// The value, if this piece of a `Cookie` header is our cookie.
-fn affinity_value(piece: &[u8]) -> Option<&[u8]> {
-    let after_name = piece.trim_ascii_start().strip_prefix(NAME)?;
+/// The value, if this piece of a `Cookie` header is the cookie of that name.
+fn value_of<'a>(piece: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let after_name = piece.trim_ascii_start().strip_prefix(name.as_bytes())?;
     Some(
         after_name
             .trim_ascii_start()
@@ -179,15 +192,20 @@ fn affinity_value(piece: &[u8]) -> Option<&[u8]> {
     )
 }
 
+/// Is this piece of a `Cookie` header, or this `Set-Cookie` header, the affinity cookie under one of its names?
+pub(crate) fn is_ours(piece: &[u8]) -> bool {
+    value_of(piece, PLAIN_NAME).is_some() || value_of(piece, SECURE_NAME).is_some()
+}
+
 /// The `Cookie` header without the affinity cookie, or `None` when it holds none. The other cookies are the
 /// node's business and stay as they are, byte for byte, even where they break the grammar.
 pub(crate) fn strip(header: &[u8]) -> Option<Vec<u8>> {
     let pieces = || header.split(|byte| *byte == b';');
-    if !pieces().any(|piece| affinity_value(piece).is_some()) {
+    if !pieces().any(is_ours) {
         return None;
     }
     let mut rest = Vec::with_capacity(header.len());
-    for piece in pieces().filter(|piece| affinity_value(piece).is_none()) {
+    for piece in pieces().filter(|piece| !is_ours(piece)) {
         if rest.is_empty() {
             // The blank after a separator that is gone would otherwise open the header.
             rest.extend_from_slice(piece.trim_ascii_start());

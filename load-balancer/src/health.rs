@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pingora::{connectors::http::v1::Connector, http::RequestHeader};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::{admin_state::AdminState, group::Group, headers::SESSION_STRATEGY, node::Node};
+use crate::{admin_state::AdminState, group::Group, node::Node};
 
 /// Checks the nodes of one listener.
 pub(crate) struct Checker {
@@ -23,7 +23,7 @@ impl Checker {
     /// Prepares the request once; it is the same for every node but for `Host`.
     pub(crate) fn new(group: Arc<Group>) -> pingora::Result<Self> {
         let mut request = RequestHeader::build("GET", group.health.path.as_bytes(), Some(4))?;
-        request.insert_header(SESSION_STRATEGY, group.strategy.as_str())?;
+        request.insert_header("x-session-strategy", group.strategy.as_str())?;
         request.insert_header("user-agent", "load-balancer")?;
         request.insert_header("connection", "close")?;
         Ok(Self {

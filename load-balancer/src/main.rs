@@ -9,7 +9,9 @@
 //! | `group`, `discovery`, `node` | which nodes there are, and what is known about each |
 //! | `health`, `admin_state`, `ejection` | which of them get requests: checks, the operator, failed requests |
 //! | `route`, `select`, `affinity`, `budget` | which node a request goes to, and whether there is another try |
-//! | `proxy`, `progress`, `headers`, `problem` | the way of a request, and what happens when a node fails |
+//! | `listener`, `tls` | a public port: threads, connections, certificates |
+//! | `proxy`, `progress`, `problem` | the way of a request, and what happens when a node fails |
+//! | `http1`, `request_id` | HTTP/1.1 on the wire |
 //! | `admin`, `metrics`, `access_log` | what operators see and do |
 
 mod access_log;
@@ -22,17 +24,20 @@ mod config;
 mod discovery;
 mod ejection;
 mod group;
-mod headers;
 mod health;
+mod http1;
 mod lifecycle;
+mod listener;
 mod metrics;
 mod node;
 mod problem;
 mod progress;
 mod proxy;
+mod request_id;
 mod route;
 mod select;
 mod server;
+mod tls;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 

@@ -288,15 +288,22 @@ impl Node {
     }
 }
 
-/// One attempt at a node. Counts it as in flight until it is dropped, however the request ends.
+/// One attempt at a node. Counts it as in flight until the node is done with it or it is dropped, however the
+/// request ends.
 #[derive(Debug)]
-pub(crate) struct Attempt(Arc<Node>);
+pub(crate) struct Attempt {
+    node: Arc<Node>,
+    in_flight: bool,
+}
 
 impl Attempt {
     /// Starts to count, if the node has room.
     pub(crate) fn at(node: &Arc<Node>) -> Option<Self> {
         // Counted first and looked at afterwards, so that two threads cannot both take the last place.
-        let attempt = Self(Arc::clone(node));
+        let attempt = Self {
+            node: Arc::clone(node),
+            in_flight: true,
+        };
         if node.in_flight.fetch_add(1, Ordering::Relaxed) < node.max_in_flight {
             node.stats.attempts.count();
             Some(attempt)
@@ -307,13 +314,20 @@ impl Attempt {
 
     /// The node that is asked.
     pub(crate) fn node(&self) -> &Arc<Node> {
-        &self.0
+        &self.node
+    }
+
+    /// The node has sent everything. How long the client takes to read it is none of its business.
+    pub(crate) fn node_is_done(&mut self) {
+        if std::mem::take(&mut self.in_flight) {
+            self.node.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.node_is_done();
     }
 }
 

@@ -1,12 +1,10 @@
 //! Answers of the balancer itself, as problem details (RFC 9457) with a stable `type`.
 //!
-//! They carry no `x-node`: that is how a client tells them from an answer of a node.
+//! They carry no `x-node`: that is how a client tells them from an answer of a node. They close the
+//! connection: what a client still sends of a request that was not read to its end must not be taken for the
+//! next one.
 
-use bytes::Bytes;
-use http::{HeaderValue, header};
-use pingora::{Result, http::ResponseHeader, proxy::Session};
-
-use crate::headers::SESSION_STRATEGY;
+use crate::http1::fields::{put, put_number};
 
 /// Tells the client how many other nodes were asked before.
 pub(crate) const RETRIES: &str = "x-balancer-retries";
@@ -15,8 +13,12 @@ pub(crate) const RETRIES: &str = "x-balancer-retries";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
     BadRequest,
+    MethodNotAllowed,
     RequestTimeout,
-    Internal,
+    BodyTooLarge,
+    TargetTooLong,
+    ExpectationFailed,
+    HeadTooLarge,
     NodeBrokeOff,
     NodeTimeout,
     /// No node takes requests, or none could be connected to.
@@ -31,10 +33,14 @@ pub(crate) enum Problem {
 
 impl Problem {
     /// Every problem, with its status and the end of its `type`, in the order of the counters.
-    pub(crate) const ALL: [(Self, u16, &str); 9] = [
+    pub(crate) const ALL: [(Self, u16, &str); 13] = [
         (Self::BadRequest, 400, "bad-request"),
+        (Self::MethodNotAllowed, 405, "method-not-allowed"),
         (Self::RequestTimeout, 408, "request-timeout"),
-        (Self::Internal, 500, "internal"),
+        (Self::BodyTooLarge, 413, "body-too-large"),
+        (Self::TargetTooLong, 414, "target-too-long"),
+        (Self::ExpectationFailed, 417, "expectation-failed"),
+        (Self::HeadTooLarge, 431, "head-too-large"),
         (Self::NodeBrokeOff, 502, "node-broke-off"),
         (Self::NodeTimeout, 504, "node-timeout"),
         (Self::NoNode, 503, "no-node"),
@@ -54,44 +60,89 @@ impl Problem {
     }
 
     /// A `fail` is certain only with 503: with 502 and 504 the node may have done what it was asked for.
-    fn body(self) -> Bytes {
-        Bytes::from_static(match self {
-            Self::BadRequest => br#"{"type":"urn:session-lab:bad-request","title":"The request is not valid HTTP","status":400}"#,
-            Self::RequestTimeout => br#"{"type":"urn:session-lab:request-timeout","title":"The request took too long to arrive","status":408}"#,
-            Self::Internal => br#"{"type":"urn:session-lab:internal","title":"The load balancer failed","status":500}"#,
-            Self::NodeBrokeOff => br#"{"type":"urn:session-lab:node-broke-off","title":"The node broke off; it may or may not have done what it was asked","status":502}"#,
-            Self::NodeTimeout => br#"{"type":"urn:session-lab:node-timeout","title":"The node did not answer in time; it may or may not have done what it was asked","status":504}"#,
-            Self::NoNode => br#"{"type":"urn:session-lab:no-node","title":"No node can serve this now; nothing was done","status":503}"#,
-            Self::PinnedNodeDead => br#"{"type":"urn:session-lab:pinned-node-dead","title":"The node that you are pinned to is not there, and this listener moves nobody; nothing was done","status":503}"#,
-            Self::PinnedNodeFull => br#"{"type":"urn:session-lab:pinned-node-full","title":"The node that you are pinned to is at its limit; nothing was done, try again","status":503}"#,
-            Self::NodesFull => br#"{"type":"urn:session-lab:nodes-full","title":"Every node is at its limit; nothing was done, try again","status":503}"#,
-        })
+    pub(crate) fn body(self) -> &'static str {
+        match self {
+            Self::BadRequest => {
+                r#"{"type":"urn:session-lab:bad-request","title":"The request is not valid HTTP","status":400}"#
+            }
+            Self::MethodNotAllowed => {
+                r#"{"type":"urn:session-lab:method-not-allowed","title":"The balancer makes no tunnels","status":405}"#
+            }
+            Self::RequestTimeout => {
+                r#"{"type":"urn:session-lab:request-timeout","title":"The request took too long to arrive","status":408}"#
+            }
+            Self::BodyTooLarge => {
+                r#"{"type":"urn:session-lab:body-too-large","title":"The body of the request is too large","status":413}"#
+            }
+            Self::TargetTooLong => {
+                r#"{"type":"urn:session-lab:target-too-long","title":"The target of the request is too long","status":414}"#
+            }
+            Self::ExpectationFailed => {
+                r#"{"type":"urn:session-lab:expectation-failed","title":"The only expectation that can be met is 100-continue","status":417}"#
+            }
+            Self::HeadTooLarge => {
+                r#"{"type":"urn:session-lab:head-too-large","title":"The request has too many header fields, or too large ones","status":431}"#
+            }
+            Self::NodeBrokeOff => {
+                r#"{"type":"urn:session-lab:node-broke-off","title":"The node broke off; it may or may not have done what it was asked","status":502}"#
+            }
+            Self::NodeTimeout => {
+                r#"{"type":"urn:session-lab:node-timeout","title":"The node did not answer in time; it may or may not have done what it was asked","status":504}"#
+            }
+            Self::NoNode => {
+                r#"{"type":"urn:session-lab:no-node","title":"No node can serve this now; nothing was done","status":503}"#
+            }
+            Self::PinnedNodeDead => {
+                r#"{"type":"urn:session-lab:pinned-node-dead","title":"The node that you are pinned to is not there, and this listener moves nobody; nothing was done","status":503}"#
+            }
+            Self::PinnedNodeFull => {
+                r#"{"type":"urn:session-lab:pinned-node-full","title":"The node that you are pinned to is at its limit; nothing was done, try again","status":503}"#
+            }
+            Self::NodesFull => {
+                r#"{"type":"urn:session-lab:nodes-full","title":"Every node is at its limit; nothing was done, try again","status":503}"#
+            }
+        }
     }
-}
 
-/// Answers with a problem and ends the connection.
-pub(crate) async fn answer(
-    session: &mut Session,
-    problem: Problem,
-    strategy: &HeaderValue,
-    retries: usize,
-) -> Result<()> {
-    let (status, body) = (problem.status(), problem.body());
-    let mut answer = ResponseHeader::build(status, Some(7))?;
-    answer.insert_header(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    )?;
-    answer.insert_header(header::CONTENT_LENGTH, body.len())?;
-    answer.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
-    answer.insert_header(SESSION_STRATEGY, strategy.clone())?;
-    if status == 503 {
-        answer.insert_header("retry-after", HeaderValue::from_static("1"))?;
+    /// The words of the status line, which nobody reads but people.
+    fn reason(self) -> &'static str {
+        match self.status() {
+            400 => "Bad Request",
+            405 => "Method Not Allowed",
+            408 => "Request Timeout",
+            413 => "Content Too Large",
+            414 => "URI Too Long",
+            417 => "Expectation Failed",
+            431 => "Request Header Fields Too Large",
+            502 => "Bad Gateway",
+            503 => "Service Unavailable",
+            504 => "Gateway Timeout",
+            _ => "",
+        }
     }
-    if retries > 0 {
-        answer.insert_header(RETRIES, retries)?;
+
+    /// Appends a whole answer.
+    pub(crate) fn write(self, output: &mut Vec<u8>, is_head: bool, strategy: &str, retries: usize) {
+        let body = self.body();
+        output.extend_from_slice(
+            format!("HTTP/1.1 {} {}\r\n", self.status(), self.reason()).as_bytes(),
+        );
+        put(output, b"content-type", b"application/problem+json");
+        put_number(output, b"content-length", body.len() as u64);
+        put(output, b"cache-control", b"no-store");
+        put(output, b"connection", b"close");
+        put(output, b"x-session-strategy", strategy.as_bytes());
+        if self.status() == 503 {
+            put(output, b"retry-after", b"1");
+        }
+        if retries > 0 {
+            put_number(output, RETRIES.as_bytes(), retries as u64);
+        }
+        output.extend_from_slice(b"\r\n");
+        if !is_head {
+            output.extend_from_slice(body.as_bytes());
+        }
     }
-    session.write_error_response(answer, body).await
 }
 
 #[cfg(test)]
@@ -102,10 +153,10 @@ mod tests {
     fn bodies_are_json_and_say_their_status_and_type() {
         for (index, (problem, status, kind)) in Problem::ALL.into_iter().enumerate() {
             assert_eq!(problem as usize, index);
-            let body: serde_json::Value = serde_json::from_slice(&problem.body()).expect("JSON");
+            let body: serde_json::Value = serde_json::from_str(problem.body()).expect("JSON");
             assert_eq!(body["status"], status);
             assert_eq!(body["type"], format!("urn:session-lab:{kind}"));
-            assert!(body["title"].is_string());
+            assert!(body["title"].is_string() && !problem.reason().is_empty());
         }
     }
 }

@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::HeaderValue;
-
 use crate::{
     group::{Group, UnderWay},
     metrics::Repin,
@@ -38,8 +36,6 @@ pub(crate) struct Progress {
     pub(crate) repin: Option<Repin>,
     /// What the client was told instead of a node's answer.
     pub(crate) own_answer: Option<Problem>,
-    /// Made for a client that sent none, and kept for all attempts.
-    pub(crate) request_id: Option<HeaderValue>,
     /// Counts the request in its listener until it is over.
     _under_way: UnderWay,
 }
@@ -90,7 +86,6 @@ impl Progress {
             set_cookie: false,
             repin: None,
             own_answer: None,
-            request_id: None,
             _under_way: Group::arrived(group, started),
         }
     }

@@ -1,306 +1,180 @@
 //! The way of a request: which node is asked, what it gets to see, and what happens when it fails.
 //!
 //! ```text
-//! choose ──▶ connect ──▶ send ──▶ answer ──▶ client
-//!    ▲          │          │
-//!    │          │          └─ broke off or too slow: another node, if the method is idempotent
-//!    └──────────┴─ nothing was sent: another node, whatever the method
+//! head ──▶ choose ──▶ connect ──▶ ask ──▶ answer ──▶ next head
+//!            ▲           │         │
+//!            │           │         └─ broke off or too slow: another node, if the method is idempotent
+//!            └───────────┴─ nothing was sent: another node, whatever the method
 //! ```
 //!
 //! No node is asked twice for one request, and attempts and total time are bounded. Which node is next, how
-//! long it may take and whether there is another attempt is decided by `route`; what headers look like is in
-//! `headers`, answers of the balancer itself are in `problem`.
+//! long it may take and whether there is another attempt is decided by `route`; what is read and written is
+//! in `http1`, answers of the balancer itself are in `problem`.
 
-use std::{sync::Arc, time::Duration};
-
-use async_trait::async_trait;
-use http::HeaderValue;
-use pingora::{
-    BError, Error, ErrorSource, ErrorType, Result,
-    http::{RequestHeader, ResponseHeader},
-    modules::http::HttpModules,
-    protocols::Digest,
-    proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
-    upstreams::peer::HttpPeer,
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+
+use tokio::{net::TcpStream, time::Instant};
 use tracing::debug;
 
 use crate::{
+    access_log::Seen,
     group::Group,
-    headers::{RequestIds, forget_spelling, forward},
+    http1::{
+        answer::{self, Answer},
+        client::{Client, Patience, Wire},
+        exchange::{Broken, Exchange, NodePatience},
+        fields::{put, put_number},
+        pool,
+        request::{self, Request, Rules},
+        upload::Upload,
+    },
     node::Attempt,
     problem::{self, Problem},
     progress::{Failure, Progress},
-    route::{Router, is_idempotent, now_s},
+    route::{self, Router, now_s},
 };
 
-/// How long a client may keep an unused connection.
-const CLIENT_KEEPALIVE_S: u64 = 75;
-/// How long a client may take for the next piece of its request's body.
-const CLIENT_READ: Duration = Duration::from_secs(10);
-/// `TCP_ESTABLISHED` of the kernel: open in both directions.
-const TCP_ESTABLISHED: u8 = 1;
-/// The error of a kept connection that the node closed before anything was sent on it.
-const CLOSED_BEFORE_SENDING: ErrorType = ErrorType::Custom("closed before sending");
-/// The error of a request for which there is no node, or no time, left.
-const NOWHERE_TO_GO: ErrorType = ErrorType::Custom("nowhere to go");
+/// Interim answers of a node to one request, at most.
+const MAX_INTERIM: usize = 16;
 
 /// Serves one listener.
+#[derive(Debug)]
 pub(crate) struct Proxy {
     group: Arc<Group>,
     router: Router,
-    strategy: HeaderValue,
-    request_ids: RequestIds,
+    rules: Rules,
+    patience: Patience,
+}
+
+/// Who is at the other end of a client's connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer<'a> {
+    address: SocketAddr,
+    /// As nodes get to see it.
+    ip: &'a str,
+}
+
+/// What becomes of a client's connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The next request may come.
+    Keep,
+    /// It is closed once the client has read what was sent.
+    Close,
+    /// It is closed at once: the client is gone, or must notice that something is missing.
+    Drop,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    then: Then,
+    /// Of the answer, if one began.
+    status: Option<u16>,
+    /// Bytes of the answer's body.
+    bytes_out: u64,
+}
+
+impl End {
+    /// The client left before there was an answer.
+    const ABANDONED: Self = Self {
+        then: Then::Drop,
+        status: None,
+        bytes_out: 0,
+    };
 }
 
 impl Proxy {
     /// A proxy for the listener of `group`.
-    pub(crate) fn new(group: Arc<Group>, router: Router, strategy: HeaderValue) -> Self {
+    pub(crate) fn new(group: Arc<Group>, router: Router, rules: Rules, patience: Patience) -> Self {
         Self {
             group,
             router,
-            strategy,
-            request_ids: RequestIds::new(),
+            rules,
+            patience,
         }
     }
-}
 
-#[async_trait]
-impl ProxyHttp for Proxy {
-    type CTX = Progress;
-
-    fn new_ctx(&self) -> Progress {
-        Progress::start(&self.group)
+    /// What belongs to the listener.
+    pub(crate) fn group(&self) -> &Group {
+        &self.group
     }
 
-    /// The default is a compression module, which the comparison of strategies does not need.
-    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
-
-    async fn request_filter(
-        &self,
-        session: &mut Session,
-        _progress: &mut Progress,
-    ) -> Result<bool> {
-        session.set_keepalive(Some(CLIENT_KEEPALIVE_S));
-        session.set_read_timeout(Some(CLIENT_READ));
-        session.set_write_timeout(Some(self.group.timeouts.write));
-        forget_spelling(session.req_header_mut())?;
-        Ok(false)
+    /// What clients make us wait for.
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
     }
 
-    /// Called for each attempt, with the same progress.
-    async fn upstream_peer(
+    /// Serves a connection of a client until its end. `is_busy` is set while a request is under way.
+    pub(crate) async fn serve<C: Wire>(&self, io: C, address: SocketAddr, is_busy: &AtomicBool) {
+        let mut client = Client::new(io, Instant::now(), &self.patience);
+        // An IPv4 client of an IPv6 socket is an IPv4 client.
+        let ip = address.ip().to_canonical().to_string();
+        let peer = Peer { address, ip: &ip };
+        let mut is_first = true;
+        loop {
+            let head = client.read_head(&self.patience, is_first).await;
+            is_busy.store(true, Ordering::Relaxed);
+            let then = match head {
+                None => Then::Drop,
+                Some(head) => self.handle(&mut client, head, peer).await,
+            };
+            is_busy.store(false, Ordering::Relaxed);
+            is_first = false;
+            match then {
+                Then::Keep => {}
+                Then::Close => return Box::pin(client.close()).await,
+                Then::Drop => return,
+            }
+        }
+    }
+
+    /// Serves the request whose head, of that length, stands at the beginning of the client's input.
+    async fn handle<C: Wire>(
         &self,
-        session: &mut Session,
-        progress: &mut Progress,
-    ) -> Result<Box<HttpPeer>> {
-        let request = session.req_header();
-        let chosen = self
-            .router
-            .choose(&request.method, &request.headers, progress);
-        let (Ok(patience), Some(attempt)) = (chosen, &progress.attempt) else {
-            return Error::e_explain(NOWHERE_TO_GO, "no node left, or no time");
+        client: &mut Client<C>,
+        head: Result<usize, Problem>,
+        peer: Peer<'_>,
+    ) -> Then {
+        let mut progress = Progress::start(&self.group);
+        let mut output = Vec::new();
+        let read = head.and_then(|head| {
+            output.reserve(head + 512);
+            let bytes = &client.input.bytes()[..head];
+            let request = request::read(bytes, &self.rules, peer.ip.as_bytes(), &mut output)?;
+            client.input.consume(head);
+            Ok(request)
+        });
+        // The log is written when the head is long gone.
+        let log = self
+            .group
+            .access_log
+            .as_deref()
+            .map(|log| (log, output.clone()));
+        let (end, bytes_in) = match read {
+            Ok(request) => {
+                let mut upload = Upload::new(output, &request, self.rules.max_body);
+                (
+                    self.try_nodes(client, &request, &mut upload, &mut progress)
+                        .await,
+                    upload.length,
+                )
+            }
+            Err(problem) => (
+                self.answer_itself(client, problem, false, &mut progress)
+                    .await,
+                0,
+            ),
         };
-        let mut peer = Box::new(attempt.node().peer());
-        peer.options.connection_timeout = Some(patience.connect);
-        peer.options.total_connection_timeout = Some(patience.connect);
-        peer.options.read_timeout = Some(patience.read);
-        Ok(peer)
-    }
-
-    fn fail_to_connect(
-        &self,
-        _session: &mut Session,
-        _peer: &HttpPeer,
-        progress: &mut Progress,
-        mut error: BError,
-    ) -> BError {
-        if let Some(node) = progress.fail(Failure::NotSent) {
-            // Anything else is our own trouble (no file descriptor, no port) and says nothing about the node.
-            if matches!(
-                error.etype(),
-                ErrorType::ConnectRefused
-                    | ErrorType::ConnectTimedout
-                    | ErrorType::ConnectNoRoute
-                    | ErrorType::ConnectError
-            ) {
-                self.group.unreachable(&node, error.reason_str());
-            } else {
-                node.not_sent();
-            }
-        }
-        error.set_retry(self.router.may_retry(progress));
-        error
-    }
-
-    /// A kept connection may have been closed without pingora having noticed yet. For requests that can
-    /// be repeated that is found out by trying. The others must not be sent into it, because afterwards
-    /// nobody could tell whether the node had seen them; so the kernel is asked first.
-    async fn connected_to_upstream(
-        &self,
-        session: &mut Session,
-        reused: bool,
-        _peer: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
-        digest: Option<&Digest>,
-        progress: &mut Progress,
-    ) -> Result<()> {
-        if let Some(attempt) = &progress.attempt {
-            attempt.node().connected(reused);
-        }
-        if reused && !is_idempotent(&session.req_header().method) {
-            let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
-            if socket
-                .and_then(|socket| socket.tcp_info())
-                .is_some_and(|tcp| tcp.tcpi_state != TCP_ESTABLISHED)
-            {
-                return Err(Error::new(CLOSED_BEFORE_SENDING));
-            }
-        }
-        Ok(())
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        request: &mut RequestHeader,
-        progress: &mut Progress,
-    ) -> Result<()> {
-        let client = session
-            .client_addr()
-            .and_then(|address| address.as_inet())
-            .map(std::net::SocketAddr::ip);
-        let id = &mut progress.request_id;
-        forward(request, &self.strategy, client, || {
-            id.get_or_insert_with(|| self.request_ids.next()).clone()
-        })
-    }
-
-    /// Decides about a retry after the connection was made. Everything that is not known to be safe to
-    /// repeat is not repeated.
-    fn error_while_proxy(
-        &self,
-        _peer: &HttpPeer,
-        session: &mut Session,
-        mut error: BError,
-        progress: &mut Progress,
-        reused: bool,
-    ) -> BError {
-        if *error.etype() == CLOSED_BEFORE_SENDING {
-            if let Some(node) = progress.fail(Failure::NotSent) {
-                node.not_sent();
-            }
-            error.set_retry(self.router.may_retry(progress));
-            return error;
-        }
-        if *error.esource() != ErrorSource::Upstream {
-            // The client's fault or ours. Setting it decides pingora's `ReusedOnly`, which panics undecided.
-            error.set_retry(false);
-            return error;
-        }
-        let (failure, connection_failed) = match error.etype() {
-            ErrorType::ReadTimedout | ErrorType::WriteTimedout => (Failure::TimedOut, true),
-            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
-                (Failure::BrokeOff, true)
-            }
-            _ => (Failure::BrokeOff, false),
-        };
-        if let Some(node) = progress.fail(failure) {
-            self.group.attempt_failed(&node, failure, reused);
-        }
-        let answer_began = session
-            .response_written()
-            .is_some_and(|answer| !answer.status.is_informational());
-        error.set_retry(
-            connection_failed
-                && is_idempotent(&session.req_header().method)
-                && !session.as_ref().retry_buffer_truncated()
-                && !answer_began
-                && self.router.may_retry(progress),
-        );
-        error
-    }
-
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        answer: &mut ResponseHeader,
-        progress: &mut Progress,
-    ) -> Result<()> {
-        if answer.status.is_informational() {
-            return Ok(());
-        }
-        if self.group.lifecycle.is_ending() {
-            session.set_keepalive(None);
-        }
-        if progress.retries() > 0 {
-            answer.insert_header(problem::RETRIES, progress.retries())?;
-        }
-        if !progress.set_cookie {
-            return Ok(());
-        }
-        let node = progress.attempt.as_ref().map(Attempt::node);
-        if let (Some(affinity), Some(tag)) = (&self.group.affinity, node.and_then(|node| node.tag))
-        {
-            answer.append_header(http::header::SET_COOKIE, affinity.issue(tag, now_s()))?;
-            if let Some(reason) = progress.repin {
-                self.group.stats.repinned(reason);
-            }
-        }
-        Ok(())
-    }
-
-    async fn fail_to_proxy(
-        &self,
-        session: &mut Session,
-        error: &Error,
-        progress: &mut Progress,
-    ) -> FailToProxy {
-        debug!(listener = self.group.strategy, %error, "request failed");
-        let problem = match (error.esource(), error.etype()) {
-            // Nobody is there to read an answer.
-            (
-                ErrorSource::Downstream,
-                ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
-            ) => None,
-            (ErrorSource::Downstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
-                Some(Problem::RequestTimeout)
-            }
-            (ErrorSource::Downstream, _) => Some(Problem::BadRequest),
-            (ErrorSource::Internal, _) => Some(Problem::Internal),
-            _ => Some(progress.problem()),
-        };
-        if let Some(problem) = problem
-            && session
-                .response_written()
-                .is_none_or(|answer| answer.status.is_informational())
-        {
-            progress.own_answer = Some(problem);
-            self.group.stats.answered_itself(problem);
-            if let Err(error) =
-                problem::answer(session, problem, &self.strategy, progress.retries()).await
-            {
-                debug!(%error, "the client did not take the answer");
-            }
-        }
-        // An answer that stands in for a failed one closes the connection: what the client still sends
-        // of its request's body must not be taken for the next request.
-        FailToProxy {
-            error_code: problem.map_or(0, Problem::status),
-            can_reuse_downstream: false,
-        }
-    }
-
-    /// Called last, whatever happened.
-    async fn logging(
-        &self,
-        session: &mut Session,
-        _error: Option<&Error>,
-        progress: &mut Progress,
-    ) {
         let took = progress.started.elapsed();
-        if let Some(answer) = session.response_written() {
-            let status = answer.status.as_u16();
+        if let Some(status) = end.status {
             self.group.stats.answered(status, took);
             if let Some(attempt) = &progress.attempt {
                 attempt.node().answered(status, took);
@@ -308,22 +182,270 @@ impl ProxyHttp for Proxy {
         } else {
             self.group.stats.unanswered.count();
         }
-        if let Some(log) = &self.group.access_log {
-            log.log(&self.group, session, progress, took);
+        if let Some((log, head)) = log {
+            let seen = Seen {
+                client: peer.address,
+                head: &head,
+                status: end.status,
+                bytes_in,
+                bytes_out: end.bytes_out,
+            };
+            log.log(&self.group, &seen, &progress, took);
+        }
+        end.then
+    }
+
+    /// Offers the request to one node after the other until one answers or nothing is left to try.
+    async fn try_nodes<C: Wire>(
+        &self,
+        client: &mut Client<C>,
+        request: &Request,
+        upload: &mut Upload,
+        progress: &mut Progress,
+    ) -> End {
+        while let Ok(patience) = self.router.choose(request, progress) {
+            let (node, is_reused) = match self.connect(request, patience, progress).await {
+                Some(connected) => connected,
+                None if self.router.may_retry(progress) => continue,
+                None => break,
+            };
+            upload.rewind();
+            let timeouts = &self.group.timeouts;
+            let node_patience = NodePatience {
+                write: timeouts.write,
+                answer: patience.read,
+                body: timeouts.read,
+            };
+            let mut exchange = Exchange::new(
+                client,
+                &self.patience,
+                node,
+                node_patience,
+                upload,
+                Instant::now(),
+            );
+            let broken = match self.ask(&mut exchange, request, progress).await {
+                Ok(answer) => return self.answer(exchange, answer, is_reused, progress).await,
+                Err(broken) => broken,
+            };
+            drop(exchange);
+            debug!(listener = self.group.strategy, ?broken, "attempt failed");
+            match broken {
+                Broken::ClientGone => return End::ABANDONED,
+                Broken::Client(problem) => {
+                    return self
+                        .answer_itself(client, problem, request.is_head, progress)
+                        .await;
+                }
+                Broken::NodeSlow | Broken::NodeClosed | Broken::NodeInvalid => {
+                    self.failed(progress, failure_of(broken), is_reused);
+                }
+            }
+            let may_repeat =
+                broken != Broken::NodeInvalid && request.is_idempotent && upload.can_repeat();
+            if !may_repeat || !self.router.may_retry(progress) {
+                break;
+            }
+        }
+        self.answer_itself(client, progress.problem(), request.is_head, progress)
+            .await
+    }
+
+    /// A connection to the node that was chosen, and whether it was used before. `None` when that failed;
+    /// nothing was sent then.
+    async fn connect(
+        &self,
+        request: &Request,
+        patience: route::Patience,
+        progress: &mut Progress,
+    ) -> Option<(TcpStream, bool)> {
+        let node = Arc::clone(progress.attempt.as_ref()?.node());
+        // A client that is pinned has something to lose when its node seems to have failed.
+        let is_careful = !request.is_idempotent || progress.pinned;
+        if let Some(kept) = pool::take(&node, is_careful, Instant::now()) {
+            node.connected(true);
+            return Some((kept, true));
+        }
+        match Box::pin(pool::connect(&node, patience.connect)).await {
+            Ok(connection) => {
+                node.connected(false);
+                return Some((connection, false));
+            }
+            Err(error) => {
+                progress.fail(Failure::NotSent);
+                if is_of_the_node(&error) {
+                    self.group
+                        .unreachable(&node, &format!("cannot connect: {error}"));
+                } else {
+                    node.not_sent();
+                }
+            }
+        }
+        None
+    }
+
+    /// Sends the request until the head of its final answer is there, and writes that for the client.
+    async fn ask<C: Wire>(
+        &self,
+        exchange: &mut Exchange<'_, C>,
+        request: &Request,
+        progress: &Progress,
+    ) -> Result<Answer, Broken> {
+        for _ in 0..MAX_INTERIM {
+            let head = exchange.ask().await?;
+            let may_keep = exchange.upload.is_done() && !self.group.lifecycle.is_ending();
+            let output = &mut exchange.client.output;
+            let before = output.len();
+            let answer = answer::read(&exchange.input.bytes()[..head], request, may_keep, output);
+            let Ok(answer) = answer else {
+                output.truncate(before);
+                return Err(Broken::NodeInvalid);
+            };
+            exchange.input.consume(head);
+            if answer.is_final() {
+                self.add_fields(progress, output);
+                output.extend_from_slice(b"\r\n");
+                return Ok(answer);
+            }
+            if request.is_modern {
+                output.extend_from_slice(b"\r\n");
+            } else {
+                output.truncate(before);
+            }
+        }
+        Err(Broken::NodeInvalid)
+    }
+
+    /// Adds what the client has to know about the way of its request.
+    fn add_fields(&self, progress: &Progress, output: &mut Vec<u8>) {
+        if progress.retries() > 0 {
+            put_number(
+                output,
+                problem::RETRIES.as_bytes(),
+                progress.retries() as u64,
+            );
+        }
+        if !progress.set_cookie {
+            return;
+        }
+        let node = progress.attempt.as_ref().map(Attempt::node);
+        if let (Some(affinity), Some(tag)) = (&self.group.affinity, node.and_then(|node| node.tag))
+        {
+            put(
+                output,
+                b"set-cookie",
+                affinity.issue(tag, now_s()).as_bytes(),
+            );
+            if let Some(reason) = progress.repin {
+                self.group.stats.repinned(reason);
+            }
         }
     }
 
-    fn suppress_error_log(&self, _session: &Session, _progress: &Progress, _error: &Error) -> bool {
-        true
+    /// Passes the answer's body on, and keeps what can be used again.
+    async fn answer<C: Wire>(
+        &self,
+        mut exchange: Exchange<'_, C>,
+        mut answer: Answer,
+        is_reused: bool,
+        progress: &mut Progress,
+    ) -> End {
+        let attempt = &mut progress.attempt;
+        let node_is_done = || attempt.iter_mut().for_each(Attempt::node_is_done);
+        let moved = exchange.answer(&mut answer, node_is_done).await;
+        let bytes_out = exchange.body_bytes;
+        let is_whole = moved.is_ok() && exchange.upload.is_done();
+        let then = match moved {
+            Ok(()) if answer.client_keeps && is_whole => Then::Keep,
+            Ok(()) => Then::Close,
+            Err(Broken::ClientGone | Broken::Client(_)) => Then::Drop,
+            Err(broken) => {
+                self.failed(progress, failure_of(broken), is_reused);
+                let Exchange { client, .. } = exchange;
+                if client.take_back() {
+                    return self
+                        .answer_itself(client, progress.problem(), false, progress)
+                        .await;
+                }
+                return End {
+                    then: Then::Drop,
+                    status: Some(answer.status),
+                    bytes_out,
+                };
+            }
+        };
+        if let Some(attempt) = &progress.attempt
+            && is_whole
+            && answer.node_keeps
+            && exchange.input.is_empty()
+        {
+            pool::give(attempt.node(), exchange.node, Instant::now());
+        }
+        End {
+            then,
+            status: Some(answer.status),
+            bytes_out,
+        }
     }
 
-    fn suppress_proxy_warn_log(
-        &self,
-        _session: &Session,
-        _progress: &Progress,
-        _error: &Error,
-        _context: ProxyWarnLogContext,
-    ) -> bool {
-        true
+    /// The node failed after something may have been sent.
+    fn failed(&self, progress: &mut Progress, failure: Failure, is_reused: bool) {
+        if let Some(node) = progress.fail(failure) {
+            self.group.attempt_failed(&node, failure, is_reused);
+        }
     }
+
+    /// Answers in place of a node.
+    async fn answer_itself<C: Wire>(
+        &self,
+        client: &mut Client<C>,
+        problem: Problem,
+        is_head: bool,
+        progress: &mut Progress,
+    ) -> End {
+        progress.attempt = None;
+        progress.own_answer = Some(problem);
+        self.group.stats.answered_itself(problem);
+        problem.write(
+            &mut client.output,
+            is_head,
+            &self.rules.strategy,
+            progress.retries(),
+        );
+        let then = match Box::pin(client.send(&self.patience)).await {
+            Ok(()) => Then::Close,
+            Err(_) => Then::Drop,
+        };
+        let bytes_out = if is_head {
+            0
+        } else {
+            problem.body().len() as u64
+        };
+        End {
+            then,
+            status: Some(problem.status()),
+            bytes_out,
+        }
+    }
+}
+
+fn failure_of(broken: Broken) -> Failure {
+    if broken == Broken::NodeSlow {
+        Failure::TimedOut
+    } else {
+        Failure::BrokeOff
+    }
+}
+
+/// Does the error say something about the node? Anything else is our own trouble (no file descriptor, no
+/// port).
+fn is_of_the_node(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+    )
 }

@@ -15,13 +15,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderMap, Method};
-
 use crate::{
     affinity::Refusal,
     clock,
     config::OnDeadNode,
     group::Group,
+    http1::request::Request,
     metrics::Repin,
     node::{Attempt, Away, Node},
     problem::Problem,
@@ -89,21 +88,15 @@ impl Router {
     /// in flight; on an error `progress` knows what to answer.
     pub(crate) fn choose(
         &self,
-        method: &Method,
-        headers: &HeaderMap,
+        request: &Request,
         progress: &mut Progress,
     ) -> Result<Patience, NoRoute> {
-        let chosen = self.try_choose(method, headers, progress);
+        let chosen = self.try_choose(request, progress);
         progress.no_route = chosen.err();
         chosen
     }
 
-    fn try_choose(
-        &self,
-        method: &Method,
-        headers: &HeaderMap,
-        progress: &mut Progress,
-    ) -> Result<Patience, NoRoute> {
+    fn try_choose(&self, request: &Request, progress: &mut Progress) -> Result<Patience, NoRoute> {
         let timeouts = &self.group.timeouts;
         // The first attempt begins when the request does.
         let left = if progress.attempts == 0 {
@@ -116,7 +109,7 @@ impl Router {
         }
         let nodes = self.group.nodes.load();
         let attempt = if progress.attempts == 0 {
-            self.first(&nodes, headers, progress)?
+            self.first(&nodes, request, progress)?
         } else {
             progress.set_cookie = self.group.affinity.is_some();
             self.select(&nodes, progress)?
@@ -124,7 +117,7 @@ impl Router {
         let node = attempt.node();
         let patience = Patience {
             connect: left.min(timeouts.connect),
-            read: if self.has_alternative(node, &nodes, method, progress) {
+            read: if self.has_alternative(node, &nodes, request, progress) {
                 left.min(timeouts.read)
             } else {
                 left
@@ -145,13 +138,13 @@ impl Router {
     fn first(
         &self,
         nodes: &[Arc<Node>],
-        headers: &HeaderMap,
+        request: &Request,
         progress: &mut Progress,
     ) -> Result<Attempt, NoRoute> {
-        let Some(affinity) = &self.group.affinity else {
+        if self.group.affinity.is_none() {
             return self.select(nodes, progress);
-        };
-        match affinity.read(headers, now_s()) {
+        }
+        match request.pin {
             Ok(Some(pin)) => {
                 if let Some(node) = nodes.iter().find(|node| node.tag == Some(pin.tag)) {
                     if let Some(attempt) = self.pinned(node, progress)? {
@@ -226,10 +219,10 @@ impl Router {
         &self,
         node: &Arc<Node>,
         nodes: &[Arc<Node>],
-        method: &Method,
+        request: &Request,
         progress: &Progress,
     ) -> bool {
-        is_idempotent(method)
+        request.is_idempotent
             && !progress.bound
             && progress.attempts + 1 < self.attempts
             && nodes
@@ -263,14 +256,6 @@ impl From<Away> for Repin {
             Away::Maint => Self::Maint,
         }
     }
-}
-
-/// Methods that mean the same when they arrive twice (RFC 9110, section 9.2.2).
-pub(crate) fn is_idempotent(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS
-    )
 }
 
 /// Unix seconds. A clock before 1970 or after 2106 makes cookies expire, no more.

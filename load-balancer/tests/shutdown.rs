@@ -76,7 +76,7 @@ async fn a_lame_duck_is_not_ready_but_serves_until_a_second_signal() {
     let mut kept = TcpStream::connect(balancer.public())
         .await
         .expect("connected");
-    assert!(exchange(&mut kept).await.contains("connection: keep-alive"));
+    assert!(!exchange(&mut kept).await.contains("connection: close"));
 
     balancer.signal("TERM");
     eventually("it is not ready", || async {

@@ -23,6 +23,8 @@ pub(super) struct Document {
     pub(super) health: Health,
     pub(super) timeouts: Option<Spanned<Timeouts>>,
     #[serde(default)]
+    pub(super) clients: Clients,
+    #[serde(default)]
     pub(super) retries: Retries,
     #[serde(default)]
     pub(super) limits: Limits,
@@ -60,6 +62,19 @@ pub(super) struct Listener {
     pub(super) balance: Balance,
     #[serde(default)]
     pub(super) on_dead_node: OnDeadNode,
+    /// TLS ends here.
+    pub(super) tls: Option<Spanned<Tls>>,
+    /// TLS ends in front of us.
+    #[serde(default)]
+    pub(super) behind_https: bool,
+}
+
+/// Where a listener's certificate is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 /// How a listener chooses among the nodes that are up.
@@ -134,6 +149,31 @@ impl Default for Timeouts {
             // written into a connection that the node is just closing.
             idle_ms: Millis::of(30_000),
             total_ms: Millis::of(5_000),
+        }
+    }
+}
+
+/// What clients may take of us.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Clients {
+    pub(super) connections: Number<1, 1_000_000>,
+    pub(super) body_bytes: Number<0, 1_073_741_824>,
+    pub(super) head_ms: Millis<10, 600_000>,
+    pub(super) keepalive_ms: Millis<10, 3_600_000>,
+    pub(super) silence_ms: Millis<10, 600_000>,
+    pub(super) bytes_per_s: Number<1, 1_000_000>,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            connections: Number(10_000),
+            body_bytes: Number(1_048_576),
+            head_ms: Millis::of(10_000),
+            keepalive_ms: Millis::of(75_000),
+            silence_ms: Millis::of(10_000),
+            bytes_per_s: Number(1_024),
         }
     }
 }

@@ -14,11 +14,15 @@ use std::{
     net::SocketAddr,
     ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use clap::{Parser, ValueEnum};
+use tokio_rustls::rustls::ServerConfig;
 use toml::Spanned;
+
+use crate::{http1::client::Patience, tls};
 
 pub(crate) use file::{Balance, OnDeadNode};
 pub(crate) use secret::Secret;
@@ -69,6 +73,7 @@ pub(crate) struct Config {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) health: Health,
     pub(crate) timeouts: Timeouts,
+    pub(crate) clients: Clients,
     /// How many nodes one request may be offered to.
     pub(crate) attempts: usize,
     pub(crate) retry_budget: RetryBudget,
@@ -149,7 +154,21 @@ pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     pub(crate) affinity: bool,
     pub(crate) balance: Balance,
+    /// Clients come over TLS, ended here or in front of us.
+    pub(crate) is_https: bool,
+    /// TLS ends here.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) on_dead_node: OnDeadNode,
+}
+
+/// What clients may take of us.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clients {
+    /// Connections of one listener.
+    pub(crate) connections: usize,
+    /// Bytes of a request's body.
+    pub(crate) body_bytes: u64,
+    pub(crate) patience: Patience,
 }
 
 /// How nodes are checked.
@@ -300,6 +319,7 @@ pub(crate) fn load(
             fall: file.health.fall.0,
         },
         timeouts,
+        clients: clients(&file.clients),
         attempts: file.retries.attempts.0 as usize,
         retry_budget: RetryBudget {
             percent: file.retries.budget_percent.0,
@@ -322,6 +342,19 @@ pub(crate) fn load(
     })
 }
 
+fn clients(given: &file::Clients) -> Clients {
+    Clients {
+        connections: given.connections.0 as usize,
+        body_bytes: given.body_bytes.0.into(),
+        patience: Patience {
+            keepalive: given.keepalive_ms.0,
+            head: given.head_ms.0,
+            silence: given.silence_ms.0,
+            bytes_per_s: given.bytes_per_s.0,
+        },
+    }
+}
+
 fn listeners(
     source: &Source<'_>,
     found: &Spanned<Vec<file::Listener>>,
@@ -342,16 +375,24 @@ fn listeners(
     )?;
     let checked = found.get_ref().iter().map(|listener| {
         let strategy = listener.strategy.get_ref().0.clone();
-        Listener {
+        let tls = listener.tls.as_ref().map(|tls| {
+            let file::Tls { certificate, key } = tls.get_ref();
+            tls::load(certificate, key)
+                .map_err(|error| source.wrong(&tls.span(), error.to_string()))
+        });
+        let tls = tls.transpose()?;
+        Ok(Listener {
             // Only sticky sessions live in one node; every other strategy is served equally well by all.
             affinity: listener.affinity.unwrap_or(strategy == "sticky"),
             strategy,
             address: *listener.address.get_ref(),
             balance: listener.balance,
+            is_https: tls.is_some() || listener.behind_https,
+            tls,
             on_dead_node: listener.on_dead_node,
-        }
+        })
     });
-    Ok(checked.collect())
+    checked.collect()
 }
 
 fn nodes(source: &Source<'_>, found: &Spanned<file::Nodes>) -> Result<NodeSource, ConfigError> {

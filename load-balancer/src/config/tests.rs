@@ -130,14 +130,21 @@ fn a_frozen_node_is_found_out_within_two_seconds() {
 #[test]
 fn every_setting_of_the_file_is_taken() {
     let text = format!(
-        "threads = 3\naccess_log = 'stderr'\n{GOOD}\naffinity = true\non_dead_node = 'strict'\n[health]\npath = '/x'\ninterval_ms = 100\ntimeout_ms = 200\nrise = 4\nfall = 5\n\
+        "threads = 3\naccess_log = 'stderr'\n{GOOD}\naffinity = true\non_dead_node = 'strict'\nbehind_https = true\n[health]\npath = '/x'\ninterval_ms = 100\ntimeout_ms = 200\nrise = 4\nfall = 5\n\
          [timeouts]\nconnect_ms = 1\nread_ms = 2\nwrite_ms = 3\nidle_ms = 4\ntotal_ms = 5\n[retries]\nattempts = 6\nbudget_percent = 7\nbudget_floor = 8\n\
          [limits]\nmax_in_flight = 9\n[ejection]\nfailures = 10\nbase_ms = 11\nmax_ms = 12\nmax_percent = 13\n\
-         [drain]\ndeadline_s = 14\n[shutdown]\nlame_duck_ms = 15\ngrace_ms = 16\n"
+         [drain]\ndeadline_s = 14\n[shutdown]\nlame_duck_ms = 15\ngrace_ms = 16\n\
+         [clients]\nconnections = 17\nbody_bytes = 18\nhead_ms = 19\nkeepalive_ms = 20\nsilence_ms = 21\nbytes_per_s = 22\n"
     );
     let config = load_text(&text, &[]).expect("good");
     assert!(config.listeners[1].affinity);
+    assert!(config.listeners[1].is_https && !config.listeners[0].is_https);
     assert_eq!((config.threads, config.attempts), (3, 6));
+    let clients = config.clients;
+    assert_eq!((clients.connections, clients.body_bytes), (17, 18));
+    let patience = clients.patience;
+    let ms = [patience.head, patience.keepalive, patience.silence].map(|time| time.as_millis());
+    assert_eq!((ms, patience.bytes_per_s), ([19, 20, 21], 22));
     assert_eq!(
         (
             config.health.path.as_str(),

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![allow(clippy::expect_used, reason = "a panic is how tests report")]
 
+pub(crate) mod raw;
 pub(crate) mod upstream;
 
 use std::{

@@ -29,6 +29,10 @@ pub(crate) enum Mode {
     Freeze,
     /// Announces more than it sends, and closes.
     Truncate,
+    /// Sends exactly this and goes on, or closes.
+    Raw { text: &'static str, close: bool },
+    /// Announces much and sends it byte by byte, this many milliseconds apart.
+    Drip { every_ms: u64 },
 }
 
 /// An answer at once.
@@ -187,6 +191,21 @@ async fn serve_connection(mut stream: TcpStream, state: Arc<State>) {
             }
             Mode::Close => return,
             Mode::Hang | Mode::Freeze => return std::future::pending().await,
+            Mode::Raw { text, close } => {
+                let _ = stream.write_all(text.as_bytes()).await;
+                if close {
+                    return;
+                }
+            }
+            Mode::Drip { every_ms } => {
+                let _ = stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999999\r\n\r\n")
+                    .await;
+                while stream.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(every_ms)).await;
+                }
+                return;
+            }
             Mode::Truncate => {
                 let text = format!(
                     "HTTP/1.1 200 OK\r\nx-node: {}\r\ncontent-length: 99\r\n\r\nhel",
@@ -221,8 +240,9 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let is_chunked = head.contains("\r\ntransfer-encoding: chunked\r\n");
     let end = head_end + length.unwrap_or(0);
-    while bytes.len() < end {
+    while bytes.len() < end || (is_chunked && !bytes[head_end..].ends_with(b"0\r\n\r\n")) {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
             return None;
         }
