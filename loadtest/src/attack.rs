@@ -4,37 +4,65 @@
 //! keeps what goose does not: whole times, outcomes, what was read, under which session ([`crate::history`]).
 //! Goose has process-wide state (kill switch, signal handler, logger), so every run has a process of its own.
 //!
+//! # Two loops
+//! ```text
+//! closed   user:  act ─▶ answer ─▶ think ─▶ act ─▶ answer ─▶ think ─▶ …       as many users as the shop has visitors
+//!
+//! open     schedule:  due    due due     due   due …                          at a rate, whatever the answers do
+//!                      ▼      ▼   ▼       ▼     ▼
+//!          free users: act    act act     act   (nobody free: taken late, or dropped after a second)
+//! ```
+//! A **closed** loop lies about a failover: while a node hangs, its users send nothing and so suffer nothing, and fast errors
+//! make users faster. It is the right load for "so many people are in the shop". In an **open** loop strangers keep coming.
+//! What counts for them is the *response time*, from the moment at which the operation was due; the *service time*, from
+//! sending, leaves out how long it had to wait for its turn. Each operation has both (`intended_us`, `sent_us`, `done_us`).
+//!
+//! Users, journeys and requests are the same in both; only who says "now" differs. The users of an open loop are as many as
+//! may be waiting for an answer at the same time: plenty of them, for when they are used up the loop is not open any more,
+//! and the run says so ([`crate::statistics`], which judges the generator from the history).
+//!
 //! # Layout
-//! * `plan`: what the parent wants.
-//! * `journey`: one user; `random` draws for it, `browser` keeps its cookies and tokens.
+//! * `plan`: what the parent wants. `engine`: goose, set up for it.
+//! * `journey`: one user and what it wants next; `act`: how it does it. [`crate::random`] draws for it, `browser` keeps its cookies
+//!   and tokens, `replays` the credentials that it logged out.
+//! * `schedule`: when arrivals are due; `arrivals`: gives them to users, with `alarm` for the time.
 //! * `exchange`: one request and its answer; `answer` reads bodies; `outcome` judges.
-//! * `recorder`: from users to the file.
+//! * `recorder`: from users to the file. `in_flight`: a second look at how much is going on.
 
+mod act;
+mod alarm;
 mod answer;
+mod arrivals;
 mod browser;
+mod engine;
 mod exchange;
+mod in_flight;
 mod journey;
 mod outcome;
 mod plan;
-mod random;
 mod recorder;
+mod replays;
+mod schedule;
 
 use std::hash::RandomState;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use goose::config::GooseConfiguration;
-use goose::goose::{GooseUser, Scenario, Transaction, TransactionFunction};
-use goose::metrics::GooseMetrics;
-use goose::{GooseAttack, GooseError};
-use reqwest::{Client, Url};
+use reqwest::Url;
+use tokio::task::JoinHandle;
 
 use crate::exit::{Exit, Failure};
-use crate::history::{Count, Counts, Line};
-use journey::{Common, User};
+use crate::history::{Counts, InFlight, Line};
+use crate::scenario::Pace;
+use arrivals::Arrivals;
+pub(crate) use arrivals::LATE_US;
+use in_flight::Gauge;
+use journey::Common;
 pub use plan::{Plan, account};
-use recorder::Recorder;
+pub(crate) use schedule::Schedule;
 
 /// No user waits longer for a whole answer. Longer than every time limit of the load balancer and the nodes, so that
 /// their answers are seen; short enough that the end of a run waits for nobody.
@@ -65,97 +93,61 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
     Ok(Exit::Held)
 }
 
-/// Lets goose play `plan` and brings every operation and goose's counts to the history.
+/// Lets goose play `plan` and brings every operation and all counts to the history.
 async fn play(plan: Plan) -> Result<(), String> {
     let clock = plan.clock;
+    let url = Url::parse(&plan.url).map_err(|error| format!("{}: {error}", plan.url))?;
     let (recorder, writer) = recorder::start(&plan.history).map_err(|error| error.to_string())?;
-    let metrics = Box::pin(attack(plan, recorder.clone()))
+    let common = Arc::new(Common {
+        url,
+        fingerprints: RandomState::new(),
+        arrivals: matches!(plan.pace, Pace::Open { .. })
+            .then(|| Arc::new(Arrivals::new(clock, plan.measured_until_us))),
+        in_flight: Gauge::default(),
+        plan,
+    });
+    let arriving = arrivals_beside(&common);
+    let watching = in_flight_beside(&common);
+    let metrics = Box::pin(engine::attack(Arc::clone(&common), recorder.clone()))
         .await
         // Goose's short form leaves out which option it dislikes.
         .map_err(|error| format!("{error:?}"))?;
-    recorder.push(Line::Counts(counts(&metrics, clock.now_us())));
+    if let Some(arriving) = arriving {
+        let ended = arriving.await.map_err(|error| error.to_string())?;
+        ended.map_err(|error| format!("the system's timer failed: {error}"))?;
+    }
+    let in_flight = match watching.join() {
+        Ok(in_flight) => in_flight,
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
+    recorder.push(Line::Counts(Counts {
+        at_us: clock.now_us(),
+        by_action: engine::by_action(&metrics),
+        arrivals: common.arrivals.as_ref().map(|arrivals| arrivals.finish()),
+        in_flight: Some(in_flight),
+    }));
     drop(recorder);
     writer.finish().map_err(|error| error.to_string())
 }
 
-async fn attack(plan: Plan, recorder: Recorder) -> Result<GooseMetrics, GooseError> {
-    let url = Url::parse(&plan.url).map_err(|parse_error| GooseError::InvalidHost {
-        host: plan.url.clone(),
-        detail: "the load balancer's address".into(),
-        parse_error,
-    })?;
-    let configuration = configuration(&plan);
-    let common = Arc::new(Common {
-        plan,
-        url,
-        fingerprints: RandomState::new(),
-    });
-    let journey: TransactionFunction = Arc::new(move |goose: &mut GooseUser| {
-        let common = Arc::clone(&common);
-        let recorder = recorder.clone();
-        Box::pin(async move {
-            goose.client = client().map_err(|error| Box::new(error.into()))?;
-            let number = u32::try_from(goose.weighted_users_index).unwrap_or(u32::MAX - 1) + 1;
-            User::new(number, common, recorder).play(goose).await;
-            Ok(())
-        })
-    });
-    let attack = GooseAttack::initialize_with_config(configuration)?
-        // Goose would build each user a client of its own before the start; ours replace them.
-        .set_client_builder_without_cookies(
-            goose::client::GooseClientBuilder::new().without_cookies(),
-        )?
-        .register_scenario(Scenario::new("user").register_transaction(Transaction::new(journey)));
-    // Goose's state machine is too big for the stack of whoever waits for it.
-    Box::pin(attack.execute()).await
+/// In an open loop, gives arrivals to users from now on.
+fn arrivals_beside(common: &Arc<Common>) -> Option<JoinHandle<io::Result<()>>> {
+    let plan = &common.plan;
+    let schedule = Schedule::new(plan.pace, plan.seed, plan.warm_up_from_us)?;
+    let arrivals = Arc::clone(common.arrivals.as_ref()?);
+    Some(tokio::spawn(
+        async move { arrivals.give_out(schedule).await },
+    ))
 }
 
-/// One journey a user from login to final read, times by our own clock; goose need not ramp, stop or report.
-fn configuration(plan: &Plan) -> GooseConfiguration {
-    let mut goose = GooseConfiguration::default();
-    goose.host = Some(plan.url.clone());
-    goose.users = Some(plan.users as usize);
-    // All at once, in goose's terms: users wait for their own first moment.
-    goose.increase_rate = Some((plan.users * 20).to_string());
-    // With iterations goose keeps its counts when all users have started; else it would begin them anew.
-    goose.iterations = Some(1);
-    goose.quiet = 1;
-    goose.no_telnet = true;
-    goose.no_transaction_metrics = true;
-    goose.no_scenario_metrics = true;
-    goose.no_status_codes = true;
-    goose.no_error_summary = true;
-    goose.no_print_metrics = true;
-    goose
-}
-
-/// A connection of its own for each user, as a browser has; cookies and tokens are [`browser::Browser`]'s.
-fn client() -> Result<Client, reqwest::Error> {
-    Client::builder()
-        .timeout(REQUEST_TIMEOUT)
-        .pool_max_idle_per_host(1)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_gzip()
-        .no_proxy()
-        .http1_only()
-        .tcp_nodelay(true)
-        // The lab speaks plain HTTP; reading the system's certificates for each user would take longer than the run.
-        .tls_certs_only([])
-        .build()
-}
-
-fn counts(metrics: &GooseMetrics, at_us: i64) -> Counts {
-    let mut counts = Counts {
-        at_us,
-        ..Counts::default()
-    };
-    for request in metrics.requests.values() {
-        let count: &mut Count = counts.by_action.entry(request.path.clone()).or_default();
-        count.requests += (request.success_count + request.fail_count) as u64;
-        count.success += request.success_count as u64;
-    }
-    counts
+/// Counts what is in flight from now on, on a thread that ends with the measured part.
+fn in_flight_beside(common: &Arc<Common>) -> thread::JoinHandle<InFlight> {
+    let common = Arc::clone(common);
+    thread::spawn(move || {
+        let plan = &common.plan;
+        let until_us = plan.measured_until_us;
+        common.in_flight.watch(plan.clock, until_us, plan.seed)
+    })
 }
 
 #[cfg(test)]

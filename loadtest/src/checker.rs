@@ -1,36 +1,67 @@
 //! The checker: what a history proves about sessions and carts. Pure; it reads nothing but the history.
 //!
-//! Definitions follow Jepsen. An operation has an interval, from sending to the end of its answer, and an outcome.
-//! * A **session** is lost when a node refuses its credential (401) although no logout of it was ever sent.
-//! * A **cart** belongs to one session. Each line has an id of its own, so every read can be judged alone:
-//!   * *must* be in it: lines known before the read began (acknowledged or seen) and not possibly removed before it
-//!     ended. Missing now and seen later = a stale read; missing for ever = a lost line.
-//!   * *may* be in it: lines whose adding began before the read ended, unless it certainly failed. Another user's line
-//!     is a leak; a line twice is a duplicate.
-//! * A **dead credential** that is accepted by a request sent after its logout was acknowledged is a resurrection.
-//! * No verdict without a final read: a cart that nobody read after its last change is *unknown*, never fine.
+//! An operation has an interval, from sending to the end of its answer, and an outcome (Jepsen's: `ok`, `fail`, `info`).
+//! What is `info` may have happened, then or later, so it excuses both. Each anomaly is told once, with a [`Witness`].
 //!
-//! An outcome `info` may or may not have happened, so it excuses both. The cost is near linear: each operation is
-//! looked at once, each read costs its own length.
+//! **Sessions**
+//! * *Session lost*: a node refuses a credential (401) that was neither logged out nor expired.
+//! * *Resurrection*: a credential is accepted by a request that was sent after its logout was acknowledged.
+//! * *Exposure*: the same where the strategy declares that it cannot revoke at once: until the end that the node
+//!   declared at the logout, or, where it declared none, by another node than the one that acknowledged the logout.
+//!   After that end, or by that very node, it is a resurrection there too.
 //!
-//! * `carts`: the rules for lines. `sessions`: life and death of logins. `losses`: what each fault cost.
+//! **Carts.** A cart belongs to one session, and each line has an id of its own, so that every line can be followed
+//! alone. Every answer that shows the cart is a read. A line is *known* once its adding was acknowledged or a read
+//! showed it; from then on every read must show it, until a removal that may have happened was sent. A line is *gone* once
+//! its removal was acknowledged, or may have happened and a read lacks the line; from then on no read may show it.
+//! A read that breaks this is judged by what the reads after it show:
+//!
+//! | the change that it does not show | shown again later | never again |
+//! | --- | --- | --- |
+//! | an adding or removal that no read had shown before | *stale read* | *line lost* (adding), *rollback* (removal) |
+//! | an adding or removal that an earlier read had shown | *rollback* | *line lost* (adding), *rollback* (removal) |
+//!
+//! So a stale read breaks "read your writes", a rollback breaks "never read backwards" or undoes a removal for good, and
+//! whatever is lost for good is lost, however it was seen before. (The answer to a change acknowledges the change; it
+//! takes another answer to have *shown* it.) All known lines of a lost session are lost.
+//! * *Duplicate*: a read shows a line twice.
+//! * *Phantom*: a read shows a line of the user's own that the session did not put there before the read ended: its
+//!   adding certainly failed, or another session did it.
+//! * *Leak*: an answer shows another user's line, or calls the user by another name.
+//! * *Unknown*: a cart with acknowledged lines that nobody read after its last change; and if it was not logged out,
+//!   after all faults were over. Never fine, never wrong.
+//!
+//! **Weaker than linearizability, on purpose:** lines are judged one by one, so an order that only two lines together
+//! betray goes unseen; and the answer to a change is a read at any moment of its interval.
+//!
+//! **Cost.** Near linear: each operation is looked at once, each read costs its own length, each fault one search in
+//! each session.
+//!
+//! # Layout
+//! * `sessions`: life and death of logins. `carts`: the rules for lines. `faults`: which fault is to blame.
+//!   `losses`: what each fault cost. `witness`: counts, and proof that a person can follow.
 //!
 //! When something happened in time (unavailable, recovered) is the business of [`crate::statistics`].
 
 mod carts;
+mod faults;
 mod losses;
 mod sessions;
+mod witness;
 
-use crate::history::{Action, History, LineId, Operation, Outcome};
-use crate::results::{Anomalies, Revocation};
+use crate::history::{History, Operation, Outcome};
+use crate::results::{Anomalies, Revocation, Witness};
 pub use losses::Losses;
 use sessions::Session;
+use witness::Evidence;
 
 /// What the history proves.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// Counts of everything that must not happen.
     pub anomalies: Anomalies,
+    /// Proof of `anomalies`: of each kind the first few.
+    pub witnesses: Vec<Witness>,
     /// What each fault cost, in the order of [`crate::history::FaultEvent::fault`].
     pub losses: Vec<Losses>,
     /// Logins of users that had lost their session.
@@ -41,39 +72,32 @@ pub struct Verdict {
 
 /// Judges a history.
 pub fn check(history: &History) -> Verdict {
-    let sessions = sessions::of(history);
-    let carts: Vec<carts::Findings> = sessions
-        .iter()
-        .map(|session| carts::check(session, history.meta.final_read_us))
-        .collect();
-    let sum = |count: fn(&carts::Findings) -> u64| carts.iter().map(count).sum();
-    let resurrections = sessions.iter().filter(|session| session.resurrected());
-    Verdict {
-        anomalies: Anomalies {
-            session_lost: count(sessions.iter().filter(|session| session.lost.is_some())),
-            line_lost: sum(|cart| cart.lost.len() as u64),
-            stale_read: sum(|cart| cart.stale),
-            duplicate: sum(|cart| cart.duplicates),
-            leak: sum(|cart| cart.leaks),
-            resurrection: count(resurrections),
-            unknown: sum(|cart| u64::from(cart.unknown)),
-        },
-        losses: losses::of(history, &sessions, &carts),
-        logins_again: count(sessions.iter().filter(|session| session.follows_a_loss)),
-        revocation_ms: revocation(&sessions, history.meta.origin_unix_ms),
+    let ordered = sessions::in_order(&history.operations);
+    let sessions = sessions::of(&ordered, &history.meta);
+    let faults = faults::of(&history.faults);
+    let mut evidence = Evidence::new(&faults);
+    let mut losses = vec![Losses::default(); faults.len()];
+    for session in &sessions {
+        session.judge(&mut evidence);
+        let cart = carts::check(session, history.meta.final_read_us, &mut evidence);
+        losses::add(&mut losses, &faults, session, &cart);
     }
-}
-
-fn count<T>(items: impl Iterator<Item = T>) -> u64 {
-    items.count() as u64
+    let again = sessions.iter().filter(|session| session.follows_a_loss);
+    Verdict {
+        logins_again: again.count() as u64,
+        revocation_ms: revocation(&sessions),
+        losses,
+        anomalies: evidence.anomalies,
+        witnesses: evidence.witnesses,
+    }
 }
 
 /// Milliseconds from the acknowledged logout to the end of the credential: 0 when it was refused at once; where it was
 /// accepted, the end that the node itself declared, or the last time that it was seen to work.
-fn revocation(sessions: &[Session<'_>], origin_unix_ms: i64) -> Option<Revocation> {
+fn revocation(sessions: &[Session<'_>]) -> Option<Revocation> {
     let mut alive_ms: Vec<u64> = sessions
         .iter()
-        .filter_map(|session| session.outlived_logout_ms(origin_unix_ms))
+        .filter_map(Session::outlived_logout_ms)
         .collect();
     alive_ms.sort_unstable();
     Some(Revocation {
@@ -85,11 +109,6 @@ fn revocation(sessions: &[Session<'_>], origin_unix_ms: i64) -> Option<Revocatio
 /// Whether an operation may have taken effect.
 fn may_have_happened(operation: &Operation) -> bool {
     operation.outcome != Outcome::Fail
-}
-
-/// The line that an operation of this kind is about.
-fn line_of(operation: &Operation, action: Action) -> Option<LineId> {
-    operation.line.filter(|_| operation.action == action)
 }
 
 #[cfg(test)]

@@ -7,49 +7,67 @@
 //!
 //! # Layout
 //! * [`spec`]: what is wanted, and the checks that need no process.
-//! * `files`: what the processes read: secrets and configurations; `programs`: where the programs are.
+//! * `files`: what the processes read: secrets and configurations; `programs`: where the programs are; `processes`: how
+//!   they are started.
 //! * [`store`]: the Redis, and what it says about itself.
+//! * [`balancer`]: what the load balancer says about nodes, and orders to it; `haproxy`: another one in its place.
+//! * `links`: the proxies on links that are to be disturbed.
 //! * [`error`]: why a cluster did not come up.
 
+pub mod balancer;
 pub mod error;
 pub(crate) mod files;
+mod haproxy;
+mod links;
+mod processes;
 mod programs;
 pub mod spec;
 pub mod store;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
-use agent::{Agent, ProcessSpec, Ready, ports};
+use agent::{Agent, Ready, link::Link};
 use futures_util::future::{join_all, try_join_all};
 use tempfile::TempDir;
 
-pub use self::{error::ClusterError, spec::ClusterSpec, store::StoreInfo};
 use self::{
-    files::{BalancerConfig, Listener, Node, Secrets},
+    balancer::AdminPort,
+    files::{Listener, Node, Secrets},
+    links::Proxies,
+    processes::{balancer_process, free_address, front, node_process, public_address},
     programs::Programs,
     store::Store,
+};
+pub use self::{
+    balancer::{NodeState, Order},
+    error::ClusterError,
+    spec::{BalancerKind, ClusterSpec, LOAD_BALANCER, LinkName, STORE},
+    store::StoreInfo,
 };
 
 /// For a process to become ready. Generous: it only matters when something is wrong.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// For a process to end after SIGTERM: more than the ten seconds that a node gives to running requests.
-const GRACE: Duration = Duration::from_secs(15);
+pub(crate) const GRACE: Duration = Duration::from_secs(15);
 
 /// A cluster that runs.
 ///
 /// The order of the fields is the order in which they are dropped: nobody sends to what is gone already.
 pub struct Cluster {
     balancer: Agent,
+    /// Spare ones last.
     nodes: Vec<Agent>,
+    /// How many of them run from the start.
+    first_nodes: usize,
     store: Option<Store>,
+    /// Whether a strategy keeps its state there.
+    store_is_used: bool,
+    proxies: Option<Proxies>,
     listeners: Vec<Listener>,
     node_addresses: Vec<Node>,
     admin: SocketAddr,
+    admin_port: AdminPort,
     secrets: Secrets,
     dir: TempDir,
 }
@@ -62,19 +80,26 @@ impl Cluster {
             cluster
                 .store()
                 .into_iter()
-                .chain(&cluster.nodes)
+                .chain(&cluster.nodes[..cluster.first_nodes])
                 .map(Agent::start),
         )
         .await?;
         cluster.balancer.start().await?;
-        try_join_all(cluster.listeners.iter().map(Listener::serves)).await?;
+        cluster.serves().await?;
         Ok(cluster)
     }
 
-    /// Everything before the first process: checks, addresses, files, agents.
+    /// Waits until the load balancer passes requests on at every listener.
+    pub async fn serves(&self) -> Result<(), ClusterError> {
+        try_join_all(self.listeners.iter().map(Listener::serves))
+            .await
+            .map(drop)
+    }
+
+    /// Everything before the first process: checks, addresses, files, proxies, agents.
     fn prepare(spec: &ClusterSpec) -> Result<Self, ClusterError> {
         spec.check()?;
-        let programs = Programs::find(spec.needs_redis())?;
+        let programs = Programs::find(spec)?;
         let listeners = spec
             .strategies
             .iter()
@@ -87,10 +112,11 @@ impl Cluster {
                 })
             })
             .collect::<Result<Vec<_>, ClusterError>>()?;
-        let node_addresses = (1..=spec.nodes)
-            .map(|number| {
+        let node_addresses = spec
+            .node_names()
+            .map(|name| {
                 Ok(Node {
-                    name: format!("node-{number}"),
+                    name,
                     address: free_address(spec)?,
                 })
             })
@@ -103,38 +129,46 @@ impl Cluster {
             Some(program) => Some(Store::prepare(program, free_address(spec)?, dir.path())?),
             None => None,
         };
+        let proxies = Proxies::open(spec, &node_addresses, store.as_ref())?;
         let nodes = node_addresses
             .iter()
             .map(|node| {
-                Agent::new(node_process(
-                    spec,
-                    node,
-                    &programs.shop,
-                    dir.path(),
-                    store.as_ref(),
-                ))
+                // The store's password is in its URL: an environment is private, a command line is not.
+                let store = store.as_ref().filter(|_| spec.needs_redis());
+                let url = store.map(|store| {
+                    let direct = store.address;
+                    store.url(links::way(proxies.as_ref(), &node.name, STORE).unwrap_or(direct))
+                });
+                Agent::new(node_process(spec, node, &programs.shop, dir.path(), url))
             })
             .collect();
-        let config = BalancerConfig {
+        let seen_by_balancer: Vec<Node> = node_addresses
+            .iter()
+            .map(|node| Node {
+                name: node.name.clone(),
+                address: links::way(proxies.as_ref(), LOAD_BALANCER, &node.name)
+                    .unwrap_or(node.address),
+            })
+            .collect();
+        let (args, admin_port) = front(
+            spec,
             admin,
-            nodes: &node_addresses,
-            listeners: &listeners,
-            more: &spec.balancer_toml,
-        };
-        let config = config.write(dir.path())?;
-        let balancer = Agent::new(balancer_process(
-            &config,
-            admin,
-            programs.balancer,
+            &seen_by_balancer,
+            &listeners,
+            &secrets,
             dir.path(),
-        ));
+        )?;
         Ok(Self {
-            balancer,
+            balancer: Agent::new(balancer_process(args, admin, programs.balancer, dir.path())),
             nodes,
+            first_nodes: spec.nodes,
             store,
+            store_is_used: spec.needs_redis(),
+            proxies,
             listeners,
             node_addresses,
             admin,
+            admin_port,
             secrets,
             dir,
         })
@@ -197,9 +231,46 @@ impl Cluster {
         self.nodes.iter().find(|node| node.spec().name == name)
     }
 
-    /// The agents beside all nodes.
+    /// The agents beside all nodes, spare ones last.
     pub fn nodes(&self) -> &[Agent] {
         &self.nodes
+    }
+
+    /// How many nodes run from the start; the others are spare ones.
+    pub fn first_nodes(&self) -> usize {
+        self.first_nodes
+    }
+
+    /// The agent beside a node, [`STORE`] or [`LOAD_BALANCER`].
+    pub fn process(&self, name: &str) -> Option<&Agent> {
+        match name {
+            STORE => self.store(),
+            LOAD_BALANCER => Some(&self.balancer),
+            node => self.node(node),
+        }
+    }
+
+    /// The proxy on a link, where the spec asks for one.
+    pub fn link(&self, name: &LinkName) -> Option<&Link> {
+        self.proxies.as_ref()?.get(&name.from, &name.to)
+    }
+
+    /// CPU time that the proxies on links have used; `None` where there are none.
+    pub async fn links_cpu_us(&self) -> Option<u64> {
+        match &self.proxies {
+            Some(proxies) => proxies.cpu_us().await,
+            None => None,
+        }
+    }
+
+    /// How the load balancer sees every node, at every listener.
+    pub async fn node_states(&self) -> Result<Vec<NodeState>, ClusterError> {
+        self.admin_port.nodes().await
+    }
+
+    /// Tells the load balancer what to do with a node, at every listener.
+    pub async fn order(&self, node: &str, order: Order) -> Result<(), ClusterError> {
+        self.admin_port.order(node, order, self.strategies()).await
     }
 
     /// The agent beside the load balancer.
@@ -207,7 +278,7 @@ impl Cluster {
         &self.balancer
     }
 
-    /// The agent beside the store, where a strategy needs one.
+    /// The agent beside the store, where there is one.
     pub fn store(&self) -> Option<&Agent> {
         self.store.as_ref().map(|store| &store.agent)
     }
@@ -217,12 +288,25 @@ impl Cluster {
         self.store.as_ref().map(|store| store.address)
     }
 
-    /// What the store says about itself; `None` where there is no store.
+    /// What the store says about itself; `None` where no strategy uses one: then its figures are about nobody.
     pub async fn store_info(&self) -> Result<Option<StoreInfo>, ClusterError> {
         match &self.store {
-            Some(store) => store.info().await.map(Some),
-            None => Ok(None),
+            Some(store) if self.store_is_used => store.info().await.map(Some),
+            _ => Ok(None),
         }
+    }
+
+    /// CPU time of the store; `None` where no strategy uses one.
+    pub fn store_cpu_us(&self) -> Result<Option<u64>, ClusterError> {
+        match &self.store {
+            Some(store) if self.store_is_used => Ok(Some(store.agent.usage()?.cpu_us)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What makes the store answer a client that knows its password.
+    pub(crate) fn store_password(&self) -> Option<&str> {
+        self.store.as_ref().map(|store| store.password.as_str())
     }
 
     /// The base address of the load balancer's admin port; it wants [`admin_token`](Self::admin_token).
@@ -262,6 +346,15 @@ impl Cluster {
 }
 
 impl Listener {
+    /// Whether clients are pinned to a node here.
+    fn has_affinity(&self) -> bool {
+        self.affinity.unwrap_or_else(|| {
+            session::STRATEGIES
+                .iter()
+                .any(|known| known.name == self.strategy && known.needs_affinity)
+        })
+    }
+
     /// Waits until the load balancer passes requests on: a node's own readiness, asked through the listener.
     async fn serves(&self) -> Result<(), ClusterError> {
         let through_the_balancer = Ready::Http {
@@ -284,106 +377,4 @@ async fn stop(agent: &Agent) -> Result<(), ClusterError> {
         agent.stop(GRACE).await?;
     }
     Ok(())
-}
-
-fn node_process(
-    spec: &ClusterSpec,
-    node: &Node,
-    program: &Path,
-    dir: &Path,
-    store: Option<&Store>,
-) -> ProcessSpec {
-    let mut args = vec![
-        format!("--listen={}", node.address),
-        format!("--node-name={}", node.name),
-        format!("--strategies={}", spec.strategies.join(",")),
-        format!("--accounts={}", spec.accounts),
-        format!("--password-memory-kib={}", spec.password_memory_kib),
-        format!("--password-iterations={}", spec.password_iterations),
-        format!("--work-us={}", spec.work_us),
-        format!("--password-file={}", dir.join(files::PASSWORD).display()),
-        format!("--jwt-key-file={}", dir.join(files::JWT_KEY).display()),
-        format!(
-            "--operator-token-file={}",
-            dir.join(files::OPERATOR_TOKEN).display()
-        ),
-    ];
-    args.extend_from_slice(&spec.shop_args);
-    ProcessSpec {
-        name: node.name.clone(),
-        program: program.to_owned(),
-        args,
-        // The store's password is in its URL: an environment is private, a command line is not.
-        env: store
-            .map(|store| ("SHOP_REDIS_URL".into(), store.url()))
-            .into_iter()
-            .chain([no_color(), no_huge_pages(), no_address_limit()])
-            .chain(spec.env.iter().cloned())
-            .collect(),
-        log: dir.join(format!("{}.log", node.name)),
-        ready: Ready::Http {
-            address: node.address,
-            path: "/readyz".into(),
-        },
-        ready_within: READY_WITHIN,
-    }
-}
-
-fn balancer_process(config: &Path, admin: SocketAddr, program: PathBuf, dir: &Path) -> ProcessSpec {
-    ProcessSpec {
-        name: "load-balancer".into(),
-        program,
-        args: vec![format!("--config={}", config.display())],
-        env: vec![no_color()],
-        log: dir.join("load-balancer.log"),
-        ready: Ready::Http {
-            address: admin,
-            path: "/healthz".into(),
-        },
-        ready_within: READY_WITHIN,
-    }
-}
-
-/// Logs go into files, and their last lines into errors: no colours.
-fn no_color() -> (String, String) {
-    ("NO_COLOR".into(), "1".into())
-}
-
-fn free_address(spec: &ClusterSpec) -> Result<SocketAddr, ClusterError> {
-    let ip = IpAddr::from(spec.ip);
-    let port = ports::free(ip).map_err(|source| ClusterError::NoPort { ip, source })?;
-    Ok(SocketAddr::new(ip, port))
-}
-
-/// Nodes grow by pages of 4 KiB. With transparent huge pages they would grow by 2 MiB or not at all,
-/// and what a session takes could not be seen. (Redis does the same for itself.)
-fn no_huge_pages() -> (String, String) {
-    ("MIMALLOC_ALLOW_THP".into(), "0".into())
-}
-
-/// All users of a load test come from one address, and many of them log in at the same time. In the environment, so that
-/// a flag among `shop_args` can still set a limit.
-fn no_address_limit() -> (String, String) {
-    ("SHOP_LOGIN_ATTEMPTS_PER_ADDRESS".into(), "0".into())
-}
-
-/// The wanted port if nobody has it, or any where the spec says 0.
-fn public_address(
-    spec: &ClusterSpec,
-    strategy: &str,
-    port: u16,
-) -> Result<SocketAddr, ClusterError> {
-    if port == 0 {
-        return free_address(spec);
-    }
-    let address = SocketAddr::new(spec.ip.into(), port);
-    match std::net::TcpListener::bind(address) {
-        Ok(_) => Ok(address),
-        Err(source) => Err(ClusterError::PortTaken {
-            strategy: strategy.to_owned(),
-            address,
-            owner: ports::owner(address),
-            source,
-        }),
-    }
 }

@@ -23,6 +23,7 @@ pub use fingerprint::Fingerprint;
 pub use line_id::LineId;
 
 use crate::results::StrategyProperties;
+use crate::scenario::Pace;
 
 /// The value of [`Meta::schema`].
 pub const SCHEMA: &str = "sessionlab.history/1";
@@ -92,8 +93,8 @@ pub struct Meta {
     pub balancer: String,
     /// Users that act at the same time, numbered from 1.
     pub users: u32,
-    /// Shortest and longest pause of a user between two actions.
-    pub think_ms: (u64, u64),
+    /// When users act.
+    pub pace: Pace,
     /// Logical cores of the machine.
     pub cores: usize,
     /// The first measured moment on the wall clock, milliseconds since the Unix epoch.
@@ -104,6 +105,36 @@ pub struct Meta {
     pub measured_until_us: i64,
     /// When every user read its cart once more.
     pub final_read_us: i64,
+    /// How long a session may live. Missing: longer than the run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lifetime: Option<Lifetime>,
+}
+
+/// When a session ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifetime {
+    /// Seconds from the login, whatever happens.
+    pub absolute_s: u64,
+    /// Seconds from the last request, where the strategy has such an end.
+    pub idle_s: Option<u64>,
+}
+
+impl Lifetime {
+    /// Microseconds from the login.
+    pub fn absolute_us(&self) -> i64 {
+        microseconds(self.absolute_s)
+    }
+
+    /// Microseconds from the last request.
+    pub fn idle_us(&self) -> Option<i64> {
+        self.idle_s.map(microseconds)
+    }
+}
+
+fn microseconds(seconds: u64) -> i64 {
+    i64::try_from(seconds)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1_000_000)
 }
 
 /// What a user did.
@@ -281,6 +312,9 @@ pub struct FaultEvent {
     pub step: FaultStep,
     /// When.
     pub at_us: i64,
+    /// How that was seen: `state T in /proc`. Missing for what was only asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evidence: Option<String>,
 }
 
 /// A fault's life.
@@ -291,6 +325,8 @@ pub enum FaultStep {
     Commanded,
     /// It was verified: the process is gone.
     Effective,
+    /// The lab asked for its end.
+    UndoCommanded,
     /// It was taken back, and that was verified: the process is ready again.
     Undone,
 }
@@ -334,6 +370,45 @@ pub struct Counts {
     pub at_us: i64,
     /// Requests and, of these, answers of the 2xx kind.
     pub by_action: BTreeMap<String, Count>,
+    /// Of an open loop: what became of the arrivals, as the users' process counted while it happened.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub arrivals: Option<ArrivalCounts>,
+    /// How many operations were in flight.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_flight: Option<InFlight>,
+}
+
+/// What became of the arrivals that were due in the measured part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArrivalCounts {
+    /// All.
+    pub due: u64,
+    /// Those whose operation was sent.
+    pub sent: u64,
+    /// Of `sent`: those that were sent more than 1 ms after they were due.
+    pub late: u64,
+    /// Those that were never sent: no user was free for a second.
+    pub dropped: u64,
+}
+
+/// How many operations were in flight, at random moments of the measured part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFlight {
+    /// How often somebody looked.
+    pub looks: u64,
+    /// What was seen, summed up.
+    pub sum: u64,
+    /// The squares of it, summed up.
+    pub squares: u64,
+}
+
+impl InFlight {
+    /// Takes in what one look showed.
+    pub fn add(&mut self, seen: u64) {
+        self.looks += 1;
+        self.sum += seen;
+        self.squares += seen * seen;
+    }
 }
 
 /// See [`Counts`].

@@ -1,23 +1,31 @@
 //! The lab: brings a cluster up, drives users through it, breaks it, and says what was lost.
 //!
 //! # Layout, in the direction in which data flows
-//! * [`scenario`]: an experiment as data (TOML).
+//! * [`scenario`]: an experiment as data (TOML); [`scenarios`]: those that come with the lab.
 //! * [`cluster`]: the processes on loopback; [`up`] is `lab up`.
+//! * [`faults`]: what is done to the cluster, each with the evidence that it took effect.
 //! * [`attack`]: the users (goose) in a child process, and the recorder beside them, which writes the [`history`].
-//! * [`checker`] and [`statistics`]: history to figures.
+//! * [`checker`] and [`statistics`]: history to figures. [`check`]: a history judged again, by itself.
+//! * [`expectations`]: what had to come out of it, by theory and by the scenario. [`target`]: who suffers a fault.
 //! * [`run`], [`demo`]: one scenario over all strategies, from start to [`results`].
 //! * [`report`]: results to terminal table, HTML, Markdown.
-//! * [`exit`]: how `lab` ends.
+//! * `random`: numbers that repeat with the seed. [`exit`]: how `lab` ends.
 
 pub mod attack;
+pub mod check;
 pub mod checker;
 pub mod cluster;
 pub mod demo;
 pub mod exit;
+pub mod expectations;
+pub mod faults;
 pub mod history;
+mod random;
 pub mod report;
 pub mod results;
 pub mod run;
 pub mod scenario;
+pub mod scenarios;
 pub mod statistics;
+pub mod target;
 pub mod up;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use loadtest::{
-    attack, demo,
+    attack, check, demo,
     exit::{Exit, Failure},
-    report, run, up,
+    report, run, scenarios, up,
 };
 
 #[global_allocator]
@@ -26,6 +26,8 @@ enum Command {
     Demo(demo::Args),
     Up(up::Args),
     Run(run::Args),
+    Scenarios(scenarios::Args),
+    Check(check::Args),
     Report(report::Args),
     /// The users of one run: started by `lab run`, never by hand.
     #[command(hide = true)]
@@ -44,6 +46,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => on_a_runtime(demo::run(args)),
         Command::Up(args) => on_a_runtime(up::run(args)),
         Command::Run(args) => on_a_runtime(run::run(args)),
+        Command::Scenarios(args) => scenarios::run(&args),
+        Command::Check(args) => check::run(args),
         Command::Report(args) => report::run(args),
         Command::Attack(args) => attack::run(args),
     };

@@ -4,9 +4,15 @@
 //! `results.schema.json` beside this crate's manifest describes the same to other programs; a test keeps the two together.
 //! Times ending in `_ms` inside a run count from the run's first measured moment (the end of warm-up).
 
+mod expectation;
+mod repeats;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use expectation::{Expectation, Prediction, Source};
+pub use repeats::{Comparison, Conclusion, Estimate, Summary};
 
 /// The value of [`Results::schema`].
 pub const SCHEMA: &str = "sessionlab.results/1";
@@ -36,6 +42,18 @@ pub struct Results {
     pub verdict: Verdict,
     /// Sentences that say why the verdict is not `pass`.
     pub reasons: Vec<String>,
+    /// What had to come out, and what did.
+    #[serde(default)]
+    pub expectations: Vec<Expectation>,
+    /// What theory says of each strategy under each fault.
+    #[serde(default)]
+    pub matrix: Vec<Prediction>,
+    /// The runs of each strategy together.
+    #[serde(default)]
+    pub summary: Vec<Summary>,
+    /// Every two strategies, figure by figure.
+    #[serde(default)]
+    pub comparisons: Vec<Comparison>,
     /// In the order in which they ran.
     pub runs: Vec<Run>,
 }
@@ -92,7 +110,14 @@ pub struct Run {
     pub goodput_rps: Option<f64>,
     /// From sending to the last byte, over all requests that did what the user wanted.
     pub latency_us: Option<Latency>,
-    /// The same latencies as a histogram, for drawing: ascending upper bounds with the count in each bin.
+    /// The same, over all requests that failed: how long users waited for nothing.
+    #[serde(default)]
+    pub failure_latency_us: Option<Latency>,
+    /// `latency_us` from the moment at which the user wanted to act, its wait for being sent included. In an open loop this is
+    /// what a stranger on the internet sees; in a closed one it differs only by the generator's lag.
+    #[serde(default)]
+    pub response_us: Option<Latency>,
+    /// The latencies of `latency_us` as a histogram, to draw and to merge: ascending upper bounds with the count in each bin.
     pub latency_histogram: Vec<Bin>,
     /// CPU time by process, from /proc, over the part of the run in `cost_window_ms`.
     pub cost_us_per_request: Cost,
@@ -110,12 +135,35 @@ pub struct Run {
     pub faults: Vec<Fault>,
     /// What the checker proved from the history.
     pub anomalies: Anomalies,
+    /// Proof of `anomalies`: of each kind the first few.
+    pub witnesses: Vec<Witness>,
     /// Time for which a dead credential was still accepted; `None` where it was not tried.
     pub revocation_ms: Option<Revocation>,
     /// Whether the generator measured the cluster or itself.
     pub generator: Generator,
     /// One entry per slice of time, in order, without gaps.
     pub timeline: Vec<Slice>,
+}
+
+impl Run {
+    /// CPU of balancer, nodes and store together, for one request; `None` while one of them was not measured.
+    pub fn cluster_cpu_us(&self) -> Option<f64> {
+        let cost = &self.cost_us_per_request;
+        let store = if self.has_store() { cost.store? } else { 0.0 };
+        Some(cost.load_balancer? + cost.node? + store)
+    }
+
+    /// Memory of a session in nodes and store together; `None` while one of them was not measured.
+    pub fn session_memory_bytes(&self) -> Option<f64> {
+        let memory = &self.memory_bytes_per_session;
+        let store = if self.has_store() { memory.store? } else { 0.0 };
+        Some(memory.node? + store)
+    }
+
+    /// Whether the strategy asks a store at all. If not, a missing figure of the store is no gap.
+    pub fn has_store(&self) -> bool {
+        self.properties.store_round_trips > 0
+    }
 }
 
 /// What the strategy declares, copied from the crate `session`.
@@ -222,42 +270,224 @@ pub struct Fault {
     pub recovered_ms: Option<u64>,
     /// When the fault was undone (the process ready again).
     pub undone_ms: Option<u64>,
-    /// From the sending of the first failed request to the first window of 100 ms in which none was sent that failed.
+    /// From the sending of the first failed request to the first window of 100 ms in which requests were sent and none of
+    /// them failed.
     /// The refusal of a lost session does not count: the service was there, it only knew the user no more.
     pub unavailable_ms: u64,
-    /// Requests that failed from the fault until recovery.
+    /// Until when what failed is ascribed to this fault: until the next one is commanded, else the end of the measured part.
+    #[serde(default)]
+    pub ascribed_until_ms: u64,
+    /// Milliseconds from the effect to the last request that was still routed to the victim, 0 when none was. `None` where
+    /// there is no victim to route to (the store), or where the balancer does not tell what it repeated.
+    #[serde(default)]
+    pub detection_ms: Option<u64>,
+    /// Milliseconds from the effect until goodput was back at 95 % of the base line, and stayed for 5 s.
+    #[serde(default)]
+    pub recovery_ms: Option<u64>,
+    /// The share of requests that failed, summed up over time: 1.0 = as bad as one second without any service.
+    #[serde(default)]
+    pub error_seconds: Option<f64>,
+    /// Highest number of logins in a second ÷ those of a usual second before the first fault.
+    #[serde(default)]
+    pub relogin_amplification: Option<f64>,
+    /// All answers a second, from the command until the fault was undone.
+    #[serde(default)]
+    pub throughput_rps: Option<f64>,
+    /// Of these, answers that did what the user wanted.
+    #[serde(default)]
+    pub goodput_rps: Option<f64>,
+    /// Requests that failed, and are ascribed to this fault.
     pub failed_requests: u64,
-    /// Sessions alive when the fault was commanded, of which something was heard after it took effect.
+    /// Of these: how many for which reason, as the history names it; `session_lost` for the refusals of lost sessions.
+    #[serde(default)]
+    pub failed_by_cause: BTreeMap<String, u64>,
+    /// Sessions alive when the fault was commanded, of which something was heard after it took effect; and those begun
+    /// while it lasted that it cost.
     pub sessions_live: u64,
     /// Of these: sessions that the victim had served last.
     pub sessions_on_target: u64,
-    /// Of `sessions_live`: refused later, though neither logged out nor expired.
+    /// Of `sessions_live`: refused later, though neither logged out nor expired. Each lost session counts for one fault.
     pub sessions_lost: u64,
     /// Of `sessions_lost`: sessions that the victim had served last.
     pub sessions_lost_on_target: u64,
     /// Lines in live carts that had been acknowledged before the fault and not removed.
     pub cart_lines_acknowledged: u64,
-    /// Of these: gone for good, though nobody removed them.
+    /// Of these: lines of sessions that the victim had served last.
+    #[serde(default)]
+    pub cart_lines_on_target: u64,
+    /// Of `cart_lines_acknowledged`: gone for good, though nobody removed them.
     pub cart_lines_lost: u64,
 }
 
-/// Counts of what the checker proved.
+/// Counts of what the checker proved; [`crate::checker`] defines each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anomalies {
     /// A live session was refused.
     pub session_lost: u64,
-    /// An acknowledged line is gone for good.
+    /// A line that was acknowledged, or seen, is gone for good though nobody removed it.
     pub line_lost: u64,
-    /// A line that was there, was missing, and came back.
+    /// A cart was shown as it had been before an acknowledged change, which showed later.
     pub stale_read: u64,
+    /// A cart was shown older than an earlier answer had shown it, or an acknowledged removal is undone for good.
+    pub rollback: u64,
     /// A line is in a cart twice.
     pub duplicate: u64,
-    /// A line that the session never put there, most likely somebody else's, or an answer meant for somebody else.
+    /// A line of the user's own that this session never put there: its adding certainly failed, or was another session's.
+    pub phantom: u64,
+    /// An answer that showed what is somebody else's, or that was meant for somebody else.
     pub leak: u64,
-    /// A credential was accepted after its logout was acknowledged.
+    /// A credential was accepted after its acknowledged logout, or after its declared end.
     pub resurrection: u64,
+    /// The same by a strategy that declares that it cannot revoke at once: before the declared end, or by another node.
+    pub exposure: u64,
     /// Carts without a final read: nothing can be said.
     pub unknown: u64,
+}
+
+/// The kinds of [`Anomalies`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(
+    missing_docs,
+    reason = "the fields of `Anomalies` are the same, and say it"
+)]
+pub enum Anomaly {
+    SessionLost,
+    LineLost,
+    StaleRead,
+    Rollback,
+    Duplicate,
+    Phantom,
+    Leak,
+    Resurrection,
+    Exposure,
+    Unknown,
+}
+
+impl Anomaly {
+    /// All, in the order in which they are told.
+    pub const ALL: [Self; 10] = [
+        Self::SessionLost,
+        Self::LineLost,
+        Self::StaleRead,
+        Self::Rollback,
+        Self::Duplicate,
+        Self::Phantom,
+        Self::Leak,
+        Self::Resurrection,
+        Self::Exposure,
+        Self::Unknown,
+    ];
+
+    /// As in `results.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SessionLost => "session_lost",
+            Self::LineLost => "line_lost",
+            Self::StaleRead => "stale_read",
+            Self::Rollback => "rollback",
+            Self::Duplicate => "duplicate",
+            Self::Phantom => "phantom",
+            Self::Leak => "leak",
+            Self::Resurrection => "resurrection",
+            Self::Exposure => "exposure",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// For people: what one and what several of them are called.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::SessionLost => ("session lost", "sessions lost"),
+            Self::LineLost => ("cart line lost", "cart lines lost"),
+            Self::StaleRead => ("stale read", "stale reads"),
+            Self::Rollback => ("rollback", "rollbacks"),
+            Self::Duplicate => ("duplicated line", "duplicated lines"),
+            Self::Phantom => ("phantom line", "phantom lines"),
+            Self::Leak => ("leak to another user", "leaks to another user"),
+            Self::Resurrection => ("resurrection after logout", "resurrections after logout"),
+            Self::Exposure => ("exposure after logout", "exposures after logout"),
+            Self::Unknown => ("cart unknown", "carts unknown"),
+        }
+    }
+}
+
+impl Anomalies {
+    /// How many of one kind.
+    pub fn count(&self, kind: Anomaly) -> u64 {
+        let mut counts = *self;
+        *counts.count_mut(kind)
+    }
+
+    pub(crate) fn count_mut(&mut self, kind: Anomaly) -> &mut u64 {
+        match kind {
+            Anomaly::SessionLost => &mut self.session_lost,
+            Anomaly::LineLost => &mut self.line_lost,
+            Anomaly::StaleRead => &mut self.stale_read,
+            Anomaly::Rollback => &mut self.rollback,
+            Anomaly::Duplicate => &mut self.duplicate,
+            Anomaly::Phantom => &mut self.phantom,
+            Anomaly::Leak => &mut self.leak,
+            Anomaly::Resurrection => &mut self.resurrection,
+            Anomaly::Exposure => &mut self.exposure,
+            Anomaly::Unknown => &mut self.unknown,
+        }
+    }
+}
+
+/// The few operations that prove one anomaly, so that a person can follow it in the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witness {
+    /// What it proves.
+    pub kind: Anomaly,
+    /// Whose session.
+    pub user: u32,
+    /// Which of the user's logins, from 1.
+    pub session: u32,
+    /// The cart line that it is about.
+    pub line: Option<String>,
+    /// In the order of sending.
+    pub operations: Vec<WitnessOperation>,
+    /// The fault next to them, if there was one before.
+    pub fault: Option<WitnessFault>,
+    /// What happened, in words.
+    pub sentence: String,
+}
+
+/// One operation of a [`Witness`], as the history has it. Times are microseconds from the run's first measured moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessOperation {
+    /// The user's number of it.
+    pub id: u32,
+    /// `add_line`
+    pub action: String,
+    /// When the request was sent.
+    pub sent_us: i64,
+    /// When the whole answer was there.
+    pub done_us: i64,
+    /// The node that answered.
+    pub node: Option<String>,
+    /// `ok`, `fail` or `info`.
+    pub outcome: String,
+    /// Status of the answer.
+    pub status: Option<u16>,
+}
+
+/// The fault of a [`Witness`]. Times are microseconds from the run's first measured moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessFault {
+    /// Its place among the run's faults, from 0.
+    pub index: usize,
+    /// `kill`
+    pub kind: String,
+    /// `node-2`
+    pub target: String,
+    /// When the lab asked for it.
+    pub commanded_us: i64,
+    /// When it was seen to be in effect.
+    pub effective_us: Option<i64>,
+    /// When it was undone.
+    pub undone_us: Option<i64>,
 }
 
 /// How long dead credentials lived on.
@@ -276,12 +506,50 @@ pub struct Generator {
     pub valid: bool,
     /// Why not.
     pub reason: Option<String>,
-    /// How much later than intended a request was sent, 99th percentile.
+    /// The generator's own lag, 99th percentile: how much later a request was sent than it could have been, from the moment
+    /// at which it was due and a user was free.
     pub lag_p99_us: Option<u64>,
+    /// All these lags, as a histogram: ascending upper bounds with the count in each bin.
+    #[serde(default)]
+    pub lag_us: Vec<Bin>,
     /// Cores' worth of CPU that the generator took, 0 to the number of cores.
     pub cpu_cores: Option<f64>,
     /// Cores' worth that all processes of the run took together, the generator included.
     pub machine_cpu_cores: Option<f64>,
+    /// What became of the arrivals; `None` for a closed loop, which has none.
+    #[serde(default)]
+    pub arrivals: Option<Arrivals>,
+    /// Operations in flight at the same time; `None` when nobody looked.
+    #[serde(default)]
+    pub in_flight: Option<InFlight>,
+}
+
+/// The arrivals of an open loop that were due in the measured part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Arrivals {
+    /// The scenario's rate.
+    pub target_per_s: f64,
+    /// Those that were sent, a second.
+    pub achieved_per_s: f64,
+    /// All.
+    pub due: u64,
+    /// Those that were sent.
+    pub sent: u64,
+    /// Of `sent`: more than 1 ms after they were due.
+    pub late: u64,
+    /// Of `late`: because all users were still waiting for answers.
+    pub late_without_user: u64,
+    /// Never sent: no user was free for a second.
+    pub dropped: u64,
+}
+
+/// Operations in flight, on average over the measured part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InFlight {
+    /// Seen by looking at random moments.
+    pub seen: f64,
+    /// By Little's law: throughput × mean service time, from the recorded operations.
+    pub by_littles_law: f64,
 }
 
 /// A slice of time (see [`Run::timeline`]).

@@ -2,14 +2,11 @@
 //! what comes out is a folder with the histories, the results and the reports.
 //!
 //! # Layout
-//! * `one`: one run, from the first process to the figures. It uses `memory` (what sessions take), `faults` (what is
-//!   done to the cluster) and `samples` (CPU and store commands).
-//! * `expectations`: what must come out, from what a strategy promises.
+//! * `one`: one run, from the first process to the figures. It uses `memory` (what sessions take), [`faults`](crate::faults)
+//!   (what is done to the cluster) and `samples` (CPU and store commands).
 //! * `environment`, `folder`, `progress`: where it was measured, where it is kept, what the terminal shows meanwhile.
 
 mod environment;
-mod expectations;
-mod faults;
 mod folder;
 mod memory;
 mod one;
@@ -21,9 +18,9 @@ use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
-use crate::report;
-use crate::results::{Results, Run, SCHEMA, Verdict};
+use crate::results::{Expectation, Results, Run, SCHEMA, Verdict};
 use crate::scenario::{Scenario, ScenarioError};
+use crate::{expectations, report, scenarios, statistics};
 use folder::Folder;
 use progress::Progress;
 
@@ -33,7 +30,7 @@ use progress::Progress;
 /// measurement cannot be believed, 4 when the cluster did not come up.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Scenario files (TOML).
+    /// Scenario files (TOML), or names of those that come with the lab (see `lab scenarios`).
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
@@ -67,7 +64,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let scenarios = args
         .files
         .iter()
-        .map(|file| Scenario::read(file))
+        .map(|file| scenarios::find(file))
         .collect::<Result<Vec<_>, _>>()?;
     let several = scenarios.len() > 1;
     let mut worst = Exit::Held;
@@ -128,7 +125,14 @@ pub(crate) async fn perform(
         "{}",
         report::terminal::table(&results, report::terminal::width())
     );
-    println!("\nReport: {}", folder.path().join("report.html").display());
+    println!(
+        "\nReport: {}\n",
+        folder.path().join("report.html").display()
+    );
+    print!(
+        "{}",
+        report::terminal::headline(&results, report::terminal::width())
+    );
     Ok(match results.verdict {
         Verdict::Pass => Exit::Held,
         Verdict::Fail => Exit::ExpectationFailed,
@@ -145,24 +149,33 @@ async fn measure(
     let spec = &scenario.spec;
     let strategies = spec.cluster.strategy_names();
     let repeats = *spec.repeats.get_ref();
+    let schedule = spec.schedule();
     let started_at = chrono::Utc::now();
-    let environment = environment::read(&strategies).await;
+    let environment = environment::read(&spec.cluster).await;
     let progress = Progress::new(strategies.len() * repeats as usize);
     let mut runs = Vec::new();
+    let (mut proxies_us, mut requests) = (0, 0);
     for repeat in 1..=repeats {
         for strategy in &strategies {
             let run = one::Setup {
                 scenario,
+                schedule: &schedule,
                 strategy,
                 repeat,
                 history: folder.history(strategy, repeat),
                 cores: environment.cores,
             };
-            runs.push(run.perform(&progress).await?);
+            let performed = run.perform(&progress).await?;
+            proxies_us += performed.proxies_us.unwrap_or(0);
+            requests += performed.requests;
+            runs.push(performed.run);
         }
     }
+    let mut caveats = environment::caveats(spec, &environment);
+    caveats.extend(environment::proxies(&schedule, proxies_us, requests));
     progress.finish();
-    let (verdict, reasons) = judge(&runs);
+    let (expectations, matrix) = expectations::judge(&runs, &scenario.thresholds);
+    let (verdict, reasons) = judge(&runs, &expectations);
     Ok(Results {
         schema: SCHEMA.into(),
         scenario: scenario.name.clone(),
@@ -170,17 +183,21 @@ async fn measure(
         seed: spec.seed,
         command,
         started_at: started_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-        settings: environment::settings(spec),
-        caveats: environment::caveats(spec, &environment),
+        settings: environment::settings(spec, &schedule),
+        caveats,
         environment,
         verdict,
         reasons,
+        expectations,
+        matrix,
+        summary: statistics::summaries(&runs, spec.seed),
+        comparisons: statistics::comparisons(&runs, spec.seed),
         runs,
     })
 }
 
 /// Invalid measurements prove nothing, not even failures; so they are judged first.
-fn judge(runs: &[Run]) -> (Verdict, Vec<String>) {
+fn judge(runs: &[Run], expectations: &[Expectation]) -> (Verdict, Vec<String>) {
     let repeated = runs.iter().any(|run| run.repeat > 1);
     let about = |run: &Run, reason: &str| {
         if repeated {
@@ -196,12 +213,14 @@ fn judge(runs: &[Run]) -> (Verdict, Vec<String>) {
     if !invalid.is_empty() {
         return (Verdict::Invalid, invalid);
     }
-    let failed: Vec<String> = runs
+    let failed: Vec<String> = expectations
         .iter()
-        .flat_map(|run| {
-            expectations::broken(run)
-                .into_iter()
-                .map(move |reason| about(run, &reason))
+        .filter(|expectation| !expectation.held)
+        .map(|missed| {
+            format!(
+                "{}: expected “{}”, observed: {}",
+                missed.strategy, missed.expectation, missed.observed
+            )
         })
         .collect();
     let verdict = if failed.is_empty() {

@@ -3,7 +3,13 @@
 //! Whatever is wrong is reported with file, line and column, the line itself, and what is allowed instead,
 //! before any process starts.
 
+mod chaos;
 mod check;
+mod cluster;
+mod expect;
+mod fault;
+mod load;
+pub mod schedule;
 mod source;
 
 use std::fs;
@@ -13,13 +19,21 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use crate::cluster::STORE;
+pub use chaos::Chaos;
+pub use cluster::{ClusterPart, Password};
+pub use expect::{Relation, Threshold};
+pub use fault::{Fault, FaultKind};
+pub use load::{Arrivals, Journey, Load, Pace, Replays};
 use source::Source;
 
 /// A scenario cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
     /// The file cannot be read.
-    #[error("cannot read the scenario {path}: {source}")]
+    #[error(
+        "cannot read the scenario {path}: {source} (`lab scenarios` lists those that come with the lab)"
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -38,6 +52,8 @@ pub struct Scenario {
     pub name: String,
     /// What the file says.
     pub spec: Spec,
+    /// What it demands of every run.
+    pub thresholds: Vec<Threshold>,
 }
 
 /// What a scenario file says.
@@ -52,6 +68,9 @@ pub struct Spec {
     /// How often every strategy runs; repeats are interleaved (ABC ABC).
     #[serde(default = "one_repeat")]
     pub repeats: Spanned<u32>,
+    /// What must come out of every run; understood in [`Scenario::thresholds`].
+    #[serde(default)]
+    pub expect: Vec<Spanned<String>>,
     /// What is built up.
     pub cluster: ClusterPart,
     /// What users do.
@@ -59,6 +78,8 @@ pub struct Spec {
     /// What is done to the cluster.
     #[serde(default)]
     pub faults: Vec<Fault>,
+    /// Or what the seed does to it.
+    pub chaos: Option<Chaos>,
     /// Whether to measure the memory that a session takes.
     pub memory: Option<Memory>,
 }
@@ -69,99 +90,6 @@ fn one() -> u64 {
 
 fn one_repeat() -> Spanned<u32> {
     Spanned::new(0..0, 1)
-}
-
-/// `[cluster]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterPart {
-    /// App nodes, `node-1` and so on.
-    pub nodes: Spanned<usize>,
-    /// Strategies to compare.
-    pub strategies: Vec<Spanned<String>>,
-    /// Accounts that can log in: one for each user, and one for each session of `[memory]`.
-    pub accounts: Spanned<u32>,
-    /// CPU work that each request does beside the session's, microseconds.
-    #[serde(default)]
-    pub work_us: u64,
-    /// What checking a password costs.
-    pub password: Password,
-}
-
-/// `[cluster.password]`: argon2id settings.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Password {
-    /// Memory for one check.
-    pub memory_kib: u32,
-    /// Passes over that memory.
-    pub iterations: u32,
-}
-
-/// `[load]`: a closed loop of users that act, wait for the answer, think, and act again.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Load {
-    /// Users at the same time.
-    pub users: Spanned<u32>,
-    /// Shortest and longest pause between two actions.
-    pub think_ms: Spanned<(u64, u64)>,
-    /// How often users do what.
-    pub journey: Spanned<Journey>,
-    /// How long users act before anything is measured.
-    pub warm_up_s: Spanned<u64>,
-    /// How long is measured.
-    pub measure_s: Spanned<u64>,
-}
-
-/// `[load.journey]`: weights. What is not named is not done.
-#[derive(Clone, Copy, Debug, Default, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Journey {
-    /// Look at `/me`.
-    pub browse: u32,
-    /// Put a line into the cart.
-    pub add_line: u32,
-    /// Read the cart.
-    pub read_cart: u32,
-    /// Take a line out again.
-    pub remove_line: u32,
-    /// Read the cart a last time, log out, and try whether the old credential still works.
-    pub log_out: u32,
-}
-
-/// The target that stands for the store, where every strategy of the scenario has one.
-pub const STORE: &str = "store";
-
-/// `[[faults]]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fault {
-    /// What is done.
-    pub kind: FaultKind,
-    /// To whom: a node's name, or [`STORE`].
-    pub target: Spanned<String>,
-    /// When, seconds after the start of the measured part.
-    pub at_s: Spanned<u64>,
-    /// For how long; then it is undone.
-    pub for_s: Spanned<u64>,
-}
-
-/// The kinds of faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultKind {
-    /// `kill -9`, undone by starting the process again.
-    Kill,
-}
-
-impl FaultKind {
-    /// As scenarios and results write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-        }
-    }
 }
 
 /// `[memory]`
@@ -190,47 +118,17 @@ impl Scenario {
         };
         let spec: Spec =
             toml::from_str(text).map_err(|error| wrong(error.span(), error.message()))?;
-        check::check(&spec).map_err(|problem| wrong(problem.span, &problem.message))?;
+        let explained = |problem: check::Problem| wrong(problem.span, &problem.message);
+        check::check(&spec).map_err(explained)?;
+        let thresholds = check::thresholds(&spec).map_err(explained)?;
         let name = path.file_stem().map_or_else(
             || "scenario".to_string(),
             |stem| stem.to_string_lossy().into_owned(),
         );
-        Ok(Self { name, spec })
-    }
-}
-
-impl ClusterPart {
-    /// The names of the nodes.
-    pub fn node_names(&self) -> Vec<String> {
-        (1..=*self.nodes.get_ref())
-            .map(|number| format!("node-{number}"))
-            .collect()
-    }
-
-    /// The names of the strategies.
-    pub fn strategy_names(&self) -> Vec<String> {
-        self.strategies
-            .iter()
-            .map(|name| name.get_ref().clone())
-            .collect()
-    }
-}
-
-impl Load {
-    /// Shortest and longest pause between two actions.
-    pub fn think(&self) -> (u64, u64) {
-        *self.think_ms.get_ref()
-    }
-
-    /// Whether users never pause. Such a load is meant to saturate the machine.
-    pub fn is_saturating(&self) -> bool {
-        self.think() == (0, 0)
-    }
-}
-
-impl Journey {
-    /// The weights' sum.
-    pub fn total(&self) -> u32 {
-        self.browse + self.add_line + self.read_cart + self.remove_line + self.log_out
+        Ok(Self {
+            name,
+            spec,
+            thresholds,
+        })
     }
 }

@@ -4,18 +4,29 @@
 //! measured part; what began in warm-up and ended in it counts, what ended after it does not. So total, timeline and
 //! throughput agree. A request that did not do what the user wanted counts as failed, whoever's fault it was.
 //!
-//! * `latency`: percentiles and histogram. `timeline`: slices. `faults`: what happened when. `costs`: CPU, bytes, store
-//!   commands, memory. `generator`: whether any of this may be believed.
+//! * `latency`: percentiles and histogram. `timeline`: slices. `faults` with `windows`: what happened when. `costs`: CPU,
+//!   bytes, store commands, memory. `generator`: whether any of this may be believed, with `arrivals` (what became of those
+//!   of an open loop) and `in_flight` (Little's law).
+//! * `repeats`: several runs together, with `bootstrap` (how far a median may be trusted) and `ranks` (whether two strategies
+//!   differ).
 
+mod arrivals;
+mod bootstrap;
 mod costs;
 mod faults;
 mod generator;
+mod in_flight;
 mod latency;
+mod ranks;
+mod repeats;
 mod timeline;
+mod windows;
 
 use crate::checker::Verdict;
 use crate::history::{History, Operation, Outcome};
 use crate::results::{Requests, Run};
+pub use bootstrap::median;
+pub use repeats::{comparisons, summaries};
 
 /// Computes the run's figures.
 pub fn summarise(history: &History, verdict: &Verdict) -> Run {
@@ -41,7 +52,13 @@ pub fn summarise(history: &History, verdict: &Verdict) -> Run {
         requests,
         throughput_rps: rate(requests.total),
         goodput_rps: rate(requests.ok),
-        latency_us: latency::percentiles(&measured),
+        latency_us: latency::percentiles(measured.iter().filter_map(|one| latency::of(one))),
+        failure_latency_us: latency::percentiles(
+            measured.iter().filter_map(|one| latency::of_failure(one)),
+        ),
+        response_us: latency::percentiles(
+            measured.iter().filter_map(|one| latency::of_response(one)),
+        ),
         latency_histogram: latency::histogram(&measured),
         cost_us_per_request: costs.cpu,
         cost_window_ms: costs.window_ms,
@@ -49,10 +66,11 @@ pub fn summarise(history: &History, verdict: &Verdict) -> Run {
         store_operations_per_request: costs.store_operations,
         memory_bytes_per_session: costs::memory(history.memory),
         logins_again: verdict.logins_again,
-        faults: faults::of(history, &verdict.losses, &timeline),
+        faults: faults::of(history, &verdict.losses),
         anomalies: verdict.anomalies,
+        witnesses: verdict.witnesses.clone(),
         revocation_ms: verdict.revocation_ms,
-        generator: generator::judge(history, &measured),
+        generator: generator::judge(history),
         timeline,
     }
 }

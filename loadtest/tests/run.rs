@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loadtest::history::{Action, History};
+use loadtest::history::{Action, FaultStep, History};
 use loadtest::results::{Results, Run, Verdict};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -176,6 +176,82 @@ fn a_wrong_scenario_ends_with_2_before_anything_starts() {
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown));
 }
 
+/// Links that are cut, orders to the balancer, and a store beside a strategy that needs none.
+#[test]
+fn every_fault_of_a_run_is_told_with_its_evidence() {
+    let start = SCENARIO.find("[[faults]]").unwrap();
+    let scenario = format!(
+        "{}[[faults]]\nkind = \"blackhole\"\ntarget = \"node-1->store\"\nat_s = 1\nfor_s = 1\n\
+         [[faults]]\nkind = \"drain\"\ntarget = \"node-2\"\nat_s = 1\nfor_s = 2\n",
+        &SCENARIO[..start]
+    );
+    let place = Place::with(&scenario);
+    let output = place.run(&["--strategy", "redis,jwt", "--out", "out"]);
+    let out = place.folder.path().join("out");
+    assert!(out.join("results.json").exists(), "{}", text(&output));
+    let results = results(&out);
+    let is_measured = |caveat: &String| caveat.contains("proxy stands on node-1->store");
+    assert!(
+        results.caveats.iter().any(is_measured),
+        "{:?}",
+        results.caveats
+    );
+    for strategy in ["redis", "jwt"] {
+        let history = History::read(&out.join(format!("history-{strategy}-1.jsonl"))).unwrap();
+        for (step, count) in [
+            (FaultStep::Commanded, 0),
+            (FaultStep::Effective, 2),
+            (FaultStep::UndoCommanded, 0),
+            (FaultStep::Undone, 2),
+        ] {
+            let of_step = history.faults.iter().filter(|event| event.step == step);
+            let evidence = of_step.clone().filter(|event| event.evidence.is_some());
+            assert_eq!((of_step.count(), evidence.count()), (2, count), "{step:?}");
+        }
+    }
+    assert_eq!(place.left_behind(), Vec::<String>::new());
+}
+
+/// Somebody else kills the node first: what the lab then does to it is no fault that could explain anything.
+#[test]
+fn a_fault_that_takes_no_effect_makes_the_run_invalid() {
+    let place = Place::with(SCENARIO);
+    let lab = place
+        .command(&["--strategy", "jwt", "--out", "out"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let folder = place.temporary().display().to_string();
+    let deadline = Instant::now() + PATIENCE;
+    let victim = loop {
+        let found = fs::read_dir("/proc").unwrap().find_map(|entry| {
+            let entry = entry.ok()?;
+            let command = fs::read(entry.path().join("cmdline")).ok()?;
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            (command.contains("--node-name=node-2") && command.contains(&folder)).then_some(())?;
+            entry.file_name().to_str()?.parse().ok()
+        });
+        if let Some(pid) = found
+            && place.folder.path().join("out/history-jwt-1.jsonl").exists()
+        {
+            break pid;
+        }
+        assert!(Instant::now() < deadline, "node-2 never started");
+        thread::sleep(Duration::from_millis(10));
+    };
+    kill_process(Pid::from_raw(victim).unwrap(), Signal::KILL).unwrap();
+    let output = lab.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    let reasons = results(&place.folder.path().join("out")).reasons.join(" ");
+    assert!(
+        reasons.contains("the kill of node-2 did not take effect"),
+        "{reasons}"
+    );
+    assert!(reasons.contains("node-2 is not running"), "{reasons}");
+    assert_eq!(place.left_behind(), Vec::<String>::new());
+}
+
 #[test]
 fn ctrl_c_in_the_middle_keeps_the_history_and_leaves_nothing_else() {
     let place = Place::with(SCENARIO);
@@ -196,6 +272,13 @@ fn ctrl_c_in_the_middle_keeps_the_history_and_leaves_nothing_else() {
     assert_eq!(output.status.code(), Some(130), "{}", text(&output));
     assert!(text(&output).contains("What was recorded until then is in out"));
     assert!(acting(), "the history can still be read");
+    let checked = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .arg("check")
+        .arg(&path)
+        .output()
+        .unwrap();
+    let said = text(&checked);
+    assert!(said.contains("The history ends in the middle"), "{said}");
     assert_eq!(place.left_behind(), Vec::<String>::new());
 }
 

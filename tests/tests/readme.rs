@@ -51,6 +51,7 @@ fn every_flag_has_its_line_and_every_line_its_flag() {
         ("lab", &["up"]),
         ("lab", &["demo"]),
         ("lab", &["run"]),
+        ("lab", &["check"]),
         ("lab", &["report"]),
     ] {
         let found = flags(program, arguments);

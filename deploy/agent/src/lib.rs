@@ -8,6 +8,7 @@
 //! * [`Agent`] (`agent.rs`): one process over all its lives, from [`ProcessSpec`] to [`Usage`].
 //! * `process.rs`: one life, from fork to reaping, on a thread of its own.
 //! * [`Ready`] (`ready.rs`): when a process may be called ready.
+//! * [`link`]: a proxy on the way between two processes, which delays, throttles, breaks off or swallows.
 //! * [`resp`]: just enough of Redis' protocol to ask a store how it is.
 //! * [`procfs`]: what `/proc` says about a process, as pure parsers.
 //! * [`ports`]: which port is free, and who has one that is not.
@@ -15,10 +16,11 @@
 //!
 //! # Left to others
 //! Which processes there are and in what order they start (the cluster in `loadtest`), when a fault happens and what it
-//! means (scenario and checker), and faults on links between processes.
+//! means (scenario and checker).
 
 mod agent;
 mod error;
+pub mod link;
 pub mod ports;
 mod process;
 pub mod procfs;

@@ -24,6 +24,21 @@ pub(super) struct Cart {
     pub(super) lines: Vec<LineId>,
 }
 
+/// The problems with which the load balancer answers when it has sent nothing to any node. With every other one a node may
+/// have done what it was asked for.
+const NOTHING_DONE: [&str; 4] = [
+    "urn:session-lab:no-node",
+    "urn:session-lab:pinned-node-dead",
+    "urn:session-lab:pinned-node-full",
+    "urn:session-lab:nodes-full",
+];
+
+#[derive(Deserialize)]
+struct ProblemBody<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+}
+
 #[derive(Deserialize)]
 struct IdentityBody<'a> {
     #[serde(borrow)]
@@ -77,9 +92,33 @@ pub(super) fn understand(action: Action, body: &[u8]) -> Option<Said> {
     }
 }
 
+/// Whether `body` is a problem of the load balancer's that says: nothing was done.
+pub(super) fn says_nothing_was_done(body: &[u8]) -> bool {
+    serde_json::from_slice::<ProblemBody<'_>>(body)
+        .is_ok_and(|problem| NOTHING_DONE.contains(&problem.kind.as_ref()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_load_balancers_own_word_counts() {
+        let body = |kind: &str| format!(r#"{{"type":"{kind}","title":"t","status":503}}"#);
+        for kind in NOTHING_DONE {
+            assert!(says_nothing_was_done(body(kind).as_bytes()), "{kind}");
+        }
+        for kind in [
+            "urn:session-lab:node-broke-off",
+            "urn:session-lab:node-timeout",
+            "/problems/store-unavailable",
+        ] {
+            assert!(!says_nothing_was_done(body(kind).as_bytes()), "{kind}");
+        }
+        let haproxy = b"<html><body><h1>503 Service Unavailable</h1></body></html>";
+        assert!(!says_nothing_was_done(haproxy));
+        assert!(!says_nothing_was_done(b""));
+    }
 
     #[test]
     fn a_cart_lists_each_line_as_often_as_its_quantity() {

@@ -1,23 +1,25 @@
-//! One user: wants something, does it, waits for the answer, thinks, and wants the next thing.
+//! One user: wants something, does it, waits for the answer, and wants the next thing. When, the loop says: a closed one
+//! lets it think in between, an open one gives it an arrival ([`super::arrivals`]).
 //!
-//! A user knows only what answers told it, as a person at a browser does. Each action goes to the recorder, whatever
-//! came of it; this module draws no conclusions beyond those that a person would draw: "I must log in again".
+//! A user knows only what answers told it, as a person at a browser does; it draws no conclusions beyond those that a person
+//! would draw: "I must log in again". What it wants is here; how it is sent and recorded, in `act`.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
 use goose::goose::GooseUser;
-use reqwest::{Method, Url};
+use reqwest::Url;
 
-use super::answer::{Said, understand};
-use super::browser::{Browser, Credentials, Wish};
-use super::exchange::Exchange;
-use super::outcome::{Answer, judge};
-use super::plan::{Plan, account};
-use super::random::Random;
+use super::arrivals::Arrivals;
+use super::browser::Browser;
+use super::in_flight::Gauge;
+use super::plan::Plan;
 use super::recorder::Recorder;
-use crate::history::{Action, Fingerprint, LineId, Operation, Outcome};
+use super::replays::DeadCredentials;
+use crate::history::{Action, Fingerprint, LineId, Outcome};
+use crate::random::{Random, Stream};
+use crate::scenario::Pace;
 
 /// A cart that grew for ever would make each answer heavier than the one before.
 const MAX_LINES: usize = 8;
@@ -25,7 +27,7 @@ const MAX_LINES: usize = 8;
 const FINAL_TRIES: u32 = 4;
 /// Between two of these tries; and users spread their first over this time.
 const FINAL_PAUSE_US: u64 = 300_000;
-/// Users begin spread over at least this time, so that the first logins are no storm.
+/// In a closed loop users begin spread over at least this time, so that the first logins are no storm.
 const SPREAD_MS: u64 = 500;
 
 /// What all users share.
@@ -34,42 +36,55 @@ pub(super) struct Common {
     pub(super) url: Url,
     /// Keyed at random for this run: a fingerprint says "the same credential", and nothing else.
     pub(super) fingerprints: RandomState,
+    /// Who gives users their turns in an open loop; in a closed one they take them.
+    pub(super) arrivals: Option<Arc<Arrivals>>,
+    pub(super) in_flight: Gauge,
 }
 
 /// See the module.
 pub(super) struct User {
-    number: u32,
-    common: Arc<Common>,
-    recorder: Recorder,
+    pub(super) number: u32,
+    pub(super) common: Arc<Common>,
+    pub(super) recorder: Recorder,
     random: Random,
-    browser: Browser,
-    session: Option<Session>,
+    pub(super) browser: Browser,
+    pub(super) session: Option<Session>,
+    /// The cart was read for the last time; what is next is the logout.
+    is_leaving: bool,
+    pub(super) dead: DeadCredentials,
     /// Sessions begun so far.
-    sessions: u32,
+    pub(super) sessions: u32,
     /// Operations begun so far.
-    operations: u32,
-    /// See [`Operation::process`].
-    process: u64,
+    pub(super) operations: u32,
+    /// See [`crate::history::Operation::process`].
+    pub(super) process: u64,
 }
 
 /// A login that the user believes to be alive.
-#[derive(Clone)]
-struct Session {
-    number: u32,
-    fingerprint: Fingerprint,
+pub(super) struct Session {
+    pub(super) login: Login,
     /// The cart as the last answer showed it.
-    cart: Vec<LineId>,
+    pub(super) cart: Vec<LineId>,
+}
+
+/// By which number and which credential a login is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Login {
+    pub(super) number: u32,
+    pub(super) fingerprint: Fingerprint,
 }
 
 impl User {
     pub(super) fn new(number: u32, common: Arc<Common>, recorder: Recorder) -> Self {
         Self {
             number,
-            random: Random::new(common.plan.seed, number),
+            random: Random::new(common.plan.seed, Stream::User(number)),
             browser: Browser::new(common.url.clone()),
+            dead: DeadCredentials::new(common.plan.replays),
             common,
             recorder,
             session: None,
+            is_leaving: false,
             sessions: 0,
             operations: 0,
             process: u64::from(number),
@@ -79,27 +94,63 @@ impl User {
     /// From the first login to the final read.
     pub(super) async fn play(mut self, goose: &mut GooseUser) {
         let common = Arc::clone(&self.common);
+        if let Some(arrivals) = &common.arrivals {
+            self.follow(goose, arrivals).await;
+        } else if let Pace::Closed { think_ms } = common.plan.pace {
+            self.act_and_think(goose, think_ms).await;
+        }
+        self.read_finally(goose).await;
+        self.replay_finally(goose).await;
+    }
+
+    /// The closed loop: the next operation is due a pause after the answer to the one before.
+    async fn act_and_think(&mut self, goose: &mut GooseUser, think_ms: (u64, u64)) {
+        let common = Arc::clone(&self.common);
         let plan = &common.plan;
-        let spread_us = plan.think_ms.1.max(SPREAD_MS) * 1_000;
+        let (shortest, longest) = think_ms;
+        let spread_us = longest.max(SPREAD_MS) * 1_000;
         let mut due = plan.warm_up_from_us + self.random.below(spread_us).cast_signed();
         while due < plan.measured_until_us {
             self.wait_until(due).await;
             self.step(goose, due).await;
-            let (shortest, longest) = plan.think_ms;
-            let pause_us = self.random.between((shortest * 1_000, longest * 1_000));
+            let pause_us = if self.is_in_a_hurry() {
+                0
+            } else {
+                self.random.between((shortest * 1_000, longest * 1_000))
+            };
             due = plan.clock.now_us() + pause_us.cast_signed();
         }
-        self.read_finally(goose).await;
     }
 
-    /// The one thing that the user wants now.
+    /// The open loop: an operation for each arrival.
+    async fn follow(&mut self, goose: &mut GooseUser, arrivals: &Arrivals) {
+        while let Some(due) = arrivals.next(self.is_in_a_hurry()).await {
+            self.step(goose, due).await;
+        }
+    }
+
+    /// Leaving takes three operations: read the cart, log out, try the credential. Nothing should come in between, for it
+    /// is the first moments after a logout that show how quickly it works.
+    fn is_in_a_hurry(&self) -> bool {
+        self.is_leaving || self.dead.has_untried()
+    }
+
+    /// The one operation that the user wants now.
     async fn step(&mut self, goose: &mut GooseUser, due: i64) {
+        if std::mem::take(&mut self.is_leaving) {
+            self.log_out(goose, due).await;
+            return;
+        }
+        if let Some(dead) = self.dead.take_due(self.common.plan.clock.now_us()) {
+            self.replay(goose, due, &dead).await;
+            return;
+        }
         let Some(session) = &self.session else {
-            self.log_in(goose, due).await;
+            self.act(goose, Action::LogIn, due, None).await;
             return;
         };
-        let cart = session.cart.clone();
-        match self.draw(cart.len()) {
+        let lines = session.cart.len();
+        match self.draw(lines) {
             Action::AddLine => {
                 let line = LineId {
                     user: self.number,
@@ -108,13 +159,15 @@ impl User {
                 self.act(goose, Action::AddLine, due, Some(line)).await;
             }
             Action::RemoveLine => {
-                let at = self.random.below(cart.len() as u64);
-                let line = usize::try_from(at)
-                    .ok()
-                    .and_then(|at| cart.get(at).copied());
+                let line = self.any_line(lines);
                 self.act(goose, Action::RemoveLine, due, line).await;
             }
-            Action::LogOut => self.leave(goose, due).await,
+            // First reads the cart a last time, so that its end is known. Without that read nobody could say what became of
+            // it, so the user stays.
+            Action::LogOut => {
+                let read = self.act(goose, Action::ReadCart, due, None).await;
+                self.is_leaving = read == Outcome::Ok;
+            }
             action => {
                 self.act(goose, action, due, None).await;
             }
@@ -147,22 +200,18 @@ impl User {
         }
     }
 
-    async fn log_in(&mut self, goose: &mut GooseUser, due: i64) {
-        self.act(goose, Action::LogIn, due, None).await;
+    fn any_line(&mut self, lines: usize) -> Option<LineId> {
+        let at = usize::try_from(self.random.below(lines as u64)).ok()?;
+        self.session.as_ref()?.cart.get(at).copied()
     }
 
-    /// Reads the cart a last time, so that its end is known; logs out; and tries whether the credential is dead.
-    async fn leave(&mut self, goose: &mut GooseUser, due: i64) {
-        if self.act(goose, Action::ReadCart, due, None).await != Outcome::Ok {
-            return; // Without that read nobody could say what became of the cart.
-        }
-        let before = self.browser.credentials.clone();
-        let session = self.session.clone();
-        let now = self.common.plan.clock.now_us();
-        if self.act(goose, Action::LogOut, now, None).await == Outcome::Ok {
-            let now = self.common.plan.clock.now_us();
-            self.send(goose, Action::Replay, now, None, session.as_ref(), &before)
-                .await;
+    async fn log_out(&mut self, goose: &mut GooseUser, due: i64) {
+        let credentials = self.browser.credentials.clone();
+        let login = self.session.as_ref().map(|session| session.login);
+        let outcome = self.act(goose, Action::LogOut, due, None).await;
+        if let (Outcome::Ok, Some(login)) = (outcome, login) {
+            let now_us = self.common.plan.clock.now_us();
+            self.dead.keep(login, credentials, now_us);
         }
     }
 
@@ -173,7 +222,7 @@ impl User {
         for _ in 0..FINAL_TRIES {
             self.wait_until(due).await;
             if self.session.is_none() {
-                self.log_in(goose, due).await;
+                self.act(goose, Action::LogIn, due, None).await;
             }
             if self.session.is_some()
                 && self.act(goose, Action::ReadCart, due, None).await == Outcome::Ok
@@ -184,150 +233,11 @@ impl User {
         }
     }
 
-    /// Acts with the credential that the user holds now, and learns from the answer.
-    async fn act(
-        &mut self,
-        goose: &mut GooseUser,
-        action: Action,
-        intended_us: i64,
-        line: Option<LineId>,
-    ) -> Outcome {
-        let session = self.session.clone();
-        let credentials = self.browser.credentials.clone();
-        self.send(
-            goose,
-            action,
-            intended_us,
-            line,
-            session.as_ref(),
-            &credentials,
-        )
-        .await
-    }
-
-    async fn send(
-        &mut self,
-        goose: &mut GooseUser,
-        action: Action,
-        intended_us: i64,
-        line: Option<LineId>,
-        session: Option<&Session>,
-        credentials: &Credentials,
-    ) -> Outcome {
-        self.operations += 1;
-        let path = path(action, line);
-        let wish = Wish {
-            method: method(action),
-            path: &path,
-            body: self.body(action, line),
-        };
-        let (request, sent_bytes) = self.browser.request(&goose.client, wish, credentials);
-        let exchange = Exchange::perform(goose, self.common.plan.clock, action, request).await;
-        let succeeded = exchange.status.is_some_and(|status| status < 300);
-        let said = if succeeded && exchange.trouble.is_none() {
-            understand(action, &exchange.body)
-        } else {
-            None
-        };
-        let node = exchange.node();
-        let retries = exchange.retries();
-        let (outcome, reason) = judge(
-            action,
-            Answer {
-                trouble: exchange.trouble,
-                status: exchange.status,
-                stamped: node.is_some(),
-                retries,
-                understood: said.is_some(),
-            },
-        );
-        let said = said.filter(|_| outcome == Outcome::Ok).unwrap_or_default();
-        let mut operation = Operation {
-            process: self.process,
-            user: self.number,
-            session: session.map_or(0, |session| session.number),
-            action,
-            id: self.operations,
-            intended_us,
-            sent_us: exchange.sent_us,
-            first_byte_us: exchange.first_byte_us,
-            done_us: exchange.done_us,
-            outcome,
-            reason,
-            status: exchange.status,
-            node,
-            retries,
-            credential: session.map(|session| session.fingerprint),
-            line,
-            read: said.cart.as_ref().map(|cart| cart.lines.clone()),
-            version: said.cart.as_ref().map(|cart| cart.version),
-            mistaken_for: self.mistaken_for(&said),
-            alive_until_unix_s: exchange.alive_until_unix_s(),
-            sent_bytes: u32::try_from(sent_bytes).unwrap_or(u32::MAX),
-            received_bytes: u32::try_from(exchange.received_bytes).unwrap_or(u32::MAX),
-        };
-        self.learn(&mut operation, &exchange, said);
-        self.recorder.record(operation);
-        if outcome == Outcome::Info {
-            self.process += u64::from(self.common.plan.users);
-        }
-        outcome
-    }
-
-    /// What the answer changes for the user.
-    fn learn(&mut self, operation: &mut Operation, exchange: &Exchange, said: Said) {
-        if operation.action == Action::Replay {
-            return; // Whatever it says, the user has left.
-        }
-        self.browser.absorb(&exchange.headers);
-        if let (Some(cart), Some(session)) = (said.cart, &mut self.session) {
-            session.cart = cart.lines;
-            session.cart.dedup();
-        }
-        match (operation.action, operation.outcome) {
-            (Action::LogIn, Outcome::Ok) => {
-                if let Some(token) = said.token {
-                    self.browser.present(&token);
-                }
-                let secret = self.browser.credentials.secret().unwrap_or_default();
-                let fingerprint = Fingerprint(self.common.fingerprints.hash_one(secret));
-                self.sessions += 1;
-                operation.session = self.sessions;
-                operation.credential = Some(fingerprint);
-                self.session = Some(Session {
-                    number: self.sessions,
-                    fingerprint,
-                    cart: Vec::new(),
-                });
-            }
-            // Also when nobody knows: the user wanted to leave and will not come back with that credential.
-            (Action::LogOut, Outcome::Ok | Outcome::Info) => self.forget_session(),
-            _ if operation.lost_its_session() => self.forget_session(),
-            _ => {}
-        }
-    }
-
-    fn forget_session(&mut self) {
-        self.session = None;
-        self.browser.forget_tokens();
-    }
-
-    fn mistaken_for(&self, said: &Said) -> Option<Box<str>> {
-        let user = said.user.as_deref()?;
-        (user != account(self.number)).then(|| user.into())
-    }
-
-    fn body(&self, action: Action, line: Option<LineId>) -> Option<String> {
-        match (action, line) {
-            (Action::LogIn, _) => {
-                let user = account(self.number);
-                let password = &self.common.plan.password;
-                Some(serde_json::json!({ "user": user, "password": password }).to_string())
-            }
-            (Action::AddLine, Some(line)) => {
-                Some(format!(r#"{{"id":"{line}","sku":"book","quantity":1}}"#))
-            }
-            _ => None,
+    /// Whether what came back after a fault brought a dead credential back to life.
+    async fn replay_finally(&mut self, goose: &mut GooseUser) {
+        if let Some(dead) = self.dead.newest().cloned() {
+            let due = self.common.plan.clock.now_us();
+            self.replay(goose, due, &dead).await;
         }
     }
 
@@ -335,24 +245,5 @@ impl User {
         if let Ok(ahead) = u64::try_from(due - self.common.plan.clock.now_us()) {
             tokio::time::sleep(Duration::from_micros(ahead)).await;
         }
-    }
-}
-
-fn method(action: Action) -> Method {
-    match action {
-        Action::LogIn | Action::AddLine | Action::LogOut => Method::POST,
-        Action::Browse | Action::ReadCart | Action::Replay => Method::GET,
-        Action::RemoveLine => Method::DELETE,
-    }
-}
-
-fn path(action: Action, line: Option<LineId>) -> String {
-    match (action, line) {
-        (Action::LogIn, _) => "/login".into(),
-        (Action::Browse | Action::Replay, _) => "/me".into(),
-        (Action::ReadCart, _) => "/cart".into(),
-        (Action::LogOut, _) => "/logout".into(),
-        (Action::RemoveLine, Some(line)) => format!("/cart/lines/{line}"),
-        (Action::AddLine | Action::RemoveLine, _) => "/cart/lines".into(),
     }
 }

@@ -7,12 +7,14 @@
 //! | 2xx of a node, whole and understood | ok | |
 //! | 2xx of a node, cut off or not understood | info | it happened, but what it said is lost |
 //! | 4xx of a node | fail | a node refuses before it changes anything |
+//! | 4xx of a node, to a removal that was sent twice | info | the node before may have removed the line |
 //! | 401 to a replay | ok | the answer that a dead credential should get |
 //! | 5xx of a node | info | it may have touched the store first |
-//! | 503 of the load balancer | fail | it had no node; but info after a retry of what it may send twice |
-//! | anything else from the load balancer | info | it may have sent the request before it gave up |
+//! | 503 of the load balancer that says so | fail | nothing was sent to any node |
+//! | anything else from the load balancer (502, 504 …) | info | it may have sent the request before it gave up |
 //!
-//! A node stamps its answers with `x-node`; an answer without stamp is the load balancer's.
+//! A node stamps its answers with `x-node`; an answer without stamp is the load balancer's. Ours says in its problem's type
+//! whether anything was done; another one does not, so its 503 leaves it open.
 
 use crate::history::{Action, Outcome, Reason};
 
@@ -37,6 +39,8 @@ pub(super) struct Answer {
     pub(super) retries: u32,
     /// Whether the body says what this action's answer should say.
     pub(super) understood: bool,
+    /// Whether the body says that no node was asked.
+    pub(super) nothing_done: bool,
 }
 
 /// Decides.
@@ -50,6 +54,10 @@ pub(super) fn judge(action: Action, answer: Answer) -> (Outcome, Option<Reason>)
     };
     match (answer.stamped, status) {
         (true, 401) if action == Action::Replay => (Outcome::Ok, None),
+        // The only change that the load balancer repeats after it was sent.
+        (true, 400..=499) if action == Action::RemoveLine && answer.retries > 0 => {
+            (Outcome::Info, Some(Reason::Refused))
+        }
         (true, 400..=499) => (Outcome::Fail, Some(Reason::Refused)),
         (true, 500..=599) => (Outcome::Info, Some(Reason::NodeFailed)),
         (true, 200..=299) => match answer.trouble {
@@ -58,11 +66,7 @@ pub(super) fn judge(action: Action, answer: Answer) -> (Outcome, Option<Reason>)
             None if answer.understood => (Outcome::Ok, None),
             None => (Outcome::Info, Some(Reason::NotUnderstood)),
         },
-        (false, 503) if action == Action::RemoveLine && answer.retries > 0 => {
-            // An idempotent request is retried although the first node may have acted on it.
-            (Outcome::Info, Some(Reason::BadGateway))
-        }
-        (false, 503) => (Outcome::Fail, Some(Reason::NoNode)),
+        (false, 503) if answer.nothing_done => (Outcome::Fail, Some(Reason::NoNode)),
         (false, 400..=599) => (Outcome::Info, Some(Reason::BadGateway)),
         _ => (Outcome::Info, Some(Reason::NotUnderstood)),
     }
@@ -81,6 +85,7 @@ mod tests {
             stamped: false,
             retries: 0,
             understood: false,
+            nothing_done: false,
         }
     }
 
@@ -91,6 +96,7 @@ mod tests {
             stamped: true,
             retries: 0,
             understood: true,
+            nothing_done: false,
         }
     }
 
@@ -185,25 +191,56 @@ mod tests {
     }
 
     #[test]
-    fn a_balancer_without_a_node_sent_nothing() {
-        check(AddLine, balancer(503), Fail, Some(Reason::NoNode));
-        check(ReadCart, balancer(503), Fail, Some(Reason::NoNode));
+    fn a_removal_that_is_refused_after_a_retry_may_have_happened() {
+        let retried = Answer {
+            retries: 1,
+            ..node(404)
+        };
+        check(RemoveLine, node(404), Fail, Some(Reason::Refused));
+        check(RemoveLine, retried, Info, Some(Reason::Refused));
+        // Repeated only when nothing was sent the first time, or when repeating changes nothing.
+        for action in [LogIn, AddLine, LogOut, ReadCart, Browse] {
+            check(action, retried, Fail, Some(Reason::Refused));
+        }
     }
 
     #[test]
-    fn a_balancer_without_a_node_after_a_retry_may_have_removed_the_line() {
-        let retried = Answer {
-            retries: 1,
-            ..balancer(503)
+    fn a_balancer_that_says_so_sent_nothing() {
+        for retries in [0, 2] {
+            let none = Answer {
+                nothing_done: true,
+                retries,
+                ..balancer(503)
+            };
+            for action in [LogIn, AddLine, ReadCart, RemoveLine, Replay] {
+                check(action, none, Fail, Some(Reason::NoNode));
+            }
+        }
+    }
+
+    #[test]
+    fn a_503_of_a_balancer_that_does_not_say_so_leaves_it_open() {
+        check(AddLine, balancer(503), Info, Some(Reason::BadGateway));
+        check(ReadCart, balancer(503), Info, Some(Reason::BadGateway));
+    }
+
+    #[test]
+    fn only_with_a_503_nothing_was_done_whatever_a_body_says() {
+        let claims = |status| Answer {
+            nothing_done: true,
+            ..balancer(status)
         };
-        check(RemoveLine, retried, Info, Some(Reason::BadGateway));
-        // Requests that are not idempotent are only retried when connecting failed.
-        check(AddLine, retried, Fail, Some(Reason::NoNode));
+        check(AddLine, claims(502), Info, Some(Reason::BadGateway));
+        let of_a_node = Answer {
+            nothing_done: true,
+            ..node(503)
+        };
+        check(AddLine, of_a_node, Info, Some(Reason::NodeFailed));
     }
 
     #[test]
     fn a_balancer_that_gives_up_may_have_sent_it() {
-        for status in [502, 504, 500, 408] {
+        for status in [502, 504, 500, 408, 400, 413] {
             check(AddLine, balancer(status), Info, Some(Reason::BadGateway));
         }
         check(Browse, balancer(200), Info, Some(Reason::NotUnderstood));

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
 use crate::history::Clock;
-use crate::scenario::Journey;
+use crate::scenario::{Journey, Pace, Replays};
 
 /// Everything that users need to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,10 +29,14 @@ pub struct Plan {
     pub users: u32,
     /// The password of all demo accounts.
     pub password: String,
-    /// Shortest and longest pause.
-    pub think_ms: (u64, u64),
+    /// When they act.
+    pub pace: Pace,
     /// What users do how often.
     pub journey: Journey,
+    /// How credentials are tried again after their logout.
+    pub replays: Replays,
+    /// No user waits longer for a whole answer.
+    pub request_timeout: Duration,
     /// Seed of everything random.
     pub seed: u64,
 }

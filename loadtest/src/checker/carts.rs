@@ -1,183 +1,347 @@
 //! The rules for lines, applied to the cart of one session (see [`super`]).
 
-use std::collections::{HashMap, HashSet};
+mod line;
 
-use super::sessions::Session;
-use super::{line_of, may_have_happened};
+use std::collections::HashSet;
+
+use super::sessions::{Loss, Session};
+use super::witness::{Evidence, Found, name};
 use crate::history::{Action, LineId, Operation, Outcome};
+use crate::results::Anomaly;
+use line::{Line, Shown};
 
-/// What one cart showed.
-#[derive(Debug, Default)]
-pub(super) struct Findings {
-    /// Lines that were acknowledged or seen, and are gone for good though nobody removed them.
-    pub(super) lost: HashSet<LineId>,
-    /// Lines that were gone, missing or removed, and came back.
-    pub(super) stale: u64,
-    /// Lines that were there twice.
-    pub(super) duplicates: u64,
-    /// Lines that the session never put there, most likely somebody else's; and answers for somebody else.
-    pub(super) leaks: u64,
-    /// Whether it had lines, and nobody read it after the last of them.
-    pub(super) unknown: bool,
-}
-
-/// What is known about one line of the session's own.
-struct Life {
-    add_sent_us: i64,
-    add_failed: bool,
-    acknowledged_us: Option<i64>,
-    /// From when on it must be there: it was acknowledged, or seen.
-    known_us: Option<i64>,
-    /// From when on it may be gone: a removal that may have happened was sent.
-    removal_sent_us: Option<i64>,
-    /// From when on it must be gone: a removal was acknowledged.
-    removed_us: Option<i64>,
-    /// Whether the last read that had to show it did not.
-    missing: bool,
+/// The lines that a session tried to add, in the order of their ids, and what became of them.
+pub(super) struct Cart<'a> {
+    lines: Vec<Line<'a>>,
 }
 
 /// Judges the cart of `session`. Reads sent before `final_read_us` are not the last word on a cart that lived on.
-pub(super) fn check(session: &Session<'_>, final_read_us: i64) -> Findings {
-    let mut lives = lives(session);
-    let mut findings = Findings {
-        unknown: session.lost.is_none() && !was_read_finally(session, &lives, final_read_us),
-        leaks: answers_for_somebody_else(session),
-        ..Findings::default()
+pub(super) fn check<'a>(
+    session: &Session<'a>,
+    final_read_us: i64,
+    evidence: &mut Evidence<'_, 'a>,
+) -> Cart<'a> {
+    find_leaks(session, evidence);
+    let mut cart = Cart {
+        lines: line::of(session.operations),
     };
-
-    let mut acknowledged: Vec<(i64, LineId)> = lives
-        .iter()
-        .filter_map(|(line, life)| Some((life.acknowledged_us?, *line)))
-        .collect();
-    acknowledged.sort_unstable();
-    let mut acknowledged = acknowledged.into_iter().peekable();
-    // Lines that the next read may have to show: about as many as the cart holds, however long the session lasts.
-    let mut expected: HashSet<LineId> = HashSet::new();
-    let mut twice = HashSet::new();
-
-    for (read, lines) in reads(session) {
-        while let Some((_, line)) = acknowledged.next_if(|(at_us, _)| *at_us <= read.sent_us) {
-            expected.insert(line);
-        }
-        let mut present = HashSet::with_capacity(lines.len());
-        for &line in lines {
-            if !present.insert(line) && twice.insert(line) {
-                findings.duplicates += 1;
-            }
-        }
-        for line in &present {
-            match lives.get_mut(line) {
-                Some(life) if life.may_be_in(read) => {
-                    findings.stale += u64::from(life.came_back(read));
-                    life.known_us.get_or_insert(read.done_us);
-                    expected.insert(*line);
-                }
-                _ => findings.leaks += 1,
-            }
-        }
-        expected.retain(|line| {
-            let Some(life) = lives.get_mut(line) else {
-                return false;
-            };
-            if !present.contains(line) && life.must_be_in(read) {
-                life.missing = true;
-            }
-            !life.may_be_removed_in(read)
-        });
-    }
-
-    findings.lost = lives
-        .into_iter()
-        .filter(|(_, life)| life.missing || session.lost.is_some() && life.is_owed())
-        .map(|(line, _)| line)
-        .collect();
-    findings
+    cart.follow(session, evidence);
+    cart.settle(session, evidence);
+    cart.find_unknown(session, final_read_us, evidence);
+    cart
 }
 
-/// Every line that this session tried to add.
-fn lives(session: &Session<'_>) -> HashMap<LineId, Life> {
-    let mut lives = HashMap::new();
-    for operation in &session.operations {
-        let acknowledged_us = (operation.outcome == Outcome::Ok).then_some(operation.done_us);
-        if let Some(line) = line_of(operation, Action::AddLine) {
-            lives.entry(line).or_insert(Life {
-                add_sent_us: operation.sent_us,
-                add_failed: !may_have_happened(operation),
-                acknowledged_us,
-                known_us: acknowledged_us,
-                removal_sent_us: None,
-                removed_us: None,
-                missing: false,
+impl<'a> Cart<'a> {
+    /// Lines acknowledged by then, without those whose removal was on its way.
+    pub(super) fn lines_at(&self, at_us: i64) -> impl Iterator<Item = &Line<'a>> {
+        self.lines.iter().filter(move |line| line.is_owed_at(at_us))
+    }
+
+    /// Holds every read against what is known of each line by then.
+    fn follow(&mut self, session: &Session<'a>, evidence: &mut Evidence<'_, 'a>) {
+        let mut acknowledged: Vec<(i64, usize)> = self
+            .lines
+            .iter()
+            .enumerate()
+            .filter_map(|(place, line)| Some((line.acknowledged?.done_us, place)))
+            .collect();
+        acknowledged.sort_unstable();
+        let mut acknowledged = acknowledged.into_iter().peekable();
+        // Lines whose absence from the next read would say something: about as many as the cart holds, however long
+        // the session lasts.
+        let mut watched: Vec<usize> = Vec::new();
+        let mut phantoms = HashSet::new();
+
+        for (number, (read, shown)) in reads(session).enumerate() {
+            while let Some((_, place)) = acknowledged.next_if(|(at_us, _)| *at_us <= read.sent_us) {
+                self.lines[place].watch(place, &mut watched);
+            }
+            for &id in shown.iter().filter(|id| id.user == session.login.user) {
+                let line = self.lines.binary_search_by_key(&id, |line| line.id).ok();
+                let line = line.map(|place| (place, &mut self.lines[place]));
+                match line.filter(|(_, line)| line.may_be_in(read)) {
+                    Some((place, line)) => {
+                        match line.shown_in(read, number) {
+                            Shown::Well => {}
+                            Shown::Twice => tell_duplicate(session, line, read, evidence),
+                            Shown::Again(missing) => {
+                                tell_missing(session, line, missing, read, evidence);
+                            }
+                            Shown::Undone => tell_rollback(session, line, Some(read), evidence),
+                        }
+                        line.watch(place, &mut watched);
+                    }
+                    None if phantoms.insert(id) => tell_phantom(session, id, read, evidence),
+                    None => {}
+                }
+            }
+            watched.retain(|&place| {
+                let line = &mut self.lines[place];
+                if line.was_shown_in(number) {
+                    return true;
+                }
+                if let Some(back) = line.lacking_in(read) {
+                    tell_stale_removal(session, line, back, read, evidence);
+                }
+                line.stays_watched()
             });
         }
-        if let Some(line) = line_of(operation, Action::RemoveLine)
-            && may_have_happened(operation)
-            && let Some(life) = lives.get_mut(&line)
-        {
-            life.removal_sent_us.get_or_insert(operation.sent_us);
-            life.removed_us = life.removed_us.or(acknowledged_us);
+    }
+
+    /// What is still missing at the end, is lost; what is still back though it was removed, is a removal undone.
+    fn settle(&mut self, session: &Session<'a>, evidence: &mut Evidence<'_, 'a>) {
+        for line in &mut self.lines {
+            line.lost = match (line.missing(), session.loss) {
+                (Some(missing), _) => Some(missing),
+                (None, Some(loss)) if line.is_owed() => Some(loss),
+                _ => None,
+            };
+            if line.lost.is_some() {
+                tell_lost(session, line, evidence);
+            } else if line.back().is_some() {
+                tell_rollback(session, line, None, evidence);
+            }
         }
     }
-    lives
-}
 
-impl Life {
-    fn may_be_in(&self, read: &Operation) -> bool {
-        !self.add_failed && self.add_sent_us <= read.done_us
-    }
-
-    fn must_be_in(&self, read: &Operation) -> bool {
-        self.known_us.is_some_and(|known| known <= read.sent_us) && !self.may_be_removed_in(read)
-    }
-
-    fn may_be_removed_in(&self, read: &Operation) -> bool {
-        self.removal_sent_us
-            .is_some_and(|removal| removal <= read.done_us)
-    }
-
-    /// `read` shows the line; whether it was gone before. Counts a return once.
-    fn came_back(&mut self, read: &Operation) -> bool {
-        let removed = self.removed_us.take_if(|removed| *removed <= read.sent_us);
-        std::mem::take(&mut self.missing) || removed.is_some()
-    }
-
-    /// Whether the user has a right to it: known, and no removal may have happened.
-    fn is_owed(&self) -> bool {
-        self.known_us.is_some() && self.removal_sent_us.is_none()
+    /// Somebody must have read the cart after its last line was acknowledged; and if it was not logged out, at the very
+    /// end, when all faults were over.
+    fn find_unknown(
+        &self,
+        session: &Session<'a>,
+        final_read_us: i64,
+        evidence: &mut Evidence<'_, 'a>,
+    ) {
+        if session.loss.is_some() || session.expired {
+            return;
+        }
+        let acknowledged = self.lines.iter().filter_map(|line| line.acknowledged);
+        let Some(last) = acknowledged.max_by_key(|adding| adding.done_us) else {
+            return; // Nothing was promised, nothing can be broken.
+        };
+        let from_us = match session.logout {
+            Some(_) => last.done_us,
+            None => final_read_us,
+        };
+        if reads(session).all(|(read, _)| read.sent_us < from_us) {
+            evidence.find(Anomaly::Unknown, session, || Found {
+                operations: vec![session.login, last],
+                line: last.line,
+                blamed: None,
+                sentence: format!(
+                    "nobody read the cart at the end, so what became of {} cannot be known.",
+                    name(last)
+                ),
+            });
+        }
     }
 }
 
 /// Answers that show the cart, in the order of sending. The answer to a change is one, too.
 fn reads<'a>(session: &Session<'a>) -> impl Iterator<Item = (&'a Operation, &'a [LineId])> {
-    session
+    let operations = session.operations.iter().copied();
+    operations.filter_map(|operation| Some((operation, shown_by(operation)?)))
+}
+
+fn shown_by(operation: &Operation) -> Option<&[LineId]> {
+    operation
+        .read
+        .as_deref()
+        .filter(|_| operation.outcome == Outcome::Ok)
+}
+
+/// Every answer counts once, however much it shows.
+fn find_leaks<'a>(session: &Session<'a>, evidence: &mut Evidence<'_, 'a>) {
+    for operation in std::iter::once(session.login).chain(session.operations.iter().copied()) {
+        let shown = shown_by(operation).unwrap_or_default();
+        let foreign = shown
+            .iter()
+            .find(|line| line.user != operation.user)
+            .copied();
+        let sentence = match (&operation.mistaken_for, foreign) {
+            (Some(other), _) => format!("{} took it for {other}.", name(operation)),
+            (None, Some(line)) => {
+                format!(
+                    "{} showed line {line}, which it did not add.",
+                    name(operation)
+                )
+            }
+            (None, None) => continue,
+        };
+        evidence.find(Anomaly::Leak, session, || Found {
+            operations: vec![session.login, operation],
+            line: foreign,
+            blamed: None,
+            sentence,
+        });
+    }
+}
+
+fn tell_duplicate<'a>(
+    session: &Session<'a>,
+    line: &Line<'a>,
+    read: &'a Operation,
+    evidence: &mut Evidence<'_, 'a>,
+) {
+    evidence.find(Anomaly::Duplicate, session, || Found {
+        operations: vec![line.adding, read],
+        line: Some(line.id),
+        blamed: None,
+        sentence: format!(
+            "{} showed line {} twice, which was added once, by {}.",
+            name(read),
+            line.id,
+            name(line.adding)
+        ),
+    });
+}
+
+fn tell_phantom<'a>(
+    session: &Session<'a>,
+    id: LineId,
+    read: &'a Operation,
+    evidence: &mut Evidence<'_, 'a>,
+) {
+    let adding = session
         .operations
         .iter()
         .copied()
-        .filter(|operation| operation.outcome == Outcome::Ok)
-        .filter_map(|operation| Some((operation, operation.read.as_deref()?)))
+        .find(|operation| operation.action == Action::AddLine && operation.line == Some(id));
+    let why = match adding {
+        Some(adding) if adding.outcome == Outcome::Fail => {
+            format!("though {} had certainly failed", name(adding))
+        }
+        Some(adding) => format!("though {} had not begun", name(adding)),
+        None => "which this session never added".into(),
+    };
+    evidence.find(Anomaly::Phantom, session, || Found {
+        operations: adding.into_iter().chain([read]).collect(),
+        line: Some(id),
+        blamed: None,
+        sentence: format!("{} showed line {id}, {why}.", name(read)),
+    });
 }
 
-fn answers_for_somebody_else(session: &Session<'_>) -> u64 {
-    std::iter::once(&session.login)
-        .chain(&session.operations)
-        .filter(|operation| operation.mistaken_for.is_some())
-        .count() as u64
+/// The line was `missing`, and `read` shows it again.
+fn tell_missing<'a>(
+    session: &Session<'a>,
+    line: &Line<'a>,
+    missing: Loss<'a>,
+    read: &'a Operation,
+    evidence: &mut Evidence<'_, 'a>,
+) {
+    let shown_before = missing.alive.line != Some(line.id);
+    let kind = if shown_before {
+        Anomaly::Rollback
+    } else {
+        Anomaly::StaleRead
+    };
+    evidence.find(kind, session, || Found {
+        operations: vec![line.adding, missing.alive, read, missing.dead],
+        line: Some(line.id),
+        blamed: None,
+        sentence: format!(
+            "{} lacked line {}, though {} had {} it; {} showed it again.",
+            name(missing.dead),
+            line.id,
+            name(missing.alive),
+            if shown_before { "shown" } else { "added" },
+            name(read)
+        ),
+    });
 }
 
-/// Whether somebody read the cart after its last line was acknowledged; for a cart that was not logged out, at the
-/// very end, when all faults were over.
-fn was_read_finally(
-    session: &Session<'_>,
-    lives: &HashMap<LineId, Life>,
-    final_read_us: i64,
-) -> bool {
-    let last = lives.values().filter_map(|life| life.acknowledged_us).max();
-    let Some(last_acknowledged_us) = last else {
-        return true; // Nothing was promised, nothing can be broken.
+/// The line was `back` although its removal had been acknowledged, and `read` shows that the removal took effect.
+fn tell_stale_removal<'a>(
+    session: &Session<'a>,
+    line: &Line<'a>,
+    back: &'a Operation,
+    read: &'a Operation,
+    evidence: &mut Evidence<'_, 'a>,
+) {
+    evidence.find(Anomaly::StaleRead, session, || Found {
+        operations: [line.adding]
+            .into_iter()
+            .chain(line.gone)
+            .chain([read, back])
+            .collect(),
+        line: Some(line.id),
+        blamed: None,
+        sentence: format!(
+            "{} still showed line {}, whose removal had been acknowledged; {} did not.",
+            name(back),
+            line.id,
+            name(read)
+        ),
+    });
+}
+
+/// `read` shows a removed line that an earlier read had not shown; or, without `read`, the line stayed back for good.
+fn tell_rollback<'a>(
+    session: &Session<'a>,
+    line: &Line<'a>,
+    read: Option<&'a Operation>,
+    evidence: &mut Evidence<'_, 'a>,
+) {
+    let Some(shown) = read.or(line.back()) else {
+        return;
     };
-    let from_us = match session.logout() {
-        Some(_) => last_acknowledged_us,
-        None => final_read_us,
-    };
-    reads(session).any(|(read, _)| read.sent_us >= from_us)
+    evidence.find(Anomaly::Rollback, session, || Found {
+        operations: [line.adding]
+            .into_iter()
+            .chain(line.gone)
+            .chain(line.shown_gone)
+            .chain([shown])
+            .collect(),
+        line: Some(line.id),
+        blamed: None,
+        sentence: match (line.shown_gone, line.gone) {
+            (Some(gone), _) => format!(
+                "{} showed removed line {} again, which {} no longer had.",
+                name(shown),
+                line.id,
+                name(gone)
+            ),
+            (None, Some(removal)) => format!(
+                "{} showed line {} although {} had removed it, and it never went.",
+                name(shown),
+                line.id,
+                name(removal)
+            ),
+            (None, None) => format!("{} showed removed line {} again.", name(shown), line.id),
+        },
+    });
+}
+
+fn tell_lost<'a>(session: &Session<'a>, line: &Line<'a>, evidence: &mut Evidence<'_, 'a>) {
+    let Some(loss) = line.lost else { return };
+    let faults = evidence.faults;
+    evidence.find(Anomaly::LineLost, session, || Found {
+        operations: vec![line.adding, loss.alive, loss.dead],
+        line: Some(line.id),
+        blamed: loss.to_blame(faults),
+        sentence: if session
+            .loss
+            .is_some_and(|lost| std::ptr::eq(lost.dead, loss.dead))
+        {
+            format!(
+                "{} refused the session, and line {} of {} went with it.",
+                name(loss.dead),
+                line.id,
+                name(line.adding)
+            )
+        } else {
+            format!(
+                "{} lacked line {}, which {} had {} and nobody had removed; it never came back.",
+                name(loss.dead),
+                line.id,
+                name(loss.alive),
+                if loss.alive.line == Some(line.id) {
+                    "added"
+                } else {
+                    "shown"
+                },
+            )
+        },
+    });
 }

@@ -1,76 +1,194 @@
 //! Life and death of logins.
 
+use std::collections::HashMap;
+
+use super::faults::{self, Fault};
 use super::may_have_happened;
-use crate::history::{Action, History, Operation, Outcome};
+use super::witness::{Evidence, Found, at, name};
+use crate::history::{Action, Meta, Operation, Outcome};
+use crate::results::Anomaly;
+
+/// Nodes reckon expiry in whole seconds of a wall clock, and the history's clock is not that one.
+const SLACK_US: i64 = 1_000_000;
 
 /// One login and everything that was done under it.
 pub(super) struct Session<'a> {
     /// The login that began it.
     pub(super) login: &'a Operation,
-    /// Everything else under it, in the order of sending; replays after its logout too.
-    pub(super) operations: Vec<&'a Operation>,
-    /// The refusal by which its loss showed.
-    pub(super) lost: Option<&'a Operation>,
+    /// Everything after it, in the order of sending; replays after its logout too.
+    pub(super) operations: &'a [&'a Operation],
+    /// The first logout that may have happened.
+    pub(super) logout: Option<&'a Operation>,
+    /// How it was lost.
+    pub(super) loss: Option<Loss<'a>>,
     /// Whether its user had lost the session before.
     pub(super) follows_a_loss: bool,
+    /// Whether it was refused because it had expired.
+    pub(super) expired: bool,
+    meta: &'a Meta,
 }
 
-/// All sessions of a history, by user, in the order of their beginning.
-pub(super) fn of(history: &History) -> Vec<Session<'_>> {
-    let mut operations: Vec<&Operation> = history.operations.iter().collect();
-    // Stable: within a session, the order of sending stays.
-    operations.sort_by_key(|operation| (operation.user, operation.session));
+/// The end of a session, or of a line in its cart, that should have lived on.
+#[derive(Clone, Copy)]
+pub(super) struct Loss<'a> {
+    /// What proved last that it was there.
+    pub(super) alive: &'a Operation,
+    /// The answer by which the loss showed first.
+    pub(super) dead: &'a Operation,
+}
 
-    let mut sessions = Vec::new();
+/// By user and session, and within each in the order of sending, in which `operations` are.
+pub(super) fn in_order(operations: &[Operation]) -> Vec<&Operation> {
+    // Dealing them out to their users takes one pass over memory; comparing operations would take many.
+    let mut by_user: HashMap<u32, Vec<&Operation>> = HashMap::new();
+    for operation in operations {
+        by_user.entry(operation.user).or_default().push(operation);
+    }
+    let mut by_user: Vec<(u32, Vec<&Operation>)> = by_user.into_iter().collect();
+    by_user.sort_unstable_by_key(|(user, _)| *user);
+    let mut ordered = Vec::with_capacity(operations.len());
+    for (_, mut of_user) in by_user {
+        // Stable, and nearly sorted already: one session follows the other.
+        of_user.sort_by_key(|operation| operation.session);
+        ordered.append(&mut of_user);
+    }
+    ordered
+}
+
+/// All sessions, by user, in the order of their beginning.
+pub(super) fn of<'a>(ordered: &'a [&'a Operation], meta: &'a Meta) -> Vec<Session<'a>> {
+    let mut sessions: Vec<Session<'_>> = Vec::new();
     let same = |a: &&Operation, b: &&Operation| (a.user, a.session) == (b.user, b.session);
-    for group in operations.chunk_by(same) {
-        let begins = |operation: &&&Operation| {
+    for group in ordered.chunk_by(same) {
+        let begins = |operation: &&Operation| {
             operation.action == Action::LogIn && operation.outcome == Outcome::Ok
         };
         // Without a login of its own, a group is what a user did while it was logged out.
-        let Some(login) = group.iter().find(begins) else {
+        let Some(begin) = group.iter().position(begins) else {
             continue;
         };
-        let others = group.iter().filter(|operation| operation.id != login.id);
-        let mut session = Session {
-            login,
-            operations: others.copied().collect(),
-            lost: None,
-            follows_a_loss: false,
-        };
-        session.lost = session.find_loss();
-        session.follows_a_loss = sessions.last().is_some_and(|before: &Session<'_>| {
-            before.login.user == login.user && before.lost.is_some()
-        });
+        let mut session = Session::new(group[begin], &group[begin + 1..], meta);
+        session.follows_a_loss = sessions
+            .last()
+            .is_some_and(|before| before.login.user == session.login.user && before.loss.is_some());
         sessions.push(session);
     }
     sessions
 }
 
 impl<'a> Session<'a> {
-    /// The first logout that may have happened.
-    pub(super) fn logout(&self) -> Option<&'a Operation> {
-        self.operations
-            .iter()
-            .find(|operation| operation.action == Action::LogOut && may_have_happened(operation))
-            .copied()
+    fn new(login: &'a Operation, operations: &'a [&'a Operation], meta: &'a Meta) -> Self {
+        let ends = |operation: &&&Operation| {
+            operation.action == Action::LogOut && may_have_happened(operation)
+        };
+        let mut session = Self {
+            login,
+            operations,
+            logout: operations.iter().find(ends).copied(),
+            loss: None,
+            follows_a_loss: false,
+            expired: false,
+            meta,
+        };
+        if let Some(refused) = session.refused() {
+            if session.may_have_expired(refused) {
+                session.expired = true;
+            } else {
+                session.loss = Some(refused);
+            }
+        }
+        session
     }
 
-    fn find_loss(&self) -> Option<&'a Operation> {
-        let logout_sent_us = self.logout().map_or(i64::MAX, |logout| logout.sent_us);
-        self.operations
-            .iter()
-            // A refusal that came in while a logout was under way is the logout's doing.
-            .find(|operation| operation.lost_its_session() && operation.done_us <= logout_sent_us)
-            .copied()
+    /// The first refusal while nobody had asked for the session's end.
+    fn refused(&self) -> Option<Loss<'a>> {
+        let logout_sent_us = self.logout.map_or(i64::MAX, |logout| logout.sent_us);
+        // A refusal that came in while a logout was under way is the logout's doing.
+        let refused = |operation: &&Operation| {
+            operation.lost_its_session() && operation.done_us <= logout_sent_us
+        };
+        let place = self.operations.iter().position(refused)?;
+        let accepted = |operation: &&&Operation| operation.was_accepted();
+        Some(Loss {
+            alive: self.operations[..place]
+                .iter()
+                .rfind(accepted)
+                .copied()
+                .unwrap_or(self.login),
+            dead: self.operations[place],
+        })
+    }
+
+    fn may_have_expired(&self, refused: Loss<'_>) -> bool {
+        let Some(lifetime) = self.meta.lifetime else {
+            return false;
+        };
+        let lasted_us = |from: &Operation| refused.dead.done_us - from.sent_us + SLACK_US;
+        lasted_us(self.login) >= lifetime.absolute_us()
+            || lifetime
+                .idle_us()
+                .is_some_and(|idle_us| lasted_us(refused.alive) >= idle_us)
+    }
+
+    /// Tells what the session itself proves; its cart is judged elsewhere.
+    pub(super) fn judge<'f>(&self, evidence: &mut Evidence<'f, 'a>) {
+        let faults = evidence.faults;
+        if let Some(loss) = self.loss {
+            evidence.find(Anomaly::SessionLost, self, || Found {
+                operations: vec![self.login, loss.alive, loss.dead],
+                line: None,
+                blamed: loss.to_blame(faults),
+                sentence: format!(
+                    "{} was refused, though nobody had logged out and {} had still been served.",
+                    name(loss.dead),
+                    name(loss.alive)
+                ),
+            });
+        }
+        let (Some(logout), Some(accepted)) =
+            (self.acknowledged_logout(), self.accepted_after_logout())
+        else {
+            return;
+        };
+        let kind = if self.declared_alive(logout, accepted) {
+            Anomaly::Exposure
+        } else {
+            Anomaly::Resurrection
+        };
+        evidence.find(kind, self, || {
+            let declared = match self.declared_end_us(logout) {
+                Some(end_us) => format!(" (declared end: {})", at(end_us)),
+                None => String::new(),
+            };
+            Found {
+                operations: vec![self.login, logout, accepted],
+                line: None,
+                blamed: None,
+                sentence: format!(
+                    "{} accepted a credential whose logout had been acknowledged at {}{declared}.",
+                    name(accepted),
+                    at(logout.done_us)
+                ),
+            }
+        });
     }
 
     /// Whether it was live at this moment, and nobody was about to end it.
-    pub(super) fn was_live_at(&self, at_us: i64) -> bool {
+    fn was_live_at(&self, at_us: i64) -> bool {
         self.login.done_us <= at_us
-            && self.logout().is_none_or(|logout| logout.sent_us > at_us)
+            && self.logout.is_none_or(|logout| logout.sent_us > at_us)
             // A refusal that comes in later may well be this fault's doing, even if its request was on the way before.
-            && self.lost.is_none_or(|lost| lost.done_us > at_us)
+            && self.loss.is_none_or(|loss| loss.dead.done_us > at_us)
+    }
+
+    /// Whether it was alive when `fault` came, and was accepted by a request sent after it had taken effect.
+    pub(super) fn outlived(&self, fault: &Fault<'_>) -> bool {
+        let accepted =
+            |operation: &&Operation| operation.was_accepted() && operation.action != Action::Replay;
+        self.was_live_at(fault.commanded_us) && {
+            let from = self.sent_before(fault.in_effect_us());
+            self.operations[from..].iter().any(accepted)
+        }
     }
 
     /// The last answer before this moment that a node gave to this session.
@@ -78,56 +196,69 @@ impl<'a> Session<'a> {
         let answered = |operation: &&&Operation| {
             operation.outcome == Outcome::Ok && operation.done_us <= at_us
         };
-        let last = self.operations.iter().rfind(answered).copied();
+        let before = &self.operations[..self.sent_before(at_us)];
+        let last = before.iter().rfind(answered).copied();
         last.unwrap_or(self.login).node.as_deref()
     }
 
-    /// What was heard of it first after a fault: `Some(true)` = accepted, `Some(false)` = refused, `None` = nothing
-    /// certain. From the command on, a refusal may be the fault's doing; but an acceptance proves something only when
-    /// its request was sent after the fault had taken effect.
-    pub(super) fn survived(&self, commanded_us: i64, effective_us: i64) -> Option<bool> {
-        self.operations.iter().find_map(|operation| {
-            if self.lost.is_some_and(|lost| lost.id == operation.id) {
-                (operation.done_us >= commanded_us).then_some(false)
-            } else {
-                let evidence = operation.was_accepted() && operation.action != Action::Replay;
-                (evidence && operation.sent_us >= effective_us).then_some(true)
-            }
-        })
-    }
-
-    /// Whether its credential was accepted by a request sent after the logout was acknowledged.
-    pub(super) fn resurrected(&self) -> bool {
-        self.last_accepted_after_logout().is_some()
+    /// How many of the operations were sent before this moment.
+    fn sent_before(&self, at_us: i64) -> usize {
+        self.operations
+            .partition_point(|operation| operation.sent_us < at_us)
     }
 
     /// See [`super::revocation`]; `None` where nobody tried the dead credential.
-    pub(super) fn outlived_logout_ms(&self, origin_unix_ms: i64) -> Option<u64> {
+    pub(super) fn outlived_logout_ms(&self) -> Option<u64> {
         let logout = self.acknowledged_logout()?;
-        let tried = |operation: &&&Operation| {
-            operation.sent_us >= logout.done_us && operation.outcome == Outcome::Ok
-        };
-        self.operations.iter().find(tried)?;
-        let Some(accepted) = self.last_accepted_after_logout() else {
+        let tried = |operation: &&&Operation| operation.outcome == Outcome::Ok;
+        self.sent_after(logout).iter().find(tried)?;
+        let Some(accepted) = self.accepted_after_logout() else {
             return Some(0);
         };
-        let seen_ms = (accepted.done_us - logout.done_us) / 1_000;
-        let declared_ms = logout.alive_until_unix_s.map(|until_s| {
-            let logout_unix_ms = origin_unix_ms + logout.done_us / 1_000;
-            until_s.cast_signed() * 1_000 - logout_unix_ms
-        });
-        u64::try_from(seen_ms.max(declared_ms.unwrap_or(0))).ok()
+        let end_us = self.declared_end_us(logout).unwrap_or(i64::MIN);
+        u64::try_from((accepted.done_us.max(end_us) - logout.done_us) / 1_000).ok()
     }
 
     fn acknowledged_logout(&self) -> Option<&'a Operation> {
-        self.logout().filter(|logout| logout.outcome == Outcome::Ok)
+        self.logout.filter(|logout| logout.outcome == Outcome::Ok)
     }
 
-    fn last_accepted_after_logout(&self) -> Option<&'a Operation> {
-        let logout = self.acknowledged_logout()?;
-        let after = |operation: &&&Operation| {
-            operation.was_accepted() && operation.sent_us >= logout.done_us
-        };
-        self.operations.iter().rfind(after).copied()
+    /// Operations that were sent after this one was answered.
+    fn sent_after(&self, operation: &Operation) -> &'a [&'a Operation] {
+        &self.operations[self.sent_before(operation.done_us)..]
+    }
+
+    /// The last request that was accepted although it was sent after the logout was acknowledged.
+    fn accepted_after_logout(&self) -> Option<&'a Operation> {
+        let after = self.sent_after(self.acknowledged_logout()?);
+        after
+            .iter()
+            .rfind(|operation| operation.was_accepted())
+            .copied()
+    }
+
+    /// Whether the strategy owns up to the credential's life after its logout: the node said until when, or the logout
+    /// was another node's.
+    fn declared_alive(&self, logout: &Operation, accepted: &Operation) -> bool {
+        !self.meta.properties.revocable_at_once
+            && match self.declared_end_us(logout) {
+                Some(end_us) => accepted.sent_us < end_us + SLACK_US,
+                None => accepted.node != logout.node,
+            }
+    }
+
+    /// When the credential will end that this logout left alive, as the node declared it, on the history's clock.
+    fn declared_end_us(&self, logout: &Operation) -> Option<i64> {
+        let until_unix_ms = i64::try_from(logout.alive_until_unix_s?)
+            .ok()?
+            .checked_mul(1_000)?;
+        (until_unix_ms - self.meta.origin_unix_ms).checked_mul(1_000)
+    }
+}
+
+impl<'a> Loss<'a> {
+    /// The fault that explains it.
+    pub(super) fn to_blame<'f>(self, faults: &'f [Fault<'a>]) -> Option<&'f Fault<'a>> {
+        faults::to_blame(faults, self.alive, self.dead)
     }
 }

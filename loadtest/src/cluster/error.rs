@@ -24,11 +24,18 @@ pub enum ClusterError {
         /// Where it should be.
         beside: PathBuf,
     },
-    /// No Redis on this machine.
+    /// A program of somebody else is not on this machine.
     #[error(
-        "`redis-server` was not found in PATH, and strategy redis needs it: install it with `apt-get install redis-server`"
+        "`{program}` was not found in PATH, and {needed_by} needs it: install it with `apt-get install {package}`"
     )]
-    NoRedis,
+    NotInstalled {
+        /// Its name.
+        program: &'static str,
+        /// The Debian package that brings it.
+        package: &'static str,
+        /// Who needs it.
+        needed_by: &'static str,
+    },
     /// A public port belongs to somebody else.
     #[error("port {} for {strategy} cannot be used: {}", address.port(), taken(address, owner.as_ref(), source))]
     PortTaken {
@@ -74,6 +81,17 @@ pub enum ClusterError {
     /// The store does not say how it is.
     #[error("the store does not answer INFO: {0}")]
     Store(io::Error),
+    /// A proxy on a link could not be set up.
+    #[error("no proxy on the link {link}: {source}")]
+    Link {
+        /// Which.
+        link: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The load balancer does not do what its admin port, or its socket, is asked for.
+    #[error("the load balancer's admin port: {0}")]
+    Admin(String),
 }
 
 impl From<ClusterError> for Failure {

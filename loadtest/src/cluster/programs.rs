@@ -1,4 +1,4 @@
-//! Where the programs are: ours beside the running one, Redis in PATH.
+//! Where the programs are: ours beside the running one, Redis and HAProxy in PATH.
 
 use std::{
     env,
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::ClusterError;
+use super::{BalancerKind, ClusterError, ClusterSpec};
 
 /// The programs that a cluster consists of.
 pub(super) struct Programs {
@@ -18,15 +18,24 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Finds all, or names the first that is missing and how to get it.
-    pub(super) fn find(needs_redis: bool) -> Result<Self, ClusterError> {
+    pub(super) fn find(spec: &ClusterSpec) -> Result<Self, ClusterError> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let installed = |program, needed_by| {
+            in_path(program, &path).ok_or(ClusterError::NotInstalled {
+                program,
+                package: program,
+                needed_by,
+            })
+        };
         Ok(Self {
             shop: ours("shop")?,
-            balancer: ours("load-balancer")?,
-            redis: needs_redis
-                .then(|| {
-                    in_path("redis-server", &env::var_os("PATH").unwrap_or_default())
-                        .ok_or(ClusterError::NoRedis)
-                })
+            balancer: match spec.balancer {
+                BalancerKind::Pingora => ours("load-balancer")?,
+                BalancerKind::Haproxy => installed("haproxy", "`balancer = \"haproxy\"`")?,
+            },
+            redis: spec
+                .has_store()
+                .then(|| installed("redis-server", "strategy redis"))
                 .transpose()?,
         })
     }

@@ -1,7 +1,8 @@
 //! What cluster is wanted. The defaults are those of `lab up` and of the programs themselves.
 
-use std::net::Ipv4Addr;
+use std::{fmt, net::Ipv4Addr};
 
+use serde::{Deserialize, Serialize};
 use session::StateLives;
 
 use super::ClusterError;
@@ -9,11 +10,55 @@ use super::ClusterError;
 /// More nodes than any machine that runs all of them can serve.
 pub const MOST_NODES: usize = 64;
 
+/// The store, as faults and links call it.
+pub const STORE: &str = "store";
+
+/// The load balancer, as faults and links call it.
+pub const LOAD_BALANCER: &str = "load-balancer";
+
+/// Which load balancer stands in front of the nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BalancerKind {
+    /// Ours.
+    #[default]
+    Pingora,
+    /// HAProxy, with the same timeouts, checks and retries.
+    Haproxy,
+}
+
+impl BalancerKind {
+    /// As scenarios, histories and results write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pingora => "pingora",
+            Self::Haproxy => "haproxy",
+        }
+    }
+}
+
+/// The way from one process to another, on which a proxy stands: `load-balancer->node-2`, `node-2->store`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkName {
+    /// Who connects.
+    pub from: String,
+    /// To whom.
+    pub to: String,
+}
+
+impl fmt::Display for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}->{}", self.from, self.to)
+    }
+}
+
 /// A cluster on loopback.
 #[derive(Clone)]
 pub struct ClusterSpec {
     /// How many nodes: `node-1`, `node-2` …
     pub nodes: usize,
+    /// Nodes that follow them in number, known to the load balancer but not started.
+    pub spare_nodes: usize,
     /// The strategies that each node serves side by side, each with a listener of its own at the load balancer.
     pub strategies: Vec<String>,
     /// Where everything listens. Tests take an address of their own in 127.0.0.0/8.
@@ -38,12 +83,19 @@ pub struct ClusterSpec {
     pub env: Vec<(String, String)>,
     /// More tables for the load balancer's configuration, such as `[health]`; or nothing.
     pub balancer_toml: String,
+    /// Which load balancer.
+    pub balancer: BalancerKind,
+    /// Whether there is a store although no strategy needs one: so that the same fault can hit every strategy.
+    pub store: bool,
+    /// Where a proxy stands, so that the link can be disturbed. Each costs every request on it a detour.
+    pub links: Vec<LinkName>,
 }
 
 impl Default for ClusterSpec {
     fn default() -> Self {
         Self {
             nodes: 3,
+            spare_nodes: 0,
             strategies: ["sticky", "redis", "jwt"].map(str::to_owned).to_vec(),
             ip: Ipv4Addr::LOCALHOST,
             public_ports: vec![8081, 8082, 8083],
@@ -56,6 +108,9 @@ impl Default for ClusterSpec {
             shop_args: vec![],
             env: vec![],
             balancer_toml: String::new(),
+            balancer: BalancerKind::Pingora,
+            store: false,
+            links: vec![],
         }
     }
 }
@@ -89,13 +144,37 @@ impl ClusterSpec {
                 self.strategies.len()
             ));
         }
-        if !(1..=MOST_NODES).contains(&self.nodes) {
+        if self.nodes == 0 || self.nodes + self.spare_nodes > MOST_NODES {
             return wrong(format!(
                 "{} nodes: between 1 and {MOST_NODES} are possible",
-                self.nodes
+                self.nodes + self.spare_nodes
             ));
         }
+        if self.balancer == BalancerKind::Haproxy && !self.balancer_toml.is_empty() {
+            return wrong("these settings are for our own load balancer, not for HAProxy".into());
+        }
+        for link in &self.links {
+            let to_node = link.from == LOAD_BALANCER && self.has_node(&link.to);
+            let to_store = link.to == STORE && self.has_node(&link.from) && self.has_store();
+            if !to_node && !to_store {
+                return wrong(format!("there is no link {link}"));
+            }
+        }
         Ok(())
+    }
+
+    /// The names of all nodes, spare ones last.
+    pub(super) fn node_names(&self) -> impl Iterator<Item = String> {
+        (1..=self.nodes + self.spare_nodes).map(|number| format!("node-{number}"))
+    }
+
+    fn has_node(&self, name: &str) -> bool {
+        self.node_names().any(|node| node == name)
+    }
+
+    /// Whether there is a store, needed or not.
+    pub(super) fn has_store(&self) -> bool {
+        self.store || self.needs_redis()
     }
 
     /// Whether a strategy keeps its state in a store.
@@ -141,8 +220,32 @@ mod tests {
     #[test]
     fn only_a_strategy_with_a_store_needs_redis() {
         let mut spec = ClusterSpec::default();
-        assert!(spec.needs_redis());
+        assert!(spec.needs_redis() && spec.has_store());
         spec.strategies.retain(|strategy| strategy != "redis");
-        assert!(!spec.needs_redis());
+        assert!(!spec.needs_redis() && !spec.has_store());
+        spec.store = true;
+        assert!(!spec.needs_redis() && spec.has_store());
+    }
+
+    #[test]
+    fn a_link_leads_from_the_balancer_to_a_node_or_from_a_node_to_a_store() {
+        let check = |from: &str, to: &str, strategy: &str| {
+            let link = LinkName {
+                from: from.into(),
+                to: to.into(),
+            };
+            let spec = ClusterSpec {
+                strategies: vec![strategy.into()],
+                public_ports: vec![0],
+                links: vec![link],
+                ..ClusterSpec::default()
+            };
+            spec.check().is_ok()
+        };
+        assert!(check("load-balancer", "node-3", "jwt"));
+        assert!(check("node-1", "store", "redis"));
+        assert!(!check("node-1", "store", "jwt"), "no store");
+        assert!(!check("load-balancer", "node-4", "jwt"), "no such node");
+        assert!(!check("node-1", "node-2", "redis"));
     }
 }

@@ -23,7 +23,7 @@ pub struct StoreInfo {
 pub(super) struct Store {
     pub(super) agent: Agent,
     pub(super) address: SocketAddr,
-    password: String,
+    pub(super) password: String,
 }
 
 impl Store {
@@ -68,9 +68,9 @@ impl Store {
         })
     }
 
-    /// For the nodes; with the password in it.
-    pub(super) fn url(&self) -> String {
-        format!("redis://:{}@{}", self.password, self.address)
+    /// For the nodes that reach it at `address`; with the password in it.
+    pub(super) fn url(&self, address: SocketAddr) -> String {
+        format!("redis://:{}@{address}", self.password)
     }
 
     pub(super) async fn info(&self) -> Result<StoreInfo, ClusterError> {

@@ -1,14 +1,25 @@
 //! The history's file: lines are appended whole, by two processes, and read back once the run is over.
 //!
 //! Both writers open the file for appending and hand over whole lines, so their lines never mix. A process that is
-//! killed leaves at most one half line, at the end; the reader leaves that out.
+//! killed leaves at most one half line, at the end; the reader leaves that out. A large file can be compressed when its
+//! run is over ([`compress_if_large`]); the reader takes both.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use super::{History, Line};
 use crate::exit::{Exit, Failure};
+
+/// The ending of a compressed history.
+const ZSTD: &str = "zst";
+/// What is read at once.
+const READ_BYTES: usize = 1 << 16;
+
+/// An operation takes at least about this much in a file that is not compressed.
+const LINE_BYTES: u64 = 256;
+/// Operations that get room at once, whatever size the file claims to have.
+const MOST_ROOM: usize = 1 << 22;
 
 /// Why a history could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +27,7 @@ pub enum HistoryError {
     /// The file system said no.
     #[error("cannot {doing} the history {path}: {source}")]
     Io {
-        /// `read`, `write`
+        /// `read`, `write`, `compress`
         doing: &'static str,
         /// The file.
         path: PathBuf,
@@ -108,15 +119,50 @@ impl Appender {
     }
 }
 
+/// Compresses the history at `path` if it is larger than `limit_bytes`; the path that it has afterwards. The plain file
+/// goes when the compressed one is complete and not before.
+pub fn compress_if_large(path: &Path, limit_bytes: u64) -> Result<PathBuf, HistoryError> {
+    let io = |source| HistoryError::Io {
+        doing: "compress",
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut plain = File::open(path).map_err(io)?;
+    if plain.metadata().map_err(io)?.len() <= limit_bytes {
+        return Ok(path.to_path_buf());
+    }
+    let with_ending = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let (unfinished, finished) = (with_ending(".zst.part"), with_ending(".zst"));
+    let written = File::create(&unfinished).and_then(|compressed| {
+        zstd::stream::copy_encode(&mut plain, &compressed, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+        compressed.sync_all()
+    });
+    written.map_err(io)?;
+    fs::rename(&unfinished, &finished).map_err(io)?;
+    fs::remove_file(path).map_err(io)?;
+    Ok(finished)
+}
+
 impl History {
-    /// Reads a file. Half a line at its end, left by a process that was killed, is left out.
+    /// Reads a file, plain or compressed (`.zst`). Half a line at its end, left by a process that was killed, is left out.
     pub fn read(path: &Path) -> Result<Self, HistoryError> {
         let io = |source| HistoryError::Io {
             doing: "read",
             path: path.to_path_buf(),
             source,
         };
-        let mut reader = BufReader::with_capacity(1 << 16, File::open(path).map_err(io)?);
+        let file = File::open(path).map_err(io)?;
+        let file_bytes = file.metadata().map_err(io)?.len();
+        let mut reader: Box<dyn BufRead> = if path.extension().is_some_and(|end| end == ZSTD) {
+            let decoder = zstd::Decoder::new(file).map_err(io)?;
+            Box::new(BufReader::with_capacity(READ_BYTES, decoder))
+        } else {
+            Box::new(BufReader::with_capacity(READ_BYTES, file))
+        };
         let mut text = Vec::new();
         let mut history = None;
         for number in 1.. {
@@ -124,7 +170,12 @@ impl History {
             if reader.read_until(b'\n', &mut text).map_err(io)? == 0 {
                 break;
             }
-            let line = match serde_json::from_slice(&text) {
+            // Text is checked once a line rather than once a string; what is none gets its error from the parser.
+            let parsed = match std::str::from_utf8(&text) {
+                Ok(text) => serde_json::from_str(text),
+                Err(_) => serde_json::from_slice(&text),
+            };
+            let line = match parsed {
                 Ok(line) => line,
                 Err(_) if text.last() != Some(&b'\n') => break,
                 Err(source) => {
@@ -139,7 +190,11 @@ impl History {
                 (None, Line::Meta(meta)) => {
                     history = Some(Self {
                         meta: *meta,
-                        operations: Vec::new(),
+                        // Room that is not used costs nothing; moving to a larger one would, in time and memory.
+                        operations: Vec::with_capacity(
+                            usize::try_from(file_bytes / LINE_BYTES)
+                                .map_or(MOST_ROOM, |room| room.min(MOST_ROOM)),
+                        ),
                         faults: Vec::new(),
                         usage: Vec::new(),
                         memory: None,
@@ -153,9 +208,10 @@ impl History {
         let mut history = history.ok_or_else(|| HistoryError::NoMeta {
             path: path.to_path_buf(),
         })?;
+        // In place: these are many, and nearly sorted already. Ties are broken as the users acted.
         history
             .operations
-            .sort_by_key(|operation| operation.sent_us);
+            .sort_unstable_by_key(|operation| (operation.sent_us, operation.user, operation.id));
         Ok(history)
     }
 
@@ -184,6 +240,7 @@ mod tests {
             target: "node-2".into(),
             step: FaultStep::Commanded,
             at_us,
+            evidence: None,
         })
     }
 
@@ -217,6 +274,39 @@ mod tests {
         writer.append(&fault(1)).unwrap();
         writer.file.write_all(b"{\"fault\":{\"fau").unwrap();
         assert_eq!(History::read(&path).unwrap().faults.len(), 1);
+    }
+
+    #[test]
+    fn a_large_history_is_compressed_and_reads_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.jsonl");
+        let mut writer = Appender::open(&path).unwrap();
+        writer.append(&Line::Meta(Box::new(meta()))).unwrap();
+        for id in 1..1_000 {
+            writer.push(&Line::Operation(add(1, 1, id, 10 * i64::from(id))));
+        }
+        writer.flush().unwrap();
+        let before = History::read(&path).unwrap();
+        let bytes = fs::metadata(&path).unwrap().len();
+        assert_eq!(
+            compress_if_large(&path, bytes).unwrap(),
+            path,
+            "not above the limit"
+        );
+
+        let compressed = compress_if_large(&path, bytes - 1).unwrap();
+        assert_eq!(compressed, folder.path().join("history.jsonl.zst"));
+        assert!(fs::metadata(&compressed).unwrap().len() < bytes / 5);
+        assert_eq!(
+            History::read(&compressed).unwrap().operations,
+            before.operations
+        );
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(
+            left.len(),
+            1,
+            "the plain file and the unfinished one are gone"
+        );
     }
 
     #[test]

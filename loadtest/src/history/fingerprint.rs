@@ -1,5 +1,7 @@
 //! Stands for a credential in a history: the same credential gives the same fingerprint, and nothing leads back.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A hash under a key that is drawn for each run and never written. Written as 16 hexadecimal digits, because not every
@@ -15,9 +17,23 @@ impl Serialize for Fingerprint {
 
 impl<'de> Deserialize<'de> for Fingerprint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        u64::from_str_radix(&text, 16)
-            .map(Self)
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Takes the text where it lies: a history has millions of them.
+struct Text;
+
+impl de::Visitor<'_> for Text {
+    type Value = Fingerprint;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("16 hexadecimal digits")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Fingerprint, E> {
+        u64::from_str_radix(text, 16)
+            .map(Fingerprint)
             .map_err(de::Error::custom)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Written `12-7`: the line that user 12 added with its operation 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,8 +48,22 @@ impl Serialize for LineId {
 
 impl<'de> Deserialize<'de> for LineId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Ok(Self::parse(&text))
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Takes the text where it lies: a history has millions of them.
+struct Text;
+
+impl de::Visitor<'_> for Text {
+    type Value = LineId;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the id of a cart line")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<LineId, E> {
+        Ok(LineId::parse(text))
     }
 }
 

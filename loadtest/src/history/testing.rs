@@ -2,6 +2,7 @@
 
 use super::{Action, Fingerprint, History, LineId, Meta, Operation, Outcome, Reason, SCHEMA};
 use crate::results::StrategyProperties;
+use crate::scenario::Pace;
 
 /// A run of two users on two nodes: 10 s measured, final reads at 11 s.
 pub(crate) fn meta() -> Meta {
@@ -22,12 +23,15 @@ pub(crate) fn meta() -> Meta {
         nodes: vec!["node-1".into(), "node-2".into()],
         balancer: "pingora".into(),
         users: 2,
-        think_ms: (100, 200),
+        pace: Pace::Closed {
+            think_ms: (100, 200),
+        },
         cores: 2,
         origin_unix_ms: 1_000_000,
         warm_up_from_us: -1_000_000,
         measured_until_us: 10_000_000,
         final_read_us: 11_000_000,
+        lifetime: None,
     }
 }
 

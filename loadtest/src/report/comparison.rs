@@ -1,21 +1,17 @@
 //! The tables: which figures stand beside each other, in which order and unit. Each cell is computed from the runs here;
 //! the formats only draw.
 
-use super::fault::{self, FaultKey};
+use super::failover;
 use super::format::{self, TimeUnit, figure};
-use super::table::{Cell, Column, Group, Row, Table, whole};
-use crate::results::{Fault, Latency, Run};
+use super::table::{Cell, Column, Group, Row, Table, group, largest};
+use crate::results::{Arrivals, Latency, Run, Summary};
 
 /// The main table.
-pub(super) fn figures(columns: &[Column<'_>]) -> Table {
-    let mut groups = vec![
-        traffic(columns),
-        latency(columns),
-        cpu(columns),
-        network_and_store(columns),
-        memory(columns),
-    ];
-    groups.extend(fault::keys(columns).iter().map(|key| losses(columns, key)));
+pub(super) fn figures(columns: &[Column<'_>], summaries: &[Summary]) -> Table {
+    let mut groups = vec![traffic(columns), latency(columns)];
+    groups.extend(merged_latency(columns, summaries));
+    groups.extend([cpu(columns), network_and_store(columns), memory(columns)]);
+    groups.extend(failover::groups(columns));
     if columns
         .iter()
         .flat_map(|column| &column.runs)
@@ -67,10 +63,15 @@ pub(super) fn anomalies(columns: &[Column<'_>]) -> Table {
         Row::counts("Sessions lost", columns, |run| run.anomalies.session_lost),
         Row::counts("Cart lines lost", columns, |run| run.anomalies.line_lost),
         Row::counts("Stale reads", columns, |run| run.anomalies.stale_read),
+        Row::counts("Rollbacks", columns, |run| run.anomalies.rollback),
         Row::counts("Duplicated lines", columns, |run| run.anomalies.duplicate),
+        Row::counts("Phantom lines", columns, |run| run.anomalies.phantom),
         Row::counts("Leaks to another user", columns, |run| run.anomalies.leak),
         Row::counts("Resurrections after logout", columns, |run| {
             run.anomalies.resurrection
+        }),
+        Row::counts("Uses after logout, as declared", columns, |run| {
+            run.anomalies.exposure
         }),
         Row::counts("Carts of which nothing can be said", columns, |run| {
             run.anomalies.unknown
@@ -83,11 +84,14 @@ pub(super) fn anomalies(columns: &[Column<'_>]) -> Table {
     )
 }
 
+/// One of the counts of an open loop.
+type Count = fn(&Arrivals) -> u64;
+
 /// Whether the generator measured the cluster or itself.
 pub(super) fn generator(columns: &[Column<'_>]) -> Table {
     let lag = |run: &Run| run.generator.lag_p99_us.map(|us| us as f64);
     let unit = TimeUnit::for_largest(largest(columns, lag));
-    let rows = vec![
+    let mut rows = vec![
         Row::words("Figures may be believed", columns, |run| {
             match (&run.generator.reason, run.generator.valid) {
                 (_, true) => "yes".to_owned(),
@@ -116,7 +120,42 @@ pub(super) fn generator(columns: &[Column<'_>]) -> Table {
             |run| run.generator.machine_cpu_cores,
             figure,
         ),
+        Row::numbers(
+            "Requests under way, as seen",
+            "",
+            columns,
+            |run| Some(run.generator.in_flight?.seen),
+            figure,
+        ),
+        Row::numbers(
+            "Requests under way, by Little's law",
+            "",
+            columns,
+            |run| Some(run.generator.in_flight?.by_littles_law),
+            figure,
+        ),
     ];
+    let arrivals = |run: &Run, value: Count| {
+        run.generator
+            .arrivals
+            .as_ref()
+            .map(|arrivals| value(arrivals) as f64)
+    };
+    let mut all = columns.iter().flat_map(|column| &column.runs);
+    if all.any(|run| run.generator.arrivals.is_some()) {
+        let count: [(&str, Count); 4] = [
+            ("Arrivals due", |arrivals| arrivals.due),
+            ("Sent late", |arrivals| arrivals.late),
+            ("Sent late for want of a free user", |arrivals| {
+                arrivals.late_without_user
+            }),
+            ("Dropped", |arrivals| arrivals.dropped),
+        ];
+        rows.extend(count.map(|(label, value)| {
+            let of = |run: &Run| arrivals(run, value);
+            Row::numbers(label, "", columns, of, figure)
+        }));
+    }
     table(
         "Whether it measured the cluster or itself.",
         columns,
@@ -158,33 +197,83 @@ fn traffic(columns: &[Column<'_>]) -> Group {
     )
 }
 
+type Percentile = fn(&Latency) -> Option<u64>;
+
+const PERCENTILES: [(&str, Percentile); 5] = [
+    ("p50 (median)", |latency| Some(latency.p50)),
+    ("p90", |latency| latency.p90),
+    ("p99", |latency| latency.p99),
+    ("p99.9", |latency| latency.p999),
+    ("Slowest", |latency| Some(latency.max)),
+];
+
 fn latency(columns: &[Column<'_>]) -> Group {
-    type Percentile = fn(&Latency) -> Option<u64>;
-    let percentiles: [(&str, Percentile); 5] = [
-        ("p50 (median)", |latency| Some(latency.p50)),
-        ("p90", |latency| latency.p90),
-        ("p99", |latency| latency.p99),
-        ("p99.9", |latency| latency.p999),
-        ("Slowest", |latency| Some(latency.max)),
-    ];
-    let at = |run: &Run, percentile: Percentile| {
-        run.latency_us
-            .as_ref()
-            .and_then(percentile)
-            .map(|us| us as f64)
+    let at = |latency: Option<Latency>, percentile: Percentile| {
+        percentile(&latency?).map(|us| us as f64)
     };
+    let slowest = |run: &Run| at(run.latency_us, |latency| Some(latency.max));
+    let slowest_failure = |run: &Run| at(run.failure_latency_us, |latency| Some(latency.max));
     // One unit for all of them: percentiles are read down the column.
-    let unit = TimeUnit::for_largest(largest(columns, |run| at(run, percentiles[4].1)));
-    let rows = percentiles.map(|(label, percentile)| {
-        Row::numbers(
-            label,
-            unit.name(),
-            columns,
-            |run| at(run, percentile),
-            |us| unit.show(us),
-        )
+    let longest = largest(columns, slowest).max(largest(columns, slowest_failure));
+    let unit = TimeUnit::for_largest(longest);
+    let row = |label, value: &dyn Fn(&Run) -> Option<f64>| {
+        Row::numbers(label, unit.name(), columns, value, |us| unit.show(us))
+    };
+    let mut rows: Vec<Row> = PERCENTILES
+        .iter()
+        .map(|(label, percentile)| row(*label, &|run| at(run.latency_us, *percentile)))
+        .collect();
+    // What an open loop is for: the time that an arrival waited to be sent is in it.
+    let is_open = |run: &Run| run.generator.arrivals.is_some();
+    if columns
+        .iter()
+        .flat_map(|column| &column.runs)
+        .any(|run| is_open(run))
+    {
+        let due = |run: &Run, percentile: Percentile| {
+            at(run.response_us.filter(|_| is_open(run)), percentile)
+        };
+        rows.push(row("p50 from when it was due", &|run| {
+            due(run, |response| Some(response.p50))
+        }));
+        rows.push(row("p99 from when it was due", &|run| {
+            due(run, |response| response.p99)
+        }));
+    }
+    if largest(columns, slowest_failure) > 0.0 {
+        rows.push(row("p50 of what failed", &|run| {
+            at(run.failure_latency_us, |latency| Some(latency.p50))
+        }));
+        rows.push(row("Slowest of what failed", &slowest_failure));
+    }
+    group("Latency of requests that were ok", rows)
+}
+
+/// Over the requests of all runs; nothing new where each strategy ran once.
+fn merged_latency(columns: &[Column<'_>], summaries: &[Summary]) -> Option<Group> {
+    if summaries.iter().all(|summary| summary.runs < 2) {
+        return None;
+    }
+    let of = |column: &Column<'_>| {
+        let summary = summaries
+            .iter()
+            .find(|summary| summary.strategy == column.strategy)?;
+        summary.latency_us
+    };
+    let slowest = columns.iter().filter_map(of).map(|latency| latency.max);
+    let unit = TimeUnit::for_largest(slowest.max().unwrap_or(0) as f64);
+    let rows = PERCENTILES.iter().map(|(label, percentile)| {
+        let cells = columns.iter().map(|column| {
+            of(column)
+                .and_then(|latency| percentile(&latency))
+                .map_or_else(Cell::gap, |us| Cell::words(unit.show(us as f64)))
+        });
+        Row::of(*label, unit.name(), cells.collect())
     });
-    group("Latency of requests that were ok", rows.into())
+    Some(group(
+        "The same over all runs, histograms merged",
+        rows.collect(),
+    ))
 }
 
 fn cpu(columns: &[Column<'_>]) -> Group {
@@ -197,55 +286,40 @@ fn cpu(columns: &[Column<'_>]) -> Group {
             row("Load balancer", |run| run.cost_us_per_request.load_balancer),
             row("Nodes", |run| run.cost_us_per_request.node),
             without_store(row("Store", |run| run.cost_us_per_request.store), columns),
-            row("Cluster, together", cluster_cpu),
+            row("Cluster, together", Run::cluster_cpu_us),
             row("Generator", |run| run.cost_us_per_request.generator),
         ],
     )
 }
 
 fn network_and_store(columns: &[Column<'_>]) -> Group {
+    let bytes = |label: &str, value: fn(&Run) -> Option<f64>| {
+        Row::numbers(label, "bytes", columns, value, figure)
+    };
     let store_operations = |run: &Run| run.store_operations_per_request;
+    let store = Row::numbers("Store operations", "", columns, store_operations, figure);
     group(
         "Network and store, a request",
         vec![
-            Row::numbers(
-                "Sent by the client",
-                "bytes",
-                columns,
-                |run| run.bytes_per_request.sent,
-                figure,
-            ),
-            Row::numbers(
-                "Received by the client",
-                "bytes",
-                columns,
-                |run| run.bytes_per_request.received,
-                figure,
-            ),
-            without_store(
-                Row::numbers("Store operations", "", columns, store_operations, figure),
-                columns,
-            ),
+            bytes("Sent by the client", |run| run.bytes_per_request.sent),
+            bytes("Received by the client", |run| {
+                run.bytes_per_request.received
+            }),
+            without_store(store, columns),
         ],
     )
 }
 
 fn memory(columns: &[Column<'_>]) -> Group {
-    let store = |run: &Run| run.memory_bytes_per_session.store;
+    let bytes = |label: &str, value: fn(&Run) -> Option<f64>| {
+        Row::numbers(label, "bytes", columns, value, figure)
+    };
+    let store = bytes("Store", |run| run.memory_bytes_per_session.store);
     group(
         "Memory a session, cart empty",
         vec![
-            Row::numbers(
-                "Nodes",
-                "bytes",
-                columns,
-                |run| run.memory_bytes_per_session.node,
-                figure,
-            ),
-            without_store(
-                Row::numbers("Store", "bytes", columns, store, figure),
-                columns,
-            ),
+            bytes("Nodes", |run| run.memory_bytes_per_session.node),
+            without_store(store, columns),
         ],
     )
 }
@@ -269,115 +343,13 @@ fn revocation(columns: &[Column<'_>]) -> Group {
     )
 }
 
-/// A moment of a fault, in milliseconds after it took effect.
-type Since = fn(&Fault) -> Option<u64>;
-
-fn losses(columns: &[Column<'_>], key: &FaultKey) -> Group {
-    let part = |label: String, value: fn(&Fault) -> (u64, u64)| {
-        Row::parts(label, columns, format::part_of, |run| {
-            key.find(run).map(value)
-        })
-    };
-    let mut rows = vec![
-        part("Sessions lost, of those alive".to_owned(), |fault| {
-            (fault.sessions_lost, fault.sessions_live)
-        }),
-        part(format!("of those that {} served", key.target()), |fault| {
-            (fault.sessions_lost_on_target, fault.sessions_on_target)
-        })
-        .detail(),
-        part("Cart lines lost, of acknowledged".to_owned(), |fault| {
-            (fault.cart_lines_lost, fault.cart_lines_acknowledged)
-        }),
-        Row::numbers(
-            "Failed requests till recovery",
-            "",
-            columns,
-            |run| key.find(run).map(|fault| fault.failed_requests as f64),
-            whole,
-        ),
-    ];
-    // Sessions are served by nodes: of a store there is nothing to say.
-    if !columns
-        .iter()
-        .flat_map(|column| &column.runs)
-        .any(|run| key.find(run).is_some_and(|f| f.sessions_on_target > 0))
-    {
-        rows.remove(1);
-    }
-    let spans: [(&str, Since); 4] = [
-        ("Time unavailable", |fault| Some(fault.unavailable_ms)),
-        ("Last request to it after", |fault| {
-            since_effective(fault, fault.detected_ms)
-        }),
-        ("Goodput back at 95 % after", |fault| {
-            since_effective(fault, fault.recovered_ms)
-        }),
-        ("Undone after", |fault| {
-            since_effective(fault, fault.undone_ms)
-        }),
-    ];
-    let at = |run: &Run, since: Since| key.find(run).and_then(since).map(|ms| ms as f64 * 1e3);
-    let unit = spans
-        .iter()
-        .map(|(_, since)| largest(columns, |run| at(run, *since)))
-        .fold(0.0, f64::max);
-    let unit = TimeUnit::for_largest(unit.max(1e3));
-    rows.extend(spans.map(|(label, since)| {
-        Row::numbers(
-            label,
-            unit.name(),
-            columns,
-            |run| at(run, since),
-            |us| unit.show(us),
-        )
-    }));
-    group(&key.doing(), rows)
-}
-
-/// Milliseconds from the moment at which the fault was in effect.
-fn since_effective(fault: &Fault, moment_ms: Option<u64>) -> Option<u64> {
-    Some(moment_ms?.saturating_sub(fault.effective_ms?))
-}
-
-/// CPU of balancer, nodes and store together; `None` while one of them was not measured.
-pub(super) fn cluster_cpu(run: &Run) -> Option<f64> {
-    let cost = &run.cost_us_per_request;
-    let store = if has_store(run) { cost.store? } else { 0.0 };
-    Some(cost.load_balancer? + cost.node? + store)
-}
-
-/// Memory of a session in nodes and store together; `None` while one of them was not measured.
-pub(super) fn session_memory(run: &Run) -> Option<f64> {
-    let memory = &run.memory_bytes_per_session;
-    let store = if has_store(run) { memory.store? } else { 0.0 };
-    Some(memory.node? + store)
-}
-
-/// Whether the strategy asks a store at all. If not, a missing figure of the store is no gap.
-pub(super) fn has_store(run: &Run) -> bool {
-    run.properties.store_round_trips > 0
-}
-
 fn without_store(mut row: Row, columns: &[Column<'_>]) -> Row {
     for (cell, column) in row.cells.iter_mut().zip(columns) {
-        if cell.text == format::NOT_MEASURED && !column.runs.iter().any(|run| has_store(run)) {
+        if cell.text == format::NOT_MEASURED && !column.runs.iter().any(|run| run.has_store()) {
             *cell = Cell::words("no store");
         }
     }
     row
-}
-
-fn largest(columns: &[Column<'_>], value: impl Fn(&Run) -> Option<f64>) -> f64 {
-    let runs = columns.iter().flat_map(|column| &column.runs);
-    runs.filter_map(|run| value(run)).fold(0.0, f64::max)
-}
-
-fn group(title: &str, rows: Vec<Row>) -> Group {
-    Group {
-        title: title.to_owned(),
-        rows,
-    }
 }
 
 fn table(caption: &'static str, columns: &[Column<'_>], groups: Vec<Group>) -> Table {

@@ -1,10 +1,11 @@
 //! Everything that a report says in words and tables, computed once from the results. The formats (HTML, Markdown, terminal)
 //! only lay it out, so that they cannot contradict each other.
 
-use super::comparison;
 use super::format::{self, figure, list};
-use super::summary;
+use super::summary::{self, Summary};
 use super::table::{Column, Table, columns};
+use super::theory::{self, Judged};
+use super::{comparison, pairs, proof};
 use crate::results::{Results, Run, Verdict};
 
 /// The contents of a report, in the order in which to read them.
@@ -23,18 +24,30 @@ pub(super) struct Document {
     pub(super) reasons: Vec<String>,
     /// What to know before the first figure, the generator first.
     pub(super) caveats: Vec<String>,
-    /// What the figures say.
+    /// What the figures say, in three or four sentences.
+    pub(super) headline: Vec<String>,
+    /// What else they say.
     pub(super) summary: Vec<String>,
+    /// What had to come out, and what did.
+    pub(super) expectations: Vec<Judged>,
+    /// What theory says.
+    pub(super) matrix: Table,
+    /// Why it says so: where, and the reason.
+    pub(super) why: Vec<(String, String)>,
     /// What was run: name and value.
     pub(super) settings: Vec<(String, String)>,
     /// On what: name and value.
     pub(super) machine: Vec<(String, String)>,
     /// The figures.
     pub(super) figures: Table,
+    /// Strategies against each other, where they ran more than once.
+    pub(super) pairs: Option<Table>,
     /// What the strategies declare.
     pub(super) properties: Table,
     /// What the checker proved.
     pub(super) anomalies: Table,
+    /// The proofs: which run, and the story.
+    pub(super) proofs: Vec<(String, String)>,
     /// Whether the generator may be believed.
     pub(super) generator: Table,
     /// What to type to measure it again.
@@ -55,6 +68,7 @@ impl Document {
                 "The measurement is invalid: do not use these figures.",
             ),
         };
+        let Summary { headline, others } = summary::of(&columns, &results.comparisons);
         Self {
             question: results.question.clone(),
             scenario: results.scenario.clone(),
@@ -63,12 +77,18 @@ impl Document {
             verdict_sentence,
             reasons: results.reasons.clone(),
             caveats: caveats(results),
-            summary: summary::sentences(&columns),
+            headline,
+            summary: others,
+            expectations: theory::expectations(results),
+            matrix: theory::matrix(results),
+            why: theory::why(results),
             settings: settings(results, &columns),
             machine: machine(results),
-            figures: comparison::figures(&columns),
+            figures: comparison::figures(&columns, &results.summary),
+            pairs: pairs::table(results),
             properties: comparison::properties(&columns),
             anomalies: comparison::anomalies(&columns),
+            proofs: proof::of(results),
             generator: comparison::generator(&columns),
             command: results.command.clone(),
             origin: origin(results),
@@ -214,7 +234,7 @@ fn distinct(results: &Results, value: impl Fn(&Run) -> String) -> String {
 }
 
 /// What the words in the tables mean.
-pub(super) const GLOSSARY: [(&str, &str); 12] = [
+pub(super) const GLOSSARY: [(&str, &str); 18] = [
     (
         "Throughput",
         "All answers a second, whatever they said. With a fixed number of users and think times it says how far the cluster kept up, not what it could bear.",
@@ -249,15 +269,39 @@ pub(super) const GLOSSARY: [(&str, &str); 12] = [
         "A line that the cluster had acknowledged, that nobody removed, and that is gone for good.",
     ),
     (
+        "Failed from then on",
+        "What fails is ascribed to the last fault before it, until the next one comes or the measured part ends.",
+    ),
+    (
         "Time unavailable",
-        "From the first failed request to the first 100 ms without one. The refusal of a lost session is no outage: the service was there, it only knew the user no more.",
+        "From the first failed request to the first 100 ms in which requests were sent and none failed. The refusal of a lost session is no outage: the service was there, it only knew the user no more.",
     ),
     (
-        "Stale read, duplicate",
-        "A line that was missing and came back; a line that is in a cart twice.",
+        "Last request to it",
+        "How long the balancer went on sending requests to the victim: by then it had noticed.",
     ),
     (
-        "Resurrection",
-        "A credential that was accepted after its logout had been acknowledged.",
+        "Goodput back",
+        "Every second has 95 % of the base line (the usual goodput before the first fault, less what chance takes from it), for 5 s.",
+    ),
+    (
+        "Errors, share × time",
+        "The share of requests that failed, summed up over time: 1 s is as bad as one second without any service.",
+    ),
+    (
+        "Peak of logins",
+        "The second with the most logins, in usual seconds. With few logins chance alone makes 2 of it.",
+    ),
+    (
+        "Stale read, rollback",
+        "A cart shown as it was before an acknowledged change; a cart shown older than it had been seen before.",
+    ),
+    (
+        "Duplicate, phantom",
+        "A line that is in a cart twice; a line whose adding had certainly failed, or was another session’s.",
+    ),
+    (
+        "Resurrection, exposure",
+        "A credential that was accepted after its logout had been acknowledged; where the strategy declares that it cannot revoke at once, that is exposure until the credential’s declared end.",
     ),
 ];

@@ -2,6 +2,7 @@
 
 use super::table::Column;
 use crate::results::{Fault, Run};
+use crate::target::Target;
 
 /// The same fault in all runs: kind, target, and the how-manieth of that kind and target in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,13 +43,21 @@ impl FaultKey {
 
     /// "Killing node-2", the subject of a sentence.
     pub(super) fn doing(&self) -> String {
-        let target = name(&self.target);
+        let target = self.target();
         let doing = match self.kind.as_str() {
             "kill" => format!("Killing {target}"),
             "pause" => format!("Pausing {target}"),
             "stop" => format!("Stopping {target}"),
             "restart" => format!("Restarting {target}"),
+            "rolling-restart" => format!("Restarting {target} one by one"),
+            "scale" => format!("Changing the number of {target}"),
+            "slow" => format!("Slowing {target} down"),
             "drain" => format!("Draining {target}"),
+            "maint" => format!("Taking {target} out of rotation"),
+            "delay" => format!("Delaying {target}"),
+            "bandwidth" => format!("Narrowing {target}"),
+            "reset" => format!("Resetting {target}"),
+            "blackhole" => format!("Cutting {target}"),
             other => format!("The fault “{other}” on {target}"),
         };
         if self.nth == 0 {
@@ -59,8 +68,31 @@ impl FaultKey {
     }
 
     /// Who suffers it: "node-2", "the store".
-    pub(super) fn target(&self) -> &str {
-        name(&self.target)
+    pub(super) fn target(&self) -> String {
+        match Target::of(&self.target) {
+            Target::Store => "the store".to_owned(),
+            Target::LoadBalancer => "the load balancer".to_owned(),
+            Target::Nodes => "the nodes".to_owned(),
+            Target::ToNode(_) | Target::FromNode(_) => format!("the link {}", self.target),
+            Target::Node(node) => node.to_owned(),
+        }
+    }
+
+    /// Whether the victim keeps its memory, and nothing else happens in the runs: what is old afterwards is its doing.
+    pub(super) fn is_the_only_pause(&self, columns: &[Column<'_>]) -> bool {
+        let mut faults = columns
+            .iter()
+            .flat_map(|column| &column.runs)
+            .flat_map(|run| &run.faults);
+        self.hits_a_node()
+            && self.kind == "pause"
+            && self.nth == 0
+            && faults.all(|fault| fault.kind == self.kind && fault.target == self.target)
+    }
+
+    /// Whether it hits one node itself.
+    pub(super) fn hits_a_node(&self) -> bool {
+        matches!(Target::of(&self.target), Target::Node(_))
     }
 }
 
@@ -70,16 +102,14 @@ pub(super) fn done(fault: &Fault) -> &str {
         "kill" => "killed",
         "pause" => "paused",
         "stop" => "stopped",
-        "restart" => "restarted",
+        "restart" | "rolling-restart" => "restarted",
         "drain" => "drained",
+        "scale" => "scaled",
+        "slow" => "slowed",
+        "maint" => "in maintenance",
+        "delay" => "delayed",
+        "bandwidth" => "narrowed",
+        "blackhole" => "cut",
         other => other,
-    }
-}
-
-fn name(target: &str) -> &str {
-    if target == "store" {
-        "the store"
-    } else {
-        target
     }
 }

@@ -23,22 +23,33 @@ pub(super) fn render(document: &Document) -> String {
     page.pairs(&document.settings);
     page.pairs(&document.machine);
     page.heading(2, "What the figures say");
+    page.bullets(&document.headline);
     page.bullets(&document.summary);
-    page.heading(2, "Figures");
-    page.table(&document.figures);
-    page.heading(2, "What each strategy declares");
-    page.table(&document.properties);
-    page.heading(2, "What the checker proved");
-    page.table(&document.anomalies);
-    page.heading(2, "The generator");
-    page.table(&document.generator);
+    page.heading(2, "What was expected");
+    page.expectations(document);
+    page.titled("What theory says", &document.matrix);
+    for (place, reason) in &document.why {
+        page.line(&format!("- {}: {}", text(place), text(reason)));
+    }
+    page.out.push('\n');
+    page.titled("Figures", &document.figures);
+    if let Some(pairs) = &document.pairs {
+        page.titled("Strategies against each other", pairs);
+    }
+    page.titled("What each strategy declares", &document.properties);
+    page.titled("What the checker proved", &document.anomalies);
+    for (run, story) in &document.proofs {
+        page.heading(3, run);
+        page.code("text", story);
+    }
+    page.titled("The generator", &document.generator);
     page.heading(2, "What the words mean");
     for (term, meaning) in GLOSSARY {
         page.line(&format!("- **{term}**: {meaning}"));
     }
     page.out.push('\n');
     page.heading(2, "Measure it again");
-    page.code(&document.command);
+    page.code("sh", &document.command);
     page.paragraph(&text(&document.origin));
     page.out
 }
@@ -73,17 +84,40 @@ impl Page {
         }
     }
 
-    fn code(&mut self, line: &str) {
+    fn code(&mut self, language: &str, code: &str) {
         // A fence longer than any in the text cannot be closed by it.
-        let longest = line.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+        let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or(0);
         let fence = "`".repeat(longest.max(2) + 1);
-        self.line(&format!("{fence}sh\n{line}\n{fence}\n"));
+        self.line(&format!(
+            "{fence}{language}\n{}\n{fence}\n",
+            code.trim_end()
+        ));
     }
 
     fn pairs(&mut self, pairs: &[(String, String)]) {
         self.out += "| | |\n| --- | --- |\n";
         for (name, value) in pairs {
             self.line(&format!("| {} | {} |", text(name), text(value)));
+        }
+        self.out.push('\n');
+    }
+
+    fn titled(&mut self, title: &str, table: &Table) {
+        self.heading(2, title);
+        self.table(table);
+    }
+
+    fn expectations(&mut self, document: &Document) {
+        self.out += "| | strategy | by | expected | observed |\n| --- | --- | --- | --- | --- |\n";
+        for judged in &document.expectations {
+            self.line(&format!(
+                "| {} | {} | {} | {} | {} |",
+                judged.verdict,
+                text(&judged.strategy),
+                judged.source,
+                text(&judged.expectation),
+                text(&judged.observed)
+            ));
         }
         self.out.push('\n');
     }
@@ -164,7 +198,7 @@ mod tests {
     #[test]
     fn a_code_block_cannot_be_closed_by_its_contents() {
         let mut page = Page::default();
-        page.code("echo ```");
+        page.code("sh", "echo ```");
         assert_eq!(page.out, "````sh\necho ```\n````\n\n");
     }
 }

@@ -3,25 +3,31 @@
 //!
 //! # Layout, in the direction in which data flows
 //! * `table`, `fault`: runs grouped by strategy, faults found again in every run.
-//! * `comparison`: which figures stand in which row; `summary`: what they say, in sentences; `format`: how numbers look.
+//! * `comparison`, `failover`: which figures stand in which row; `pairs`: strategies against each other; `theory`: what was
+//!   expected; `summary`: what they say, in sentences; `format`: how numbers look.
 //! * `document`: all of that put together, once.
-//! * `html` (with `chart`), `markdown`, [`terminal`]: lay the document out.
+//! * `html` (with `chart`), `markdown`, [`terminal`]: lay the document out. `junit`: the expectations alone, for CI.
 //!
 //! The verdict is shown and decides nothing here.
 
 mod chart;
 mod comparison;
 mod document;
+mod failover;
 mod fault;
 mod format;
 mod html;
+mod junit;
 mod markdown;
+mod pairs;
+pub(crate) mod proof;
 mod summary;
 mod table;
 pub mod terminal;
+mod theory;
 
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 #[cfg(test)]
 mod schema_test;
 #[cfg(test)]
@@ -36,7 +42,7 @@ use self::document::Document;
 use crate::exit::{Exit, Failure};
 use crate::results::{Results, SCHEMA};
 
-/// Renders reports again from a `results.json`: report.html and report.md.
+/// Renders reports again from a `results.json`: report.html, report.md and junit.xml.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The results to render.
@@ -104,7 +110,7 @@ pub enum ReportError {
     },
 }
 
-/// Writes `results.json`, `report.html` and `report.md` into `dir`, which is created if it is missing.
+/// Writes `results.json`, `report.html`, `report.md` and `junit.xml` into `dir`, which is created if it is missing.
 pub fn write_all(results: &Results, dir: &Path) -> Result<(), ReportError> {
     let mut json = serde_json::to_string_pretty(results).map_err(ReportError::Serialise)?;
     json.push('\n');
@@ -127,7 +133,12 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
     let table = terminal::table(&results, terminal::width());
     let report = out.join("report.html");
     // The reports are written: that nobody reads the table to its end (`| head`) is no failure.
-    let _ = writeln!(std::io::stdout(), "{table}\nReport: {}", report.display());
+    let last = terminal::headline(&results, terminal::width());
+    let _ = writeln!(
+        std::io::stdout(),
+        "{table}\nReport: {}\n\n{last}",
+        report.display()
+    );
     Ok(Exit::Held)
 }
 
@@ -163,7 +174,8 @@ fn write_reports(results: &Results, dir: &Path) -> Result<(), ReportError> {
         source,
     })?;
     write(dir, "report.html", &html)?;
-    write(dir, "report.md", &markdown::render(&document))
+    write(dir, "report.md", &markdown::render(&document))?;
+    write(dir, "junit.xml", &junit::render(results))
 }
 
 /// All or nothing: a reader finds the old file or the new one, never half of it.

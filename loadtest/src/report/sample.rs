@@ -9,9 +9,11 @@
 use std::collections::BTreeMap;
 
 use crate::results::*;
+use crate::scenario::Threshold;
+use crate::{expectations, statistics};
 
 /// What a fault-free scenario that went wrong could write: nothing measured, an invalid verdict, text that looks like markup.
-pub(super) fn empty_and_hostile() -> Results {
+pub(crate) fn empty_and_hostile() -> Results {
     let mut results = results();
     let hostile = "<script>alert(1)</script> & \"quotes\" | `code` {{ x }}";
     results.question = hostile.to_owned();
@@ -34,6 +36,7 @@ pub(super) fn empty_and_hostile() -> Results {
     run.throughput_rps = None;
     run.goodput_rps = None;
     run.latency_us = None;
+    run.response_us = None;
     run.latency_histogram.clear();
     run.cost_us_per_request = Cost::default();
     run.cost_window_ms = None;
@@ -45,8 +48,11 @@ pub(super) fn empty_and_hostile() -> Results {
         valid: false,
         reason: Some(hostile.to_owned()),
         lag_p99_us: None,
+        lag_us: Vec::new(),
         cpu_cores: None,
         machine_cpu_cores: None,
+        arrivals: None,
+        in_flight: None,
     };
     let fault = &mut run.faults[0];
     fault.kind = hostile.to_owned();
@@ -54,6 +60,13 @@ pub(super) fn empty_and_hostile() -> Results {
     fault.detected_ms = None;
     fault.recovered_ms = None;
     fault.undone_ms = None;
+    fault.detection_ms = None;
+    fault.recovery_ms = None;
+    fault.error_seconds = None;
+    fault.relogin_amplification = None;
+    fault.throughput_rps = None;
+    fault.goodput_rps = None;
+    fault.failed_by_cause = BTreeMap::from([(hostile.to_owned(), 1)]);
     fault.sessions_live = 0;
     fault.sessions_on_target = 0;
     fault.cart_lines_acknowledged = 0;
@@ -70,11 +83,11 @@ pub(super) fn empty_and_hostile() -> Results {
     }];
     drawn.latency_histogram = vec![Bin { le_us: 0, count: 1 }];
     results.runs = vec![run, drawn];
-    results
+    results.judged()
 }
 
 /// Three strategies, one run each; node-2 is killed at 10 s and ready again at 14.2 s.
-pub(super) fn results() -> Results {
+pub(crate) fn results() -> Results {
     Results {
         schema: SCHEMA.to_owned(),
         scenario: "demo".to_owned(),
@@ -102,21 +115,38 @@ pub(super) fn results() -> Results {
         ],
         verdict: Verdict::Pass,
         reasons: Vec::new(),
+        expectations: Vec::new(),
+        matrix: Vec::new(),
+        summary: Vec::new(),
+        comparisons: Vec::new(),
         runs: vec![sticky(1), redis(1), jwt(1)],
+    }
+    .judged()
+}
+
+impl Results {
+    /// The same, with what is computed from the runs computed again.
+    pub(crate) fn judged(mut self) -> Self {
+        let demands = ["redis: sessions_lost == 0", "unavailable_ms < 3000"]
+            .map(|text| Threshold::try_from(text.to_owned()).unwrap());
+        (self.expectations, self.matrix) = expectations::judge(&self.runs, &demands);
+        self.summary = statistics::summaries(&self.runs, self.seed);
+        self.comparisons = statistics::comparisons(&self.runs, self.seed);
+        self
     }
 }
 
 /// The same, each strategy three times in turn, with a spread.
-pub(super) fn repeated() -> Results {
+pub(crate) fn repeated() -> Results {
     let mut results = results();
     results.runs = (1..=3)
         .flat_map(|repeat| [sticky(repeat), redis(repeat), jwt(repeat)])
         .collect();
-    results
+    results.judged()
 }
 
 /// Sticky: the sessions of the dead node are lost.
-pub(super) fn sticky(repeat: u32) -> Run {
+pub(crate) fn sticky(repeat: u32) -> Run {
     let mut run = run("sticky", repeat, 1.0);
     run.properties = StrategyProperties {
         state_lives: "node".to_owned(),
@@ -133,7 +163,6 @@ pub(super) fn sticky(repeat: u32) -> Run {
     run.anomalies = Anomalies {
         session_lost: 51,
         line_lost: 137,
-        unknown: 2,
         ..Anomalies::default()
     };
     let fault = &mut run.faults[0];
@@ -141,13 +170,27 @@ pub(super) fn sticky(repeat: u32) -> Run {
     fault.sessions_lost_on_target = 51;
     fault.cart_lines_lost = 137;
     fault.failed_requests = run.requests.failed;
+    fault.failed_by_cause = BTreeMap::from([
+        ("session_lost".to_owned(), 51),
+        ("bad_gateway".to_owned(), run.requests.failed - 51),
+    ]);
     fault.unavailable_ms = 2_250;
+    fault.error_seconds = Some(0.61);
+    fault.relogin_amplification = Some(7.5);
     fault.recovered_ms = Some(12_500);
+    fault.recovery_ms = Some(2_488);
+    run.failure_latency_us = Some(Latency {
+        p50: 1_120,
+        p90: Some(1_900),
+        p99: None,
+        p999: None,
+        max: 2_004_310,
+    });
     run
 }
 
 /// Redis: nothing is lost, a store is asked.
-pub(super) fn redis(repeat: u32) -> Run {
+pub(crate) fn redis(repeat: u32) -> Run {
     let mut run = run("redis", repeat, 1.22);
     run.properties = StrategyProperties {
         state_lives: "store".to_owned(),
@@ -168,7 +211,7 @@ pub(super) fn redis(repeat: u32) -> Run {
 }
 
 /// jwt: nothing is lost, requests are long, a logout is not heard.
-pub(super) fn jwt(repeat: u32) -> Run {
+pub(crate) fn jwt(repeat: u32) -> Run {
     let mut run = run("jwt", repeat, 0.97);
     run.properties = StrategyProperties {
         state_lives: "client".to_owned(),
@@ -187,6 +230,7 @@ pub(super) fn jwt(repeat: u32) -> Run {
         p50: 1_791_000,
         max: 1_800_000,
     });
+    run.anomalies.exposure = 24;
     run
 }
 
@@ -229,6 +273,14 @@ fn run(strategy: &str, repeat: u32, slow: f64) -> Run {
             p999: Some(scaled(13_900.0)),
             max: scaled(48_211.0),
         }),
+        failure_latency_us: None,
+        response_us: Some(Latency {
+            p50: scaled(912.0),
+            p90: Some(scaled(1_804.0)),
+            p99: Some(scaled(4_630.0)),
+            p999: Some(scaled(13_900.0)),
+            max: scaled(48_211.0),
+        }),
         latency_histogram: histogram(slow),
         cost_us_per_request: Cost {
             load_balancer: Some(148.3 * slow.sqrt()),
@@ -249,15 +301,60 @@ fn run(strategy: &str, repeat: u32, slow: f64) -> Run {
         logins_again: 0,
         faults: vec![kill()],
         anomalies: Anomalies::default(),
+        witnesses: vec![witness()],
         revocation_ms: None,
         generator: Generator {
             valid: true,
             reason: None,
             lag_p99_us: Some(1_240),
+            lag_us: vec![Bin {
+                le_us: 1_259,
+                count: 20_000,
+            }],
             cpu_cores: Some(0.324),
             machine_cpu_cores: Some(0.871),
+            arrivals: Some(Arrivals {
+                target_per_s: 500.0,
+                achieved_per_s: 499.5,
+                due: 10_000,
+                sent: 9_990,
+                late: 31,
+                late_without_user: 12,
+                dropped: 10,
+            }),
+            in_flight: Some(InFlight {
+                seen: 0.412,
+                by_littles_law: 0.408,
+            }),
         },
         timeline,
+    }
+}
+
+fn witness() -> Witness {
+    Witness {
+        kind: Anomaly::LineLost,
+        user: 12,
+        session: 1,
+        line: Some("12-7".to_owned()),
+        operations: vec![WitnessOperation {
+            id: 7,
+            action: "add_line".to_owned(),
+            sent_us: 9_104_220,
+            done_us: 9_105_031,
+            node: Some("node-2".to_owned()),
+            outcome: "ok".to_owned(),
+            status: Some(201),
+        }],
+        fault: Some(WitnessFault {
+            index: 0,
+            kind: "kill".to_owned(),
+            target: "node-2".to_owned(),
+            commanded_us: 10_000_000,
+            effective_us: Some(10_012_000),
+            undone_us: Some(14_210_000),
+        }),
+        sentence: "User 12: line 12-7 is gone.".to_owned(),
     }
 }
 
@@ -270,13 +367,22 @@ fn kill() -> Fault {
         detected_ms: Some(10_870),
         recovered_ms: Some(10_500),
         undone_ms: Some(14_210),
+        ascribed_until_ms: 30_040,
+        detection_ms: Some(858),
+        recovery_ms: Some(488),
         unavailable_ms: 0,
+        error_seconds: Some(0.0),
+        relogin_amplification: Some(1.4),
+        throughput_rps: Some(761.2),
+        goodput_rps: Some(758.9),
         failed_requests: 0,
+        failed_by_cause: BTreeMap::new(),
         sessions_live: 150,
         sessions_on_target: 51,
         sessions_lost: 0,
         sessions_lost_on_target: 0,
         cart_lines_acknowledged: 402,
+        cart_lines_on_target: 137,
         cart_lines_lost: 0,
     }
 }

@@ -4,6 +4,7 @@
 
 use super::format;
 use crate::results::{Results, Run};
+pub(super) use crate::statistics::median;
 
 /// The runs of one strategy, in the order in which they ran.
 pub(super) struct Column<'a> {
@@ -29,6 +30,20 @@ pub(super) fn columns(results: &Results) -> Vec<Column<'_>> {
         }
     }
     columns
+}
+
+/// Rows that belong together, under their heading.
+pub(super) fn group(title: &str, rows: Vec<Row>) -> Group {
+    Group {
+        title: title.to_owned(),
+        rows,
+    }
+}
+
+/// The largest value of any run, which decides about the unit.
+pub(super) fn largest(columns: &[Column<'_>], value: impl Fn(&Run) -> Option<f64>) -> f64 {
+    let runs = columns.iter().flat_map(|column| &column.runs);
+    runs.filter_map(|run| value(run)).fold(0.0, f64::max)
 }
 
 /// Rows in groups, and the strategies at the top.
@@ -88,6 +103,16 @@ impl Table {
 }
 
 impl Row {
+    /// A row of cells that are there already.
+    pub(super) fn of(label: impl Into<String>, unit: &'static str, cells: Vec<Cell>) -> Self {
+        Self {
+            label: label.into(),
+            unit,
+            detail: false,
+            cells,
+        }
+    }
+
     /// A row of numbers: `value` of each run, `None` where it was not measured.
     pub(super) fn numbers(
         label: impl Into<String>,
@@ -100,12 +125,7 @@ impl Row {
             let values: Vec<Option<f64>> = column.runs.iter().map(|run| value(run)).collect();
             Cell::numbers(&values, &show)
         });
-        Self {
-            label: label.into(),
-            unit,
-            detail: false,
-            cells: cells.collect(),
-        }
+        Self::of(label, unit, cells.collect())
     }
 
     /// As a breakdown of the row above.
@@ -136,12 +156,7 @@ impl Row {
             let values: Vec<_> = column.runs.iter().map(|run| value(run)).collect();
             Cell::parts(&values, show)
         });
-        Self {
-            label: label.into(),
-            unit: "",
-            detail: false,
-            cells: cells.collect(),
-        }
+        Self::of(label, "", cells.collect())
     }
 
     /// A row of words that are the same in all runs of a strategy.
@@ -155,12 +170,7 @@ impl Row {
             words.dedup();
             Cell::words(words.join("; "))
         });
-        Self {
-            label: label.into(),
-            unit: "",
-            detail: false,
-            cells: cells.collect(),
-        }
+        Self::of(label, "", cells.collect())
     }
 }
 
@@ -216,18 +226,6 @@ impl Cell {
             runs: if differ { runs } else { Vec::new() },
         }
     }
-}
-
-/// The middle value; of an even number, the mean of the two in the middle.
-pub(super) fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = sorted.len() / 2;
-    let high = *sorted.get(upper)?;
-    if sorted.len() % 2 == 1 {
-        return Some(high);
-    }
-    Some(f64::midpoint(*sorted.get(upper.checked_sub(1)?)?, high))
 }
 
 /// A count that went through a median: exact when whole, with its half otherwise.

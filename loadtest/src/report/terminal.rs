@@ -1,5 +1,5 @@
-//! The report for a terminal: caveats, one table with a column for each strategy, sentences, verdict. No colours, so that it
-//! can be pasted anywhere.
+//! The report for a terminal: caveats, one table with a column for each strategy, sentences, expectations, verdict; and last
+//! what to remember. No colours, so that it can be pasted anywhere.
 
 use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table as Grid, TableStyle,
@@ -27,7 +27,17 @@ pub fn width() -> u16 {
     columns.clamp(*WIDTHS.start(), *WIDTHS.end())
 }
 
-/// All that `lab` prints of the results, `width` columns wide, ending in a line break.
+/// What to remember, as the last lines: three or four sentences, `width` columns wide, ending in a line break.
+pub fn headline(results: &Results, width: u16) -> String {
+    let width = width.clamp(*WIDTHS.start(), *WIDTHS.end());
+    let document = Document::of(results);
+    let sentences = document.headline.iter();
+    sentences
+        .map(|sentence| wrapped(sentence, "• ", width))
+        .collect()
+}
+
+/// All else that `lab` prints of the results, `width` columns wide, ending in a line break.
 pub fn table(results: &Results, width: u16) -> String {
     let width = width.clamp(*WIDTHS.start(), *WIDTHS.end());
     let document = Document::of(results);
@@ -41,9 +51,27 @@ pub fn table(results: &Results, width: u16) -> String {
         out += &grid(&document.figures, width);
         out += &footnotes(&document.figures, width);
     }
+    if let Some(pairs) = &document.pairs {
+        out.push('\n');
+        out += &wrapped(pairs.caption, "", width);
+        out += &grid(pairs, width);
+    }
     out.push('\n');
     for sentence in &document.summary {
         out += &wrapped(sentence, "• ", width);
+    }
+    out.push('\n');
+    for judged in &document.expectations {
+        let mark = if judged.verdict == "held" {
+            "✓ "
+        } else {
+            "✗ "
+        };
+        let line = format!(
+            "{}: {} — observed: {}",
+            judged.strategy, judged.expectation, judged.observed
+        );
+        out += &wrapped(&line, mark, width);
     }
     out.push('\n');
     out += &wrapped(

@@ -16,13 +16,13 @@ fn rendered(results: &Results) -> [String; 3] {
     names.sort();
     assert_eq!(
         names,
-        ["report.html", "report.md", "results.json"],
+        ["junit.xml", "report.html", "report.md", "results.json"],
         "nothing temporary is left behind"
     );
     [
         file("report.html").replace('\u{a0}', " "),
         file("report.md"),
-        terminal::table(results, 100),
+        terminal::table(results, 100) + &terminal::headline(results, 100),
     ]
 }
 
@@ -52,7 +52,7 @@ fn samples_to_look_at() {
         write_all(&results, &dir.join(name)).unwrap();
         fs::write(
             dir.join(name).join("terminal.txt"),
-            terminal::table(&results, 100),
+            terminal::table(&results, 100) + "\n" + &terminal::headline(&results, 100),
         )
         .unwrap();
     }
@@ -116,6 +116,7 @@ fn text_from_outside_stays_text() {
 fn results_without_figures_give_a_report_without_figures() {
     let mut none = sample::results();
     none.runs.clear();
+    let none = none.judged();
     for results in [sample::empty_and_hostile(), none] {
         for text in rendered(&results) {
             let lower = text.to_lowercase();
@@ -126,7 +127,7 @@ fn results_without_figures_give_a_report_without_figures() {
     }
     let mut none = sample::results();
     none.runs.clear();
-    everywhere(&none, "No run was completed");
+    everywhere(&none.judged(), "No run was completed");
 }
 
 #[test]
@@ -144,7 +145,7 @@ fn what_was_not_measured_is_a_dash_and_never_zero() {
         run.cost_us_per_request.generator = None;
     }
     let columns = table::columns(&results);
-    let table = comparison::figures(&columns);
+    let table = comparison::figures(&columns, &results.summary);
     for label in ["p90", "p99", "p99.9", "Throughput", "Generator"] {
         let row = table
             .groups
@@ -164,7 +165,7 @@ fn what_was_not_measured_is_a_dash_and_never_zero() {
 #[test]
 fn a_strategy_without_a_store_has_no_store_and_not_a_gap() {
     let results = sample::results();
-    let table = comparison::figures(&table::columns(&results));
+    let table = comparison::figures(&table::columns(&results), &results.summary);
     let texts = |label: &str| -> Vec<String> {
         let row = table
             .groups
@@ -237,17 +238,30 @@ fn every_figure_is_computed_from_the_results() {
         (|run| run.faults[0].cart_lines_lost = 77, "77 of 402 (19 %)"),
         (|run| run.faults[0].failed_requests = 8_642, "8,642"),
         (|run| run.faults[0].unavailable_ms = 6_420, "6,420"),
-        (
-            |run| run.faults[0].detected_ms = Some(10_012 + 3_210),
-            "3,210",
-        ),
-        (
-            |run| run.faults[0].recovered_ms = Some(10_012 + 7_530),
-            "7,530",
-        ),
+        (|run| run.faults[0].detection_ms = Some(3_210), "3,210"),
+        (|run| run.faults[0].recovery_ms = Some(7_530), "7,530"),
         (
             |run| run.faults[0].undone_ms = Some(10_012 + 9_510),
             "9,510",
+        ),
+        (|run| run.faults[0].error_seconds = Some(8.77), "8.77"),
+        (
+            |run| run.faults[0].relogin_amplification = Some(6.54),
+            "6.54",
+        ),
+        (|run| run.faults[0].throughput_rps = Some(4_560.0), "4,560"),
+        (|run| run.faults[0].goodput_rps = Some(4_440.0), "4,440"),
+        (
+            |run| {
+                run.faults[0]
+                    .failed_by_cause
+                    .insert("timed_out".to_owned(), 7_531);
+            },
+            "7,531",
+        ),
+        (
+            |run| run.failure_latency_us = run.latency_us.map(|l| Latency { max: 876_000, ..l }),
+            "876",
         ),
         (
             |run| {
@@ -296,6 +310,46 @@ fn the_verdict_and_its_reasons_are_shown() {
     everywhere(&results, "The generator used more CPU than the cluster.");
     results.verdict = Verdict::Fail;
     everywhere(&results, "An expectation failed.");
+}
+
+#[test]
+fn expectations_and_theory_stand_beside_what_was_observed() {
+    let mut results = sample::results();
+    results.runs[1].anomalies.leak = 4_321;
+    let results = results.judged();
+    everywhere(&results, "4321 leak");
+    everywhere(&results, "unavailable");
+    let [html, markdown, _] = rendered(&results);
+    for text in [&html, &markdown] {
+        assert!(
+            text.contains(
+                "Predicted: session lost, line lost. Seen: 137 line lost, 51 session lost."
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("4,321 leak"),
+            "the matrix shows what it does not predict"
+        );
+        assert!(text.contains("The session lives in the memory of one process and dies with it."));
+    }
+}
+
+#[test]
+fn repeats_are_compared_and_single_runs_are_not() {
+    assert!(Document::of(&sample::results()).pairs.is_none());
+    let mut results = sample::repeated();
+    // The terminal breaks lines wherever it must.
+    let said = |results: &Results, words: &str| {
+        let [html, markdown, _] = rendered(results);
+        assert!(
+            html.contains(words) && markdown.contains(words),
+            "{markdown}"
+        );
+    };
+    said(&results, "too few runs to say");
+    results.runs.extend(sample::repeated().runs);
+    said(&results.judged(), "no difference shown");
 }
 
 #[test]

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use agent::link::{Direction, Disturbance};
 use tokio::process::Command;
 
+use crate::cluster::BalancerKind;
 use crate::results::{Environment, StrategyProperties};
-use crate::scenario::Spec;
+use crate::scenario::schedule::{Deed, Planned, Target};
+use crate::scenario::{ClusterPart, Pace, Replays, Spec};
 
 /// For `git` and `redis-server --version`.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -15,8 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const REAL_PASSWORD: (u32, u32) = (19_456, 2);
 
 /// Looks around.
-pub(super) async fn read(strategies: &[String]) -> Environment {
+pub(super) async fn read(cluster: &ClusterPart) -> Environment {
     let mut versions = BTreeMap::from([("lab".to_string(), env!("CARGO_PKG_VERSION").to_string())]);
+    let strategies = cluster.strategy_names();
     if strategies.iter().any(|strategy| strategy == "redis")
         && let Some(line) = output("redis-server", &["--version"]).await
     {
@@ -25,6 +29,13 @@ pub(super) async fn read(strategies: &[String]) -> Environment {
             .split_whitespace()
             .find_map(|word| word.strip_prefix("v="));
         versions.insert("redis-server".into(), version.unwrap_or(&line).to_string());
+    }
+    if cluster.balancer == BalancerKind::Haproxy
+        && let Some(text) = output("haproxy", &["-v"]).await
+    {
+        // "HAProxy version 2.6.12-1 2023/12/16 - …"
+        let version = text.split_whitespace().nth(2);
+        versions.insert("haproxy".into(), version.unwrap_or(&text).to_string());
     }
     Environment {
         cores: std::thread::available_parallelism().map_or(1, Into::into),
@@ -83,16 +94,24 @@ pub(super) fn properties(strategy: &str) -> Option<StrategyProperties> {
 }
 
 /// The scenario in words.
-pub(super) fn settings(spec: &Spec) -> BTreeMap<String, String> {
+pub(super) fn settings(spec: &Spec, schedule: &[Planned]) -> BTreeMap<String, String> {
     let load = &spec.load;
-    let (shortest, longest) = load.think();
+    let pace = match load.pace() {
+        Pace::Closed {
+            think_ms: (shortest, longest),
+        } => format!("closed loop, {shortest} to {longest} ms of thinking between requests"),
+        Pace::Open {
+            arrivals_per_s,
+            arrivals,
+        } => format!(
+            "open loop, {arrivals_per_s} arrivals a second, {}",
+            arrivals.name()
+        ),
+    };
     let journey = load.journey.get_ref();
     let password = spec.cluster.password;
     let mut settings = BTreeMap::from([
-        (
-            "load",
-            format!("closed loop, {shortest} to {longest} ms of thinking between requests"),
-        ),
+        ("load", pace),
         (
             "journey",
             format!(
@@ -104,6 +123,7 @@ pub(super) fn settings(spec: &Spec) -> BTreeMap<String, String> {
                 journey.log_out
             ),
         ),
+        ("after logout", after_logout(load.replays())),
         ("warm-up", format!("{} s", load.warm_up_s.get_ref())),
         ("work a request", format!("{} µs", spec.cluster.work_us)),
         (
@@ -114,6 +134,18 @@ pub(super) fn settings(spec: &Spec) -> BTreeMap<String, String> {
             ),
         ),
     ]);
+    if !schedule.is_empty() {
+        let faults: Vec<String> = schedule.iter().map(fault).collect();
+        settings.insert("faults", faults.join("; "));
+    }
+    let spare = *spec.cluster.spare_nodes.get_ref();
+    if spare > 0 {
+        settings.insert("spare nodes", spare.to_string());
+    }
+    let expiry = spec.cluster.expiry_flags();
+    if !expiry.is_empty() {
+        settings.insert("expiry", expiry.join(" "));
+    }
     if let Some(memory) = &spec.memory {
         let sessions = memory.sessions.get_ref();
         settings.insert(
@@ -127,6 +159,76 @@ pub(super) fn settings(spec: &Spec) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// `slow node-2 (running 20 %) from second 8 to 18`
+fn fault(planned: &Planned) -> String {
+    let Planned {
+        at_s, deed, target, ..
+    } = planned;
+    let more = match deed {
+        Deed::Slow { running } => format!(" (running {:.0} %)", running * 100.0),
+        Deed::Drain {
+            deadline_s: Some(deadline_s),
+        } => format!(" (deadline {deadline_s} s)"),
+        Deed::Scale { nodes } => format!(" (to {nodes})"),
+        Deed::Link(disturbance) => match disturbance {
+            Disturbance::Delay { by, direction } => {
+                format!(" ({} ms, {})", by.as_millis(), way(*direction))
+            }
+            Disturbance::Bandwidth {
+                bytes_per_s,
+                direction,
+            } => format!(" ({} KiB/s, {})", bytes_per_s / 1024, way(*direction)),
+            Disturbance::Blackhole { direction } => format!(" ({})", way(*direction)),
+            Disturbance::Reset => String::new(),
+        },
+        _ => String::new(),
+    };
+    let kind = deed.kind().name();
+    match planned.for_s {
+        Some(for_s) => format!(
+            "{kind} {target}{more} from second {at_s} to {}",
+            at_s + for_s
+        ),
+        None => format!("{kind} {target}{more} at second {at_s}"),
+    }
+}
+
+fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Both => "both ways",
+        Direction::There => "there",
+        Direction::Back => "back",
+    }
+}
+
+/// What the proxies on disturbed links cost; `None` where there are none.
+pub(super) fn proxies(schedule: &[Planned], cpu_us: u64, requests: u64) -> Option<String> {
+    let mut links: Vec<String> = schedule
+        .iter()
+        .filter(|planned| matches!(planned.target, Target::Link(_)))
+        .map(|planned| planned.target.to_string())
+        .collect();
+    links.sort();
+    links.dedup();
+    (!links.is_empty() && requests > 0).then(|| {
+        format!(
+            "So that links can be disturbed, the lab's own proxy stands on {}, and what passes there takes a detour. Over \
+             all requests of all runs that took {:.1} µs of CPU a request, which no other figure contains.",
+            links.join(", "),
+            cpu_us as f64 / requests as f64
+        )
+    })
+}
+
+fn after_logout(replays: Replays) -> String {
+    match replays {
+        Replays { times: 1, .. } => "the credential is tried once, at once".into(),
+        Replays { times, for_s } => {
+            format!("the credential is tried {times} times within {for_s} s")
+        }
+    }
+}
+
 /// What limits the figures, the gravest first.
 pub(super) fn caveats(spec: &Spec, environment: &Environment) -> Vec<String> {
     let mut caveats = Vec::new();
@@ -138,7 +240,7 @@ pub(super) fn caveats(spec: &Spec, environment: &Environment) -> Vec<String> {
          other, not with figures from elsewhere.",
         environment.cores
     ));
-    if spec.load.is_saturating() {
+    if spec.load.pace().is_saturating() {
         caveats.push(
             "Users never pause, so the machine is saturated on purpose: latencies show queues, and only throughput is \
              meant to be compared."

@@ -35,7 +35,7 @@ impl Folder {
         for entry in fs::read_dir(&folder.path).map_err(|error| folder.failed("read", &error))? {
             let path = entry.map_err(|error| folder.failed("read", &error))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with("history-") && name.ends_with(".jsonl") {
+            if name.starts_with("history-") && name.contains(".jsonl") {
                 fs::remove_file(&path).map_err(|error| folder.failed("clear", &error))?;
             }
         }
@@ -127,11 +127,12 @@ mod tests {
     #[test]
     fn a_given_folder_is_cleared_of_old_histories_only() {
         let out = tempfile::tempdir().unwrap();
-        for name in ["history-jwt-1.jsonl", "notes.md"] {
+        for name in ["history-jwt-1.jsonl", "history-jwt-2.jsonl.zst", "notes.md"] {
             fs::write(out.path().join(name), "x").unwrap();
         }
         let folder = Folder::create(Some(out.path())).unwrap();
         assert!(!folder.history("jwt", 1).exists());
+        assert!(!out.path().join("history-jwt-2.jsonl.zst").exists());
         assert!(out.path().join("notes.md").exists());
     }
 }

@@ -16,7 +16,7 @@ use crate::history::MemoryProbe;
 /// Requests at the same time.
 const PARALLEL: usize = 32;
 /// One in so many sessions is opened beforehand, so that everything that happens once has happened.
-const WARM_UP_SHARE: u32 = 10;
+const WARM_UP_SHARE: u32 = 2;
 /// For memory to come to rest.
 const REST: Duration = Duration::from_millis(300);
 

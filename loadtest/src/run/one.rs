@@ -13,15 +13,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use agent::{Agent, ProcessSpec, Ready};
 
 use super::progress::Progress;
-use super::{environment, faults, memory, samples};
-use crate::attack::Plan;
+use super::{environment, memory, samples};
+use crate::attack::{Plan, REQUEST_TIMEOUT};
 use crate::checker;
 use crate::cluster::{Cluster, ClusterError, ClusterSpec};
 use crate::exit::{Exit, Failure};
-use crate::history::file::Appender;
+use crate::faults::{self, Scene};
+use crate::history::file::{self, Appender};
 use crate::history::{Clock, History, Line, Meta, SCHEMA};
 use crate::results::Run;
 use crate::scenario::Scenario;
+use crate::scenario::schedule::{Planned, Target};
 use crate::statistics;
 
 /// For the users' process to start before its first user is due.
@@ -34,13 +36,26 @@ const FINAL_READS: Duration = Duration::from_secs(10);
 /// To be ready; a process that serves nobody is ready when it runs.
 const USERS_START: Duration = Duration::from_secs(5);
 
+/// A history above this size, some 90,000 operations, is compressed.
+const LARGE_HISTORY_BYTES: u64 = 32 << 20;
+
 /// What one run needs to know.
 pub(super) struct Setup<'a> {
     pub(super) scenario: &'a Scenario,
+    pub(super) schedule: &'a [Planned],
     pub(super) strategy: &'a str,
     pub(super) repeat: u32,
     pub(super) history: PathBuf,
     pub(super) cores: usize,
+}
+
+/// What came out of one run.
+pub(super) struct Performed {
+    pub(super) run: Run,
+    /// CPU that the proxies on disturbed links took, where there are some …
+    pub(super) proxies_us: Option<u64>,
+    /// … for so many requests.
+    pub(super) requests: u64,
 }
 
 /// What happens around the users while they act, and where it is written down.
@@ -53,7 +68,7 @@ pub(super) struct Stage<'a> {
 
 impl Setup<'_> {
     /// Performs the run and computes its figures.
-    pub(super) async fn perform(&self, progress: &Progress) -> Result<Run, Failure> {
+    pub(super) async fn perform(&self, progress: &Progress) -> Result<Performed, Failure> {
         let spec = &self.scenario.spec;
         progress.begin(self.strategy, self.repeat);
         progress.phase("starting the cluster");
@@ -91,6 +106,7 @@ impl Setup<'_> {
         };
         let problems = self.act(&stage, &meta, progress).await?;
         drop(users);
+        let proxies_us = cluster.links_cpu_us().await;
         progress.phase("ending the cluster");
         cluster.shutdown().await?;
 
@@ -102,7 +118,15 @@ impl Setup<'_> {
             let reasons = run.generator.reason.take().into_iter().chain(problems);
             run.generator.reason = Some(reasons.collect::<Vec<_>>().join("; "));
         }
-        Ok(run)
+        // The run is over and its figures are there; that the file stays large is no reason to throw them away.
+        if let Err(error) = file::compress_if_large(&self.history, LARGE_HISTORY_BYTES) {
+            tracing::warn!("{error}");
+        }
+        Ok(Performed {
+            run,
+            proxies_us,
+            requests: history.operations.len() as u64,
+        })
     }
 
     /// Everything while users act: samples, faults, waiting for the end. Returns what went wrong with the measurement.
@@ -112,11 +136,21 @@ impl Setup<'_> {
         meta: &Meta,
         progress: &Progress,
     ) -> Result<Vec<String>, Failure> {
-        let spec = &self.scenario.spec;
+        let note = |event| {
+            stage
+                .note(&Line::Fault(event))
+                .map_err(|failure| failure.message)
+        };
+        let scene = Scene {
+            cluster: stage.cluster,
+            clock: stage.clock,
+            note: &note,
+            tell: &|what| progress.phase(what),
+        };
         let around = async {
             let (sampled, problems) = tokio::join!(
-                samples::take(stage, spec, meta.measured_until_us),
-                faults::inject(stage, &spec.faults, progress),
+                samples::take(stage, self.schedule, meta.measured_until_us),
+                faults::inject(&scene, self.schedule),
             );
             progress.phase("final reads");
             sampled.map(|()| problems)
@@ -153,12 +187,24 @@ impl Setup<'_> {
         let cluster = &self.scenario.spec.cluster;
         ClusterSpec {
             nodes: *cluster.nodes.get_ref(),
+            spare_nodes: *cluster.spare_nodes.get_ref(),
             strategies: vec![self.strategy.to_string()],
             public_ports: vec![0],
             accounts: *cluster.accounts.get_ref(),
             password_memory_kib: cluster.password.memory_kib,
             password_iterations: cluster.password.iterations,
             work_us: cluster.work_us,
+            shop_args: cluster.expiry_flags(),
+            balancer: cluster.balancer,
+            store: faults::needs_store(self.schedule),
+            links: self
+                .schedule
+                .iter()
+                .filter_map(|planned| match &planned.target {
+                    Target::Link(link) => Some(link.clone()),
+                    _ => None,
+                })
+                .collect(),
             ..ClusterSpec::default()
         }
     }
@@ -173,6 +219,7 @@ impl Setup<'_> {
                 format!("there is no strategy {}", self.strategy),
             )
         })?;
+        let lifetime = spec.cluster.lifetime(properties.state_lives == "client");
         Ok(Meta {
             schema: SCHEMA.into(),
             scenario: self.scenario.name.clone(),
@@ -181,14 +228,15 @@ impl Setup<'_> {
             repeat: self.repeat,
             seed: spec.seed,
             nodes: spec.cluster.node_names(),
-            balancer: "pingora".into(),
+            balancer: spec.cluster.balancer.name().into(),
             users: *spec.load.users.get_ref(),
-            think_ms: spec.load.think(),
+            pace: spec.load.pace(),
             cores: self.cores,
             origin_unix_ms: 0,
             warm_up_from_us: -seconds(*spec.load.warm_up_s.get_ref()),
             measured_until_us,
             final_read_us: measured_until_us + SETTLE_US,
+            lifetime: Some(lifetime),
         })
     }
 
@@ -204,8 +252,10 @@ impl Setup<'_> {
             final_read_us: meta.final_read_us,
             users: meta.users,
             password: cluster.password().to_string(),
-            think_ms: meta.think_ms,
+            pace: meta.pace,
             journey: *spec.load.journey.get_ref(),
+            replays: spec.load.replays(),
+            request_timeout: REQUEST_TIMEOUT,
             seed: meta.seed,
         };
         let failed = |error: &dyn std::fmt::Display| {

@@ -9,7 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::one::Stage;
 use crate::exit::{Exit, Failure};
 use crate::history::{Line, Usage};
-use crate::scenario::Spec;
+use crate::scenario::schedule::Planned;
 
 /// The sample before a fault is taken this long before it, to be complete when the fault comes.
 const BEFORE_US: i64 = 50_000;
@@ -17,11 +17,12 @@ const BEFORE_US: i64 = 50_000;
 /// Samples at the beginning, before the first fault, and at the end of the measured part.
 pub(super) async fn take(
     stage: &Stage<'_>,
-    spec: &Spec,
+    schedule: &[Planned],
     measured_until_us: i64,
 ) -> Result<(), Failure> {
-    let faults = spec.faults.iter().map(|fault| *fault.at_s.get_ref());
-    let first_fault_us = faults
+    let first_fault_us = schedule
+        .iter()
+        .map(|planned| planned.at_s)
         .min()
         .and_then(|at_s| i64::try_from(at_s * 1_000_000).ok());
     let before_fault_us = first_fault_us.map(|at_us| at_us - BEFORE_US);
@@ -46,7 +47,7 @@ async fn sample(stage: &Stage<'_>) -> Result<Usage, Failure> {
         node_us += cpu_us(node)?;
     }
     let load_balancer_us = cpu_us(cluster.balancer())?;
-    let store_us = cluster.store().map(cpu_us).transpose()?;
+    let store_us = cluster.store_cpu_us().map_err(|error| unreadable(&error))?;
     let generator_us = cpu_us(stage.users)?;
     let store = cluster
         .store_info()

@@ -4,11 +4,15 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::{Fault, Load, STORE, Spec};
-use crate::cluster::spec::MOST_NODES;
+use super::load::Profile;
+use super::{Load, Spec, Threshold, fault};
 
 /// Goose plays every user as a task with a connection of its own; file descriptors end before memory does.
 const MAX_USERS: u32 = 10_000;
+/// More than this machine's generator can send.
+const MAX_ARRIVALS_PER_S: u32 = 100_000;
+/// A credential that is tried without end leaves users no time for anything else.
+const MAX_REPLAYS: u32 = 100;
 const MAX_SESSIONS: u32 = 1_000_000;
 /// Sessions end after half an hour by themselves; in a run as long as that, a refusal would prove nothing.
 const MAX_S: u64 = 1_500;
@@ -19,7 +23,7 @@ pub(super) struct Problem {
     pub(super) message: String,
 }
 
-fn at<T>(place: &Spanned<T>, message: String) -> Problem {
+pub(super) fn at<T>(place: &Spanned<T>, message: String) -> Problem {
     Problem {
         span: Some(place.span()),
         message,
@@ -35,14 +39,18 @@ pub(super) fn check(spec: &Spec) -> Result<(), Problem> {
         });
     }
     within(&spec.repeats, 1, 100, "repeats")?;
-    within(&spec.cluster.nodes, 1, MOST_NODES, "nodes")?;
+    spec.cluster.check()?;
     strategies(spec)?;
     load(&spec.load)?;
     accounts(spec)?;
-    faults(spec)
+    fault::check(spec)?;
+    match &spec.chaos {
+        Some(chaos) => chaos.check(spec),
+        None => Ok(()),
+    }
 }
 
-fn within<T: Copy + PartialOrd + std::fmt::Display>(
+pub(super) fn within<T: Copy + PartialOrd + std::fmt::Display>(
     value: &Spanned<T>,
     least: T,
     most: T,
@@ -97,19 +105,32 @@ fn strategies(spec: &Spec) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Understands what is expected.
+pub(super) fn thresholds(spec: &Spec) -> Result<Vec<Threshold>, Problem> {
+    let strategies = spec.cluster.strategy_names();
+    let understand = |text: &Spanned<String>| {
+        let threshold =
+            Threshold::try_from(text.get_ref().clone()).map_err(|message| at(text, message))?;
+        match &threshold.strategy {
+            Some(strategy) if !strategies.contains(strategy) => Err(at(
+                text,
+                format!(
+                    "`expect` is about the strategy `{strategy}`, which this scenario does not have; allowed are {}",
+                    strategies.join(", ")
+                ),
+            )),
+            _ => Ok(threshold),
+        }
+    };
+    spec.expect.iter().map(understand).collect()
+}
+
 fn load(load: &Load) -> Result<(), Problem> {
     within(&load.users, 1, MAX_USERS, "users")?;
     within(&load.warm_up_s, 0, MAX_S, "warm_up_s")?;
     within(&load.measure_s, 1, MAX_S, "measure_s")?;
-    let (shortest, longest) = load.think();
-    if shortest > longest {
-        return Err(at(
-            &load.think_ms,
-            format!(
-                "`think_ms` is the shortest and the longest pause, so [{longest}, {shortest}] is probably meant"
-            ),
-        ));
-    }
+    pace(load)?;
+    replays(load)?;
     // Summed up wide, so that absurd weights are an error and no overflow.
     let journey = load.journey.get_ref();
     let sum: u64 = [
@@ -134,6 +155,94 @@ fn load(load: &Load) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Each loop needs its own settings, and takes none of the other's.
+fn pace(load: &Load) -> Result<(), Problem> {
+    let missing = |what: &str| {
+        Err(Problem {
+            span: None,
+            message: format!("`load.{what}` is missing"),
+        })
+    };
+    match load.profile {
+        Profile::Closed => {
+            if let Some(rate) = &load.arrivals_per_s {
+                return Err(at(
+                    rate,
+                    "`arrivals_per_s` belongs to `profile = \"open\"`; a closed loop has `think_ms`".into(),
+                ));
+            }
+            if let Some(arrivals) = &load.arrivals {
+                return Err(at(
+                    arrivals,
+                    "`arrivals` belongs to `profile = \"open\"`; a closed loop has `think_ms`"
+                        .into(),
+                ));
+            }
+            let Some(think_ms) = &load.think_ms else {
+                return missing("think_ms");
+            };
+            let (shortest, longest) = *think_ms.get_ref();
+            if shortest > longest {
+                return Err(at(
+                    think_ms,
+                    format!(
+                        "`think_ms` is the shortest and the longest pause, so [{longest}, {shortest}] is probably meant"
+                    ),
+                ));
+            }
+        }
+        Profile::Open => {
+            if let Some(think_ms) = &load.think_ms {
+                return Err(at(
+                    think_ms,
+                    "`think_ms` belongs to `profile = \"closed\"`; an open loop has `arrivals_per_s`".into(),
+                ));
+            }
+            let Some(rate) = &load.arrivals_per_s else {
+                return missing("arrivals_per_s");
+            };
+            within(rate, 1, MAX_ARRIVALS_PER_S, "arrivals_per_s")?;
+            first_logins(load, *rate.get_ref())?;
+        }
+    }
+    Ok(())
+}
+
+/// Each user of an open loop logs in with its first arrival: either all before the measured part, or on purpose in it.
+fn first_logins(load: &Load, arrivals_per_s: u32) -> Result<(), Problem> {
+    let users = *load.users.get_ref();
+    let warm_up_s = *load.warm_up_s.get_ref();
+    let needed_s = u64::from(users.div_ceil(arrivals_per_s));
+    if (1..needed_s).contains(&warm_up_s) {
+        return Err(at(
+            &load.warm_up_s,
+            format!(
+                "in {warm_up_s} s of warm-up not all of {users} users log in, each with its first of {arrivals_per_s} \
+                 arrivals a second; give at least {needed_s}, or 0 to measure these logins"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Several tries need time to be spread over, one has none to spread.
+fn replays(load: &Load) -> Result<(), Problem> {
+    within(&load.replays, 1, MAX_REPLAYS, "replays")?;
+    within(&load.replay_for_s, 0, MAX_S, "replay_for_s")?;
+    let replays = load.replays();
+    if (replays.times == 1) != (replays.for_s == 0) {
+        return Err(at(
+            &load.replays,
+            format!(
+                "`replays` is {} and `replay_for_s` is {}: one try is made at once (replay_for_s = 0), several are \
+                 spread over at least a second",
+                replays.times, replays.for_s
+            ),
+        ));
+    }
+    Ok(())
+}
+
 fn accounts(spec: &Spec) -> Result<(), Problem> {
     let mut needed = *spec.load.users.get_ref();
     if let Some(memory) = &spec.memory {
@@ -151,81 +260,11 @@ fn accounts(spec: &Spec) -> Result<(), Problem> {
     Ok(())
 }
 
-fn faults(spec: &Spec) -> Result<(), Problem> {
-    let targets = targets(spec);
-    let measured = *spec.load.measure_s.get_ref();
-    for (index, fault) in spec.faults.iter().enumerate() {
-        let target = fault.target.get_ref();
-        if !targets.contains(target) {
-            let hint = if target == STORE {
-                "; not every strategy of this scenario keeps its state in a store"
-            } else {
-                ""
-            };
-            return Err(at(
-                &fault.target,
-                format!(
-                    "the target `{target}` does not exist; allowed are {}{hint}",
-                    targets.join(", ")
-                ),
-            ));
-        }
-        let (from, until) = span(fault);
-        if until == from {
-            return Err(at(
-                &fault.for_s,
-                "`for_s` is 0: the fault would be over before it began; give at least 1".into(),
-            ));
-        }
-        // Also covers a start outside, and keeps the cluster whole before the final reads.
-        if until >= measured {
-            return Err(at(
-                &fault.at_s,
-                format!(
-                    "the fault lasts until second {until}, but only {measured} s are measured; it must be over \
-                     before the end"
-                ),
-            ));
-        }
-        for earlier in &spec.faults[..index] {
-            let (other_from, other_until) = span(earlier);
-            if earlier.target.get_ref() == target && from <= other_until && other_from <= until {
-                return Err(at(
-                    &fault.at_s,
-                    format!(
-                        "`{target}` still suffers from another fault (second {other_from} to {other_until})"
-                    ),
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The nodes, and the store if all strategies have one: the same fault must be possible in every run.
-fn targets(spec: &Spec) -> Vec<String> {
-    let mut targets = spec.cluster.node_names();
-    let has_store = |strategy: &String| {
-        session::STRATEGIES
-            .iter()
-            .any(|known| known.name == strategy && known.state_lives == session::StateLives::Store)
-    };
-    if spec.cluster.strategy_names().iter().all(has_store) {
-        targets.push(STORE.into());
-    }
-    targets
-}
-
-fn span(fault: &Fault) -> (u64, u64) {
-    let from = *fault.at_s.get_ref();
-    (from, from.saturating_add(*fault.for_s.get_ref()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::super::{STORE, Scenario};
+    use super::super::{Arrivals, Pace, Replays, Scenario};
 
     const GOOD: &str = r#"question = "What does a kill cost?"
 [cluster]
@@ -259,16 +298,12 @@ sessions = 200
     fn a_good_scenario_is_understood() {
         let scenario = Scenario::parse(Path::new("scenarios/kill.toml"), GOOD).unwrap();
         assert_eq!(scenario.name, "kill");
-        assert_eq!(scenario.spec.load.think(), (200, 800));
+        let pace = Pace::Closed {
+            think_ms: (200, 800),
+        };
+        assert_eq!(scenario.spec.load.pace(), pace);
         assert_eq!(*scenario.spec.repeats.get_ref(), 1);
         assert_eq!(scenario.spec.cluster.node_names()[2], "node-3");
-    }
-
-    #[test]
-    fn a_store_can_be_hit_where_all_strategies_have_one() {
-        let text = GOOD.replace("\"sticky\", ", "").replace("node-2", STORE);
-        let scenario = Scenario::parse(Path::new("a.toml"), &text).unwrap();
-        assert_eq!(scenario.spec.faults[0].target.get_ref(), STORE);
     }
 
     #[test]
@@ -318,12 +353,6 @@ sessions = 200
             ),
             ("\"redis\"]", "\"sticky\"]", "a.toml:4:25:", "listed twice"),
             (
-                "\"node-2\"",
-                "\"store\"",
-                "a.toml:15:10:",
-                "not every strategy of this scenario keeps its state in a store",
-            ),
-            (
                 "[\"sticky\", \"redis\"]",
                 "[]",
                 "a.toml:",
@@ -348,20 +377,6 @@ sessions = 200
                 "a.toml:10:25:",
                 "unknown field `shout`",
             ),
-            ("\"kill\"", "\"kil\"", "a.toml:14:8:", "expected `kill`"),
-            (
-                "\"node-2\"",
-                "\"node-7\"",
-                "a.toml:15:10:",
-                "allowed are node-1, node-2, node-3",
-            ),
-            (
-                "at_s = 9",
-                "at_s = 16",
-                "a.toml:16:8:",
-                "until second 20, but only 20 s",
-            ),
-            ("for_s = 4", "for_s = 0", "a.toml:17:9:", "at least 1"),
             (
                 "measure_s = 20\n",
                 "",
@@ -375,6 +390,24 @@ sessions = 200
                 "`question` is empty",
             ),
             ("nodes = 3", "nodes = ", "a.toml:3:", "nodes ="),
+            (
+                "nodes = 3",
+                "nodes = 60\nspare_nodes = 5",
+                "a.toml:4:15:",
+                "allowed are 0 to 4",
+            ),
+            (
+                "nodes = 3",
+                "nodes = 3\nsession_idle_s = 60\nsession_absolute_s = 30",
+                "a.toml:5:22:",
+                "`session_idle_s` of 60 could never matter",
+            ),
+            (
+                "nodes = 3",
+                "nodes = 3\nbalancer = \"nginx\"",
+                "a.toml:4:12:",
+                "expected `pingora` or `haproxy`",
+            ),
         ];
         for (from, to, place, text) in mistakes {
             let error = error(from, to);
@@ -384,14 +417,67 @@ sessions = 200
     }
 
     #[test]
-    fn two_faults_on_one_node_at_the_same_time_are_refused() {
-        let twice = format!(
-            "{GOOD}[[faults]]\nkind = \"kill\"\ntarget = \"node-2\"\nat_s = 12\nfor_s = 3\n"
+    fn a_mistake_in_what_is_expected_is_explained_where_it_is() {
+        let mistakes = [
+            (
+                "\"lines_lost == 0\", \"line_lost == 0\"",
+                "a.toml:2:30:",
+                "there is no figure `line_lost`; allowed are sessions_lost, lines_lost",
+            ),
+            (
+                "\"jwt: lines_lost == 0\"",
+                "a.toml:2:11:",
+                "about the strategy `jwt`, which this scenario does not have; allowed are sticky, redis",
+            ),
+        ];
+        for (expect, place, text) in mistakes {
+            let error = error("[cluster]", &format!("expect = [{expect}]\n[cluster]"));
+            assert!(error.starts_with(place), "{error}");
+            assert!(error.contains(text), "{error}");
+        }
+        let good = GOOD.replace(
+            "[cluster]",
+            "expect = [\"sticky: lines_lost > 0\"]\n[cluster]",
         );
-        let error = Scenario::parse(Path::new("a.toml"), &twice)
-            .unwrap_err()
-            .to_string();
-        assert!(error.starts_with("a.toml:23:8:"), "{error}");
-        assert!(error.contains("second 9 to 13"), "{error}");
+        let scenario = Scenario::parse(Path::new("a.toml"), &good).unwrap();
+        assert_eq!(scenario.thresholds.len(), 1);
+    }
+
+    #[test]
+    fn an_open_loop_is_understood_and_its_warm_up_must_do() {
+        let open = GOOD.replace(
+            "think_ms = [200, 800]",
+            "profile = \"open\"\narrivals_per_s = 60\narrivals = \"poisson\"\nreplays = 3\nreplay_for_s = 4",
+        );
+        let parsed = |warm_up: &str| {
+            let text = open.replace("warm_up_s = 1", warm_up);
+            Scenario::parse(Path::new("a.toml"), &text)
+        };
+        let load = parsed("warm_up_s = 2").unwrap().spec.load;
+        let pace = Pace::Open {
+            arrivals_per_s: 60,
+            arrivals: Arrivals::Poisson,
+        };
+        assert_eq!(load.pace(), pace);
+        assert_eq!(load.replays(), Replays { times: 3, for_s: 4 });
+        parsed("warm_up_s = 0").unwrap();
+        let error = parsed("warm_up_s = 1").unwrap_err().to_string();
+        assert!(error.starts_with("a.toml:15:13:"), "{error}");
+        assert!(error.contains("give at least 2, or 0"), "{error}");
+    }
+
+    #[test]
+    fn tries_of_a_dead_credential_and_their_time_belong_together() {
+        for (to, text) in [
+            ("users = 100\nreplays = 2", "`replay_for_s` is 0"),
+            ("users = 100\nreplay_for_s = 2", "`replays` is 1"),
+            (
+                "users = 100\nreplays = 0",
+                "`replays` is 0; allowed are 1 to 100",
+            ),
+        ] {
+            let error = error("users = 100", to);
+            assert!(error.contains(text), "{error}");
+        }
     }
 }

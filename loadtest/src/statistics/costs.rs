@@ -126,6 +126,7 @@ mod tests {
             target: "node-2".into(),
             step: FaultStep::Commanded,
             at_us: 5_000_000,
+            evidence: None,
         }];
         let costs = of(&history);
         assert_eq!(costs.window_ms, Some((0, 4_990)));

@@ -1,240 +1,341 @@
 //! What happened when around each fault. (What was lost, the checker says.)
+//!
+//! **Whose doing a failure is.** What failed from a fault's command on is ascribed to it until the next fault is commanded, or
+//! the measured part ends: each failed request to one fault at most, and to the last that came before it. Where faults
+//! overlap, the later one therefore takes what the earlier still causes, and where they follow each other within seconds, no
+//! recovery can be seen. Two that are commanded in the same microsecond count as the second.
 
-use super::timeline::{SLICE_US, SLICES_A_SECOND};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::ms;
+use super::windows::Windows;
 use crate::checker::Losses;
 use crate::history::{FaultEvent, FaultStep, History, Operation, Outcome, Reason};
-use crate::results::{Fault, Slice};
+use crate::results::Fault;
+use crate::target::Target;
 
-/// Unavailable from the first failure until a window of this length is free of failures.
-const WINDOW_US: i64 = 100_000;
-/// Recovered when goodput, taken over one second at a time, is back at this share of the base line …
-const RECOVERED_SHARE: f64 = 0.95;
-/// … and stays there for this long.
-const HELD: usize = 5 * SLICES_A_SECOND;
+/// The balancer that stamps answers with how often it asked again.
+const TELLS_RETRIES: &str = "pingora";
+/// The cause under which the refusal of a lost session is counted.
+const SESSION_LOST: &str = "session_lost";
 
-/// The scenario's faults in their order.
-pub(super) fn of(history: &History, losses: &[Losses], timeline: &[Slice]) -> Vec<Fault> {
+/// The run's faults in their order.
+pub(super) fn of(history: &History, losses: &[Losses]) -> Vec<Fault> {
     let mut commanded: Vec<&FaultEvent> = history
         .faults
         .iter()
         .filter(|event| event.step == FaultStep::Commanded)
         .collect();
     commanded.sort_by_key(|event| event.fault);
+    let Some(first_us) = commanded.iter().map(|event| event.at_us).min() else {
+        return Vec::new();
+    };
+    let until_us = history.meta.measured_until_us;
+    let windows = Windows::of(&history.operations, until_us, first_us);
     commanded
         .iter()
         .enumerate()
-        .map(|(index, event)| fault(history, event, losses.get(index).copied(), timeline))
+        .map(|(index, event)| {
+            // What fails after the next fault is that one's doing.
+            let next_us = commanded
+                .iter()
+                .filter(|next| (next.at_us, next.fault) > (event.at_us, event.fault))
+                .map(|next| next.at_us)
+                .min();
+            let end_us = next_us
+                .unwrap_or(until_us)
+                .clamp(event.at_us, until_us.max(event.at_us));
+            let life = Life {
+                history,
+                windows: &windows,
+                commanded: event,
+                ascribed: event.at_us..end_us,
+            };
+            life.told(losses.get(index).copied().unwrap_or_default())
+        })
         .collect()
 }
 
-fn fault(
-    history: &History,
-    commanded: &FaultEvent,
-    losses: Option<Losses>,
-    timeline: &[Slice],
-) -> Fault {
-    let when = |step: FaultStep| {
-        history
+/// One fault, from its command on.
+struct Life<'a> {
+    history: &'a History,
+    windows: &'a Windows,
+    commanded: &'a FaultEvent,
+    /// What happens in here is its doing.
+    ascribed: Range<i64>,
+}
+
+impl Life<'_> {
+    fn told(&self, losses: Losses) -> Fault {
+        let effective_us = self.when(FaultStep::Effective);
+        let undone_us = self.when(FaultStep::Undone);
+        let recovered_us = self.windows.recovered_us(&self.ascribed);
+        let last_routed_us = effective_us.and_then(|effective_us| self.last_routed(effective_us));
+        let since_effect = |us: i64| Some(ms(us - effective_us?));
+        let failures = self.failures();
+        let (throughput_rps, goodput_rps) = self.rates(undone_us);
+        Fault {
+            kind: self.commanded.kind.clone(),
+            target: self.commanded.target.clone(),
+            commanded_ms: ms(self.commanded.at_us),
+            effective_ms: effective_us.map(ms),
+            detected_ms: last_routed_us.map(ms),
+            recovered_ms: recovered_us.map(ms),
+            undone_ms: undone_us.map(ms),
+            ascribed_until_ms: ms(self.ascribed.end),
+            detection_ms: effective_us
+                .filter(|_| self.victim().is_some())
+                .and_then(|effective_us| since_effect(last_routed_us.unwrap_or(effective_us))),
+            recovery_ms: recovered_us.and_then(since_effect),
+            unavailable_ms: self.unavailable_ms(&failures),
+            error_seconds: Some(self.windows.error_seconds(&self.ascribed)),
+            relogin_amplification: self.windows.relogin_amplification(&self.ascribed),
+            throughput_rps,
+            goodput_rps,
+            failed_requests: failures.len() as u64,
+            failed_by_cause: by_cause(&failures),
+            sessions_live: losses.sessions_live,
+            sessions_on_target: losses.sessions_on_target,
+            sessions_lost: losses.sessions_lost,
+            sessions_lost_on_target: losses.sessions_lost_on_target,
+            cart_lines_acknowledged: losses.cart_lines_acknowledged,
+            cart_lines_on_target: losses.cart_lines_on_target,
+            cart_lines_lost: losses.cart_lines_lost,
+        }
+    }
+
+    fn when(&self, step: FaultStep) -> Option<i64> {
+        self.history
             .faults
             .iter()
-            .find(|event| event.fault == commanded.fault && event.step == step)
+            .find(|event| event.fault == self.commanded.fault && event.step == step)
             .map(|event| event.at_us)
-    };
-    let effective_us = when(FaultStep::Effective);
-    let undone_us = when(FaultStep::Undone);
-    let recovered_us = recovered(commanded.at_us, timeline);
-    // What fails after the next fault is that one's doing.
-    let next_us = history
-        .faults
-        .iter()
-        .filter(|event| event.step == FaultStep::Commanded && event.at_us > commanded.at_us)
-        .map(|event| event.at_us)
-        .min();
-    let until_us = recovered_us
-        .into_iter()
-        .chain(next_us)
-        .chain([history.meta.measured_until_us])
-        .min()
-        .unwrap_or_default();
-    let disturbed = commanded.at_us..until_us;
-    let failures: Vec<&Operation> = history
-        .operations
-        .iter()
-        .filter(|operation| operation.outcome != Outcome::Ok)
-        .filter(|operation| disturbed.contains(&operation.done_us))
-        .collect();
-    let losses = losses.unwrap_or_default();
-    Fault {
-        kind: commanded.kind.clone(),
-        target: commanded.target.clone(),
-        commanded_ms: super::ms(commanded.at_us),
-        effective_ms: effective_us.map(super::ms),
-        detected_ms: effective_us
-            .and_then(|effective_us| {
-                let until_us = undone_us.unwrap_or(history.meta.measured_until_us);
-                last_sent_to_victim(history, effective_us, until_us)
+    }
+
+    fn failures(&self) -> Vec<&Operation> {
+        self.history
+            .operations
+            .iter()
+            .filter(|operation| operation.outcome != Outcome::Ok)
+            .filter(|operation| self.ascribed.contains(&operation.done_us))
+            .collect()
+    }
+
+    /// From the sending of the first failed request to the first clean window.
+    fn unavailable_ms(&self, failures: &[&Operation]) -> u64 {
+        failures
+            .iter()
+            .filter(|operation| !operation.lost_its_session())
+            .map(|operation| operation.sent_us)
+            .min()
+            .map_or(0, |first_us| {
+                ms(self.windows.clean_from_us(first_us, &self.ascribed) - first_us)
             })
-            .map(super::ms),
-        recovered_ms: recovered_us.map(super::ms),
-        undone_ms: undone_us.map(super::ms),
-        unavailable_ms: unavailable_ms(&failures),
-        failed_requests: failures.len() as u64,
-        sessions_live: losses.sessions_live,
-        sessions_on_target: losses.sessions_on_target,
-        sessions_lost: losses.sessions_lost,
-        sessions_lost_on_target: losses.sessions_lost_on_target,
-        cart_lines_acknowledged: losses.cart_lines_acknowledged,
-        cart_lines_lost: losses.cart_lines_lost,
     }
-}
 
-/// From the sending of the first failed request to the first window without one. A lost session's refusal does not
-/// count: the service was there, it only knew the user no more.
-fn unavailable_ms(failures: &[&Operation]) -> u64 {
-    let mut sent: Vec<i64> = failures
-        .iter()
-        .filter(|operation| !operation.lost_its_session())
-        .map(|operation| operation.sent_us)
-        .collect();
-    sent.sort_unstable();
-    let Some(&first) = sent.first() else {
-        return 0;
-    };
-    let window = |us: i64| us.div_euclid(WINDOW_US);
-    let mut last = window(first);
-    for &sent_us in &sent {
-        if window(sent_us) > last + 1 {
-            break;
+    /// The node that requests should no longer be sent to, where it can be seen that they are.
+    fn victim(&self) -> Option<&str> {
+        Target::of(&self.commanded.target)
+            .node()
+            .filter(|_| self.history.meta.balancer == TELLS_RETRIES)
+    }
+
+    /// The last request that was still routed to the victim before it was to come back: the balancer had to ask another
+    /// node, or gave up, or the victim answered after all.
+    fn last_routed(&self, effective_us: i64) -> Option<i64> {
+        let victim = self.victim()?;
+        let undo_commanded_us = self.when(FaultStep::UndoCommanded);
+        let until_us = undo_commanded_us
+            .or_else(|| self.when(FaultStep::Undone))
+            .unwrap_or(i64::MAX)
+            .min(self.ascribed.end);
+        let routed = |operation: &&Operation| {
+            operation.retries > 0
+                || operation.reason == Some(Reason::BadGateway)
+                // Without that moment, the answer may be that of a victim that is back.
+                || undo_commanded_us.is_some() && operation.node.as_deref() == Some(victim)
+        };
+        self.history
+            .operations
+            .iter()
+            .filter(|operation| (effective_us..until_us).contains(&operation.sent_us))
+            .filter(routed)
+            .map(|operation| operation.sent_us)
+            .max()
+    }
+
+    /// Answers a second while the fault lasted, all and good ones.
+    fn rates(&self, undone_us: Option<i64>) -> (Option<f64>, Option<f64>) {
+        let end_us = undone_us.map_or(self.ascribed.end, |undone_us| {
+            undone_us.min(self.history.meta.measured_until_us)
+        });
+        let lasted = self.commanded.at_us..end_us;
+        let seconds = (lasted.end - lasted.start) as f64 / 1e6;
+        if seconds <= 0.0 {
+            return (None, None);
         }
-        last = window(sent_us);
+        let answers = || {
+            self.history
+                .operations
+                .iter()
+                .filter(|operation| lasted.contains(&operation.done_us))
+        };
+        let good = answers().filter(|operation| operation.outcome == Outcome::Ok);
+        let rate = |count: usize| Some(count as f64 / seconds);
+        (rate(answers().count()), rate(good.count()))
     }
-    super::ms((last + 1) * WINDOW_US - first)
 }
 
-/// The last request that the load balancer still sent to a node that was gone: it had to ask another one, or gave up.
-fn last_sent_to_victim(history: &History, from_us: i64, until_us: i64) -> Option<i64> {
-    history
-        .operations
-        .iter()
-        .filter(|operation| (from_us..until_us).contains(&operation.sent_us))
-        .filter(|operation| operation.retries > 0 || operation.reason == Some(Reason::BadGateway))
-        .map(|operation| operation.sent_us)
-        .max()
-}
-
-/// The start of the first slice from which on goodput is back.
-fn recovered(commanded_us: i64, timeline: &[Slice]) -> Option<i64> {
-    let at = usize::try_from(commanded_us / SLICE_US).ok()?;
-    let before = timeline.get(..at).filter(|before| !before.is_empty())?;
-    let base_line = goodput(before) / before.len() as f64 * SLICES_A_SECOND as f64;
-    if base_line == 0.0 {
-        return None;
+fn by_cause(failures: &[&Operation]) -> BTreeMap<String, u64> {
+    let mut causes = BTreeMap::new();
+    for operation in failures {
+        let cause = if operation.lost_its_session() {
+            SESSION_LOST.to_owned()
+        } else {
+            operation.reason.map_or_else(|| "unknown".to_owned(), name)
+        };
+        *causes.entry(cause).or_default() += 1;
     }
-    let is_back = |from: usize| {
-        timeline.get(from..from + HELD).is_some_and(|held| {
-            held.windows(SLICES_A_SECOND)
-                .all(|second| goodput(second) >= RECOVERED_SHARE * base_line)
-        })
-    };
-    let slice = (at..timeline.len()).find(|&from| is_back(from))?;
-    // The fault came in the middle of its slice.
-    Some((i64::try_from(slice).ok()? * SLICE_US).max(commanded_us))
+    causes
 }
 
-fn goodput(slices: &[Slice]) -> f64 {
-    slices.iter().map(|slice| slice.ok).sum::<u64>() as f64
+/// As the history writes it.
+fn name(reason: Reason) -> String {
+    match serde_json::to_value(reason) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => format!("{reason:?}"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::history::testing::{browse, history, log_in};
 
-    fn timeline(goodput: impl IntoIterator<Item = u64>) -> Vec<Slice> {
-        goodput
-            .into_iter()
-            .zip(0..)
-            .map(|(ok, index)| Slice {
-                at_ms: index * 250,
-                ok,
-                failed: 0,
-                p50_us: None,
-                p99_us: None,
-                per_node: BTreeMap::new(),
-            })
-            .collect()
+    fn event(fault: usize, target: &str, step: FaultStep, at_ms: i64) -> FaultEvent {
+        FaultEvent {
+            fault,
+            kind: "kill".into(),
+            target: target.into(),
+            step,
+            at_us: at_ms * 1_000,
+            evidence: None,
+        }
     }
 
-    #[test]
-    fn recovered_is_where_goodput_is_back_and_stays() {
-        // 2 s base line, half a second away, a first return that does not last, then for good.
-        let shape = [[100; 8].as_slice(), &[0; 2], &[100; 6], &[20; 4], &[97; 24]].concat();
-        assert_eq!(recovered(2_000_000, &timeline(shape)), Some(5_000_000));
+    fn killed(operations: Vec<Operation>) -> History {
+        let mut history = history(operations);
+        history.faults = vec![
+            event(0, "node-2", FaultStep::Commanded, 5_000),
+            event(0, "node-2", FaultStep::Effective, 5_003),
+            event(0, "node-2", FaultStep::UndoCommanded, 6_900),
+            event(0, "node-2", FaultStep::Undone, 7_000),
+        ];
+        history
     }
 
-    #[test]
-    fn a_fault_that_nobody_noticed_is_over_at_once() {
-        assert_eq!(recovered(2_100_000, &timeline([100; 40])), Some(2_100_000));
-    }
-
-    #[test]
-    fn recovery_that_cannot_be_seen_is_not_told() {
-        let never_back = [[100; 8].as_slice(), &[50; 40]].concat();
-        assert_eq!(recovered(2_000_000, &timeline(never_back)), None);
-        let too_short_to_tell = [[100; 8].as_slice(), &[0; 2], &[100; 15]].concat();
-        assert_eq!(recovered(2_000_000, &timeline(too_short_to_tell)), None);
-        assert_eq!(recovered(0, &timeline([100; 40])), None, "no base line");
-    }
-
-    #[test]
-    fn unavailable_lasts_until_the_first_clean_window() {
-        let failed = |at_ms| browse(1, 1, 1, at_ms).failed();
-        let of = |operations: &[Operation]| unavailable_ms(&operations.iter().collect::<Vec<_>>());
-        assert_eq!(of(&[]), 0);
-        assert_eq!(of(&[failed(5_030)]), 70);
-        assert_eq!(of(&[failed(5_030), failed(5_150), failed(5_290)]), 270);
-        assert_eq!(
-            of(&[failed(5_030), failed(5_500)]),
-            70,
-            "the window after 5,100 is clean"
-        );
-        assert_eq!(
-            of(&[browse(1, 1, 1, 5_000).refused()]),
-            0,
-            "a lost session is not an outage"
-        );
+    fn retried(id: u32, at_ms: i64) -> Operation {
+        Operation {
+            retries: 1,
+            ..browse(1, 1, id, at_ms)
+        }
     }
 
     #[test]
     fn a_fault_is_told_with_its_times() {
-        let mut retried = browse(1, 1, 3, 5_400);
-        retried.retries = 1;
-        let mut history = history([
+        let history = killed(vec![
             log_in(1, 1, 1, 0),
             browse(1, 1, 2, 5_005).failed(),
-            retried,
-            browse(1, 1, 4, 8_000),
+            retried(3, 5_400),
+            retried(4, 6_950), // while it comes back
+            browse(1, 1, 5, 8_000),
         ]);
-        for (step, at_us) in [
-            (FaultStep::Commanded, 5_000_000),
-            (FaultStep::Effective, 5_003_000),
-            (FaultStep::Undone, 7_000_000),
-        ] {
-            history.faults.push(FaultEvent {
-                fault: 0,
-                kind: "kill".into(),
-                target: "node-2".into(),
-                step,
-                at_us,
-            });
-        }
-        let told = of(&history, &[Losses::default()], &timeline([100; 40]));
+        let told = of(&history, &[Losses::default()]);
         assert_eq!(told.len(), 1);
-        assert_eq!(told[0].commanded_ms, 5_000);
-        assert_eq!(told[0].effective_ms, Some(5_003));
-        assert_eq!(told[0].detected_ms, Some(5_400));
-        assert_eq!(told[0].undone_ms, Some(7_000));
+        let told = &told[0];
+        assert_eq!(told.commanded_ms, 5_000);
+        assert_eq!(told.effective_ms, Some(5_003));
+        assert_eq!(told.detected_ms, Some(5_400));
+        assert_eq!(told.detection_ms, Some(397));
+        assert_eq!(told.undone_ms, Some(7_000));
+        assert_eq!(told.ascribed_until_ms, 10_000);
+        assert_eq!(told.unavailable_ms, 395, "the next that was sent went well");
+        assert_eq!(told.throughput_rps, Some(1.5));
+        assert_eq!(told.goodput_rps, Some(1.0));
+    }
+
+    #[test]
+    fn a_victim_that_answers_was_still_in_rotation() {
+        let history = killed(vec![
+            log_in(1, 1, 1, 0),
+            browse(1, 1, 2, 5_100).on("node-2"),
+            browse(1, 1, 3, 5_200),
+        ]);
+        assert_eq!(of(&history, &[])[0].detection_ms, Some(97));
+        let mut history = history;
+        history
+            .faults
+            .retain(|event| event.step != FaultStep::UndoCommanded);
+        assert_eq!(of(&history, &[])[0].detection_ms, Some(0), "it may be back");
+    }
+
+    #[test]
+    fn detection_is_told_only_where_it_can_be_seen() {
+        let mut history = killed(vec![log_in(1, 1, 1, 0), browse(1, 1, 2, 5_200)]);
+        assert_eq!(
+            of(&history, &[])[0].detection_ms,
+            Some(0),
+            "nobody was sent there"
+        );
+        history.meta.balancer = "haproxy".into();
+        assert_eq!(of(&history, &[])[0].detection_ms, None);
+        history.meta.balancer = "pingora".into();
+        for event in &mut history.faults {
+            event.target = "store".into();
+        }
+        assert_eq!(of(&history, &[])[0].detection_ms, None);
+    }
+
+    #[test]
+    fn every_failure_is_ascribed_to_the_last_fault_before_it() {
+        let mut history = killed(vec![
+            log_in(1, 1, 1, 0),
+            browse(1, 1, 2, 4_000).failed(), // before any fault
+            browse(1, 1, 3, 5_100).failed(),
+            browse(1, 1, 4, 6_000).refused(),
+            browse(1, 1, 5, 6_100).unknown(),
+            browse(1, 1, 6, 8_050).failed(),
+        ]);
+        history
+            .faults
+            .push(event(1, "store", FaultStep::Commanded, 8_000));
+        let told = of(&history, &[]);
+        let failed: Vec<u64> = told.iter().map(|fault| fault.failed_requests).collect();
+        assert_eq!(failed, [3, 1]);
+        let causes: Vec<(&str, u64)> = told[0]
+            .failed_by_cause
+            .iter()
+            .map(|(cause, count)| (cause.as_str(), *count))
+            .collect();
+        assert_eq!(
+            causes,
+            [("no_node", 1), ("session_lost", 1), ("timed_out", 1)]
+        );
+        assert_eq!(told[0].ascribed_until_ms, 8_000);
+        assert_eq!(told[1].effective_ms, None, "nothing is made up");
+        assert_eq!(told[1].recovery_ms, None);
+    }
+
+    #[test]
+    fn a_lost_session_is_not_an_outage() {
+        let history = killed(vec![
+            log_in(1, 1, 1, 0),
+            browse(1, 1, 2, 5_000).refused(),
+            browse(1, 1, 3, 5_500),
+        ]);
+        let told = &of(&history, &[])[0];
+        assert_eq!((told.unavailable_ms, told.failed_requests), (0, 1));
+        assert_eq!(told.error_seconds, Some(0.0));
     }
 }

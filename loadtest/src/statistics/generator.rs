@@ -1,46 +1,100 @@
 //! The generator's judgement of itself: did it measure the cluster, or its own limits?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::latency::nearest_rank;
-use crate::history::{Action, Count, FaultStep, History, Meta, Operation};
+use super::in_flight::Seen;
+use super::latency::{bins, nearest_rank};
+use super::{arrivals, in_flight};
+use crate::history::{Count, FaultStep, History, Meta};
 use crate::results::Generator;
+use crate::scenario::Pace;
 
-/// A user that acts later than intended by this share of its usual pause puts that much less load on the cluster.
+/// In a closed loop: a user that acts later than intended by this share of its usual pause puts that much less load on the
+/// cluster.
 const LAG_SHARE: f64 = 0.1;
+/// In an open loop: an arrival that is sent so much later than it could have been makes a fast cluster look slow. A fifth of
+/// the 100 ms windows in which failover is measured; what is below shows in the response times, and is printed first.
+const LAG_US: u64 = 20_000;
+/// All users share one thread. With less than a fifth of it free they wait for each other, and the process is the limit.
+/// (The recorder's thread is in the figure too.)
+const OWN_SHARE: f64 = 0.8;
 /// With less than a tenth of the machine idle, processes wait for each other, and every latency is the scheduler's.
 const BUSY_SHARE: f64 = 0.9;
+/// When an operation was wanted, possible and sent.
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "a time says its unit, here as everywhere"
+)]
+pub(super) struct Sending {
+    pub(super) intended_us: i64,
+    /// When its user had the answer to what it did before.
+    pub(super) free_us: i64,
+    pub(super) sent_us: i64,
+}
+
+impl Sending {
+    /// What the generator is late by: from the moment at which the operation was due and its user free. (That no user is
+    /// free is not the generator's slowness; [`super::arrivals`] judges that.)
+    fn lag_us(self) -> u64 {
+        u64::try_from(self.sent_us - self.intended_us.max(self.free_us)).unwrap_or(0)
+    }
+}
+
+/// All operations', in the order of sending.
+pub(super) fn sendings(history: &History) -> Vec<Sending> {
+    let mut free_us: HashMap<u32, i64> = HashMap::new();
+    history
+        .operations
+        .iter()
+        .map(|operation| Sending {
+            intended_us: operation.intended_us,
+            free_us: free_us
+                .insert(operation.user, operation.done_us)
+                .unwrap_or(i64::MIN),
+            sent_us: operation.sent_us,
+        })
+        .collect()
+}
 
 /// Judges. Saturation is no fault where users never pause: such a load asks for it.
-pub(super) fn judge(history: &History, measured: &[&Operation]) -> Generator {
+pub(super) fn judge(history: &History) -> Generator {
     let meta = &history.meta;
-    let lag_p99_us = lag_p99_us(measured);
+    let sendings = sendings(history);
+    let mut lags: Vec<u64> = sendings
+        .iter()
+        .filter(|sending| (0..meta.measured_until_us).contains(&sending.sent_us))
+        .map(|sending| sending.lag_us())
+        .collect();
+    lags.sort_unstable();
+    let lag_p99_us = nearest_rank(&lags, 0.99);
     let (cpu_cores, machine_cpu_cores) = cores(history);
+    let in_flight = in_flight::of(history);
+    let (arrivals, arrival_problems) = match arrivals::judge(history, &sendings) {
+        Some(judgement) => (Some(judgement.arrivals), judgement.problems),
+        None => (None, Vec::new()),
+    };
+
     let mut reasons = Vec::new();
-    if meta.think_ms.1 > 0 {
+    if !meta.pace.is_saturating() {
         reasons.extend(late(meta, lag_p99_us));
         reasons.extend(busy(meta, machine_cpu_cores));
     }
+    reasons.extend(exhausted(cpu_cores));
+    reasons.extend(arrival_problems);
+    reasons.extend(in_flight.and_then(Seen::problem));
     reasons.extend(untied(history));
     reasons.extend(faults_without_effect(history));
     Generator {
         valid: reasons.is_empty(),
         reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
         lag_p99_us,
+        lag_us: bins(lags),
         cpu_cores,
         machine_cpu_cores,
+        arrivals,
+        in_flight: in_flight.map(|seen| seen.figures),
     }
-}
-
-/// How late users acted after their pauses. What follows another action at once has no pause to be late after.
-fn lag_p99_us(measured: &[&Operation]) -> Option<u64> {
-    let mut lags: Vec<u64> = measured
-        .iter()
-        .filter(|operation| !matches!(operation.action, Action::LogOut | Action::Replay))
-        .map(|operation| u64::try_from(operation.sent_us - operation.intended_us).unwrap_or(0))
-        .collect();
-    lags.sort_unstable();
-    nearest_rank(&lags, 0.99)
 }
 
 /// Cores' worth of CPU over the measured part: the generator's, and everybody's.
@@ -63,14 +117,35 @@ fn cores(history: &History) -> (Option<f64>, Option<f64>) {
 }
 
 fn late(meta: &Meta, lag_p99_us: Option<u64>) -> Option<String> {
-    let (shortest, longest) = meta.think_ms;
-    let usual_us = (shortest + longest) as f64 / 2.0 * 1_000.0;
-    let lag_us = lag_p99_us? as f64;
-    (lag_us > LAG_SHARE * usual_us).then(|| {
+    let lag_us = lag_p99_us?;
+    let told = format!("{:.1} ms", lag_us as f64 / 1e3);
+    match meta.pace {
+        Pace::Closed {
+            think_ms: (shortest, longest),
+        } => {
+            let usual_us = (shortest + longest) as f64 / 2.0 * 1_000.0;
+            (lag_us as f64 > LAG_SHARE * usual_us).then(|| {
+                format!(
+                    "users acted up to {told} later than they intended (99th percentile), more than a tenth of \
+                     their usual pause: the generator could not keep up"
+                )
+            })
+        }
+        Pace::Open { .. } => (lag_us > LAG_US).then(|| {
+            format!(
+                "arrivals were sent up to {told} later than they could have been (99th percentile), more than \
+                 {} ms: the generator could not keep up",
+                LAG_US / 1_000
+            )
+        }),
+    }
+}
+
+fn exhausted(cpu_cores: Option<f64>) -> Option<String> {
+    let cores = cpu_cores?;
+    (cores > OWN_SHARE).then(|| {
         format!(
-            "users acted up to {:.1} ms later than they intended (99th percentile), more than a tenth of their usual \
-             pause: the generator could not keep up",
-            lag_us / 1e3
+            "the generator took {cores:.2} cores, and all of its users share one thread: it was the limit, not the cluster"
         )
     })
 }
@@ -80,7 +155,7 @@ fn busy(meta: &Meta, machine_cpu_cores: Option<f64>) -> Option<String> {
     (cores > BUSY_SHARE * meta.cores as f64).then(|| {
         format!(
             "the run took {cores:.2} of {} cores: latencies show how processes wait for each other; use fewer users or \
-             longer pauses",
+             longer pauses, or fewer arrivals",
             meta.cores
         )
     })
@@ -140,6 +215,7 @@ mod tests {
     use super::*;
     use crate::history::testing::{browse, history, log_in};
     use crate::history::{Counts, FaultEvent, Usage};
+    use crate::scenario;
 
     fn tied(mut history: History) -> History {
         let mut counts = Counts::default();
@@ -155,12 +231,8 @@ mod tests {
         history
     }
 
-    fn judged(history: &History) -> Generator {
-        judge(history, &history.operations.iter().collect::<Vec<_>>())
-    }
-
     fn reason(history: &History) -> String {
-        judged(history).reason.unwrap_or_default()
+        judge(history).reason.unwrap_or_default()
     }
 
     fn good() -> History {
@@ -169,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_quiet_generator_is_believed() {
-        let generator = judged(&good());
+        let generator = judge(&good());
         assert!(generator.valid, "{generator:?}");
         assert_eq!(generator.lag_p99_us, Some(100));
     }
@@ -190,14 +262,66 @@ mod tests {
             operation.intended_us -= 50_000;
         }
         assert!(reason(&history).contains("50.1 ms later"));
-        history.meta.think_ms = (0, 0);
-        assert!(judged(&history).valid);
+        history.meta.pace = Pace::Closed { think_ms: (0, 0) };
+        assert!(judge(&history).valid);
     }
 
     #[test]
-    fn a_busy_machine_is_not_believed() {
+    fn arrivals_that_free_users_send_late_are_not_believed() {
         let mut history = good();
-        let usage = |at_us, cpu_us| Usage {
+        history.meta.pace = Pace::Open {
+            arrivals_per_s: 1,
+            arrivals: scenario::Arrivals::Constant,
+        };
+        for operation in &mut history.operations {
+            operation.intended_us = operation.sent_us - 19_900;
+        }
+        assert!(!reason(&history).contains("could not keep up"));
+        for operation in &mut history.operations {
+            operation.intended_us = operation.sent_us - 20_200;
+        }
+        assert!(
+            reason(&history).contains("up to 20.2 ms later than they could have been"),
+            "{}",
+            reason(&history)
+        );
+        // The same, but the user was still waiting for its last answer: that is not the generator's doing.
+        let mut waiting = history.operations[0].clone();
+        waiting.sent_us -= 1_000_000;
+        waiting.intended_us = waiting.sent_us;
+        waiting.done_us = history.operations[0].sent_us - 10;
+        history.operations[1].intended_us = history.operations[1].sent_us;
+        history.operations.insert(0, waiting);
+        assert!(!reason(&history).contains("could not keep up"));
+    }
+
+    #[test]
+    fn every_lag_is_in_the_histogram() {
+        let generator = judge(&good());
+        let lags: u64 = generator.lag_us.iter().map(|bin| bin.count).sum();
+        assert_eq!(lags, 2);
+        assert_eq!(generator.lag_us.last().unwrap().le_us, 100);
+    }
+
+    #[test]
+    fn a_generator_that_needs_its_thread_for_itself_is_not_believed() {
+        let mut history = good();
+        history.meta.cores = 8;
+        let usage = |at_us, generator_us| Usage {
+            generator_us,
+            ..usage(at_us, 0)
+        };
+        history.usage = vec![usage(0, 0), usage(1_000_000, 790_000)];
+        assert!(judge(&history).valid);
+        history.usage = vec![usage(0, 0), usage(1_000_000, 810_000)];
+        assert!(reason(&history).contains("took 0.81 cores"));
+        // Also where users never pause: then its limit would be taken for the cluster's.
+        history.meta.pace = Pace::Closed { think_ms: (0, 0) };
+        assert!(reason(&history).contains("took 0.81 cores"));
+    }
+
+    fn usage(at_us: i64, cpu_us: u64) -> Usage {
+        Usage {
             at_us,
             load_balancer_us: cpu_us,
             node_us: cpu_us,
@@ -205,7 +329,12 @@ mod tests {
             generator_us: cpu_us,
             lab_us: 0,
             store_commands: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_busy_machine_is_not_believed() {
+        let mut history = good();
         history.usage = vec![usage(0, 0), usage(1_000_000, 650_000)];
         assert!(
             reason(&history).contains("1.95 of 2 cores"),
@@ -213,8 +342,8 @@ mod tests {
             reason(&history)
         );
         history.usage = vec![usage(0, 0), usage(1_000_000, 200_000)];
-        assert!(judged(&history).valid);
-        assert!((judged(&history).cpu_cores.unwrap() - 0.2).abs() < 1e-9);
+        assert!(judge(&history).valid);
+        assert!((judge(&history).cpu_cores.unwrap() - 0.2).abs() < 1e-9);
     }
 
     #[test]
@@ -226,6 +355,7 @@ mod tests {
             target: "node-2".into(),
             step,
             at_us,
+            evidence: None,
         };
         history.faults.push(event(FaultStep::Commanded, 5_000_000));
         assert!(reason(&history).contains("kill of node-2 did not take effect"));
@@ -234,6 +364,6 @@ mod tests {
         history.faults.push(event(FaultStep::Undone, 12_000_000));
         assert!(reason(&history).contains("was not undone"));
         history.faults[2].at_us = 9_000_000;
-        assert!(judged(&history).valid);
+        assert!(judge(&history).valid);
     }
 }

@@ -1,5 +1,5 @@
 //! Latencies: from sending to the last byte, of operations that did what the user wanted.
-//! (Fast failures would make a broken cluster look quick.)
+//! (Fast failures would make a broken cluster look quick, and slow ones a quick cluster slow; they are told apart.)
 
 use hdrhistogram::Histogram;
 
@@ -11,8 +11,8 @@ use crate::results::{Bin, Latency};
 const BEYOND: f64 = 10.0;
 /// Far beyond every time limit.
 const LONGEST_US: u64 = 60_000_000;
-/// Bins of the histogram for drawing, in each decade.
-const BINS_A_DECADE: i32 = 20;
+/// Bins of the published histogram, in each decade: a percentile of merged ones is at most 2.4 % too high.
+const BINS_A_DECADE: i32 = 100;
 
 /// The latency of one operation, where it has one.
 pub(super) fn of(operation: &Operation) -> Option<u64> {
@@ -20,13 +20,50 @@ pub(super) fn of(operation: &Operation) -> Option<u64> {
         .then(|| u64::try_from(operation.done_us - operation.sent_us).unwrap_or(0))
 }
 
-/// Percentiles, as far as the number of samples supports them.
-pub(super) fn percentiles(measured: &[&Operation]) -> Option<Latency> {
-    // Three digits: a percentile is at most 0.1 % off.
-    let mut histogram = Histogram::<u64>::new_with_bounds(1, LONGEST_US, 3).ok()?;
-    for latency_us in measured.iter().filter_map(|operation| of(operation)) {
+/// How long users waited for what failed.
+pub(super) fn of_failure(operation: &Operation) -> Option<u64> {
+    (operation.outcome != Outcome::Ok)
+        .then(|| u64::try_from(operation.done_us - operation.sent_us).unwrap_or(0))
+}
+
+/// The same as [`of`] from the moment at which the user wanted to act: in an open loop, when the arrival was due.
+pub(super) fn of_response(operation: &Operation) -> Option<u64> {
+    (operation.outcome == Outcome::Ok)
+        .then(|| u64::try_from(operation.done_us - operation.intended_us).unwrap_or(0))
+}
+
+/// Percentiles of these latencies, as far as their number supports them.
+pub(super) fn percentiles(latencies_us: impl Iterator<Item = u64>) -> Option<Latency> {
+    let mut histogram = empty()?;
+    for latency_us in latencies_us {
         histogram.saturating_record(latency_us);
     }
+    supported(&histogram)
+}
+
+/// Percentiles over the requests of several runs. The slowest comes from `runs` themselves: a bin only says what it was not
+/// above.
+pub(super) fn merged(bins: impl Iterator<Item = Bin>, slowest_us: u64) -> Option<Latency> {
+    let mut histogram = empty()?;
+    for bin in bins {
+        histogram.saturating_record_n(bin.le_us, bin.count);
+    }
+    let within = |percentile: u64| percentile.min(slowest_us);
+    supported(&histogram).map(|latency| Latency {
+        p50: within(latency.p50),
+        p90: latency.p90.map(within),
+        p99: latency.p99.map(within),
+        p999: latency.p999.map(within),
+        max: slowest_us,
+    })
+}
+
+/// Three digits: a percentile is at most 0.1 % off.
+fn empty() -> Option<Histogram<u64>> {
+    Histogram::new_with_bounds(1, LONGEST_US, 3).ok()
+}
+
+fn supported(histogram: &Histogram<u64>) -> Option<Latency> {
     let count = histogram.len() as f64;
     if count == 0.0 {
         return None;
@@ -46,18 +83,26 @@ pub(super) fn percentiles(measured: &[&Operation]) -> Option<Latency> {
 
 /// Bins on a logarithmic scale, from the fastest to the slowest, without gaps.
 pub(super) fn histogram(measured: &[&Operation]) -> Vec<Bin> {
-    let mut latencies: Vec<u64> = measured
-        .iter()
-        .filter_map(|operation| of(operation))
-        .collect();
+    let latencies = measured.iter().filter_map(|operation| of(operation));
+    bins(latencies.collect())
+}
+
+/// The same of any times.
+pub(super) fn bins(mut latencies: Vec<u64>) -> Vec<Bin> {
     latencies.sort_unstable();
     let mut bins = Vec::new();
     let mut binned = 0;
+    let mut last_us = 0;
     for step in 0.. {
         if binned == latencies.len() {
             break;
         }
         let le_us = bound(step);
+        // The first steps are less than a microsecond.
+        if le_us == last_us {
+            continue;
+        }
+        last_us = le_us;
         let below = latencies.partition_point(|latency| *latency <= le_us);
         let count = (below - binned) as u64;
         if count > 0 || !bins.is_empty() {
@@ -108,7 +153,7 @@ mod tests {
     }
 
     fn percentiles_of(operations: &[Operation]) -> Option<Latency> {
-        percentiles(&operations.iter().collect::<Vec<_>>())
+        percentiles(operations.iter().filter_map(of))
     }
 
     #[test]
@@ -140,9 +185,38 @@ mod tests {
     }
 
     #[test]
-    fn failures_have_no_latency() {
-        let failed: Vec<Operation> = operations([1]).into_iter().map(Operation::failed).collect();
+    fn the_response_counts_from_the_users_intention() {
+        let mut operations = operations([2_000]);
+        operations[0].intended_us = operations[0].sent_us - 5_000;
+        let response = percentiles(operations.iter().filter_map(of_response)).unwrap();
+        assert_eq!(response.max / 100, 70);
+        assert_eq!(of_response(&operations[0].clone().failed()), None);
+    }
+
+    #[test]
+    fn failures_are_told_apart() {
+        let failed: Vec<Operation> = operations([7]).into_iter().map(Operation::failed).collect();
         assert_eq!(percentiles_of(&failed), None);
+        let waited = percentiles(failed.iter().filter_map(of_failure));
+        assert_eq!(waited.map(|latency| latency.max), Some(7));
+        assert_eq!(
+            percentiles(operations([7]).iter().filter_map(of_failure)),
+            None
+        );
+    }
+
+    #[test]
+    fn merged_percentiles_are_near_and_need_the_same_counts() {
+        let runs = [operations(1..=600), operations(601..=1_000)];
+        let bins = |operations: &[Operation]| histogram(&operations.iter().collect::<Vec<_>>());
+        let together = merged(runs.iter().flat_map(|run| bins(run)), 1_000).unwrap();
+        let near = |value: u64, exact: u64| (exact..=exact + exact / 40).contains(&value);
+        assert!(near(together.p50, 500), "{together:?}");
+        assert!(near(together.p99.unwrap(), 990), "{together:?}");
+        assert_eq!((together.p999, together.max), (None, 1_000));
+        let one = merged(bins(&runs[0]).into_iter(), 600).unwrap();
+        assert_eq!(one.p99, None, "600 requests do not support it");
+        assert_eq!(merged([].into_iter(), 0), None);
     }
 
     #[test]

@@ -5,9 +5,7 @@ use crate::history::{Meta, Operation, Outcome};
 use crate::results::Slice;
 
 /// Length of a slice: short enough to see a failover, long enough to hold some hundred requests.
-pub(super) const SLICE_US: i64 = 1_000_000 / 4;
-/// And so many of them are a second.
-pub(super) const SLICES_A_SECOND: usize = 4;
+const SLICE_US: i64 = 250_000;
 
 /// Answers without a node's stamp are counted under this name.
 const NO_NODE: &str = "none";

@@ -3,7 +3,7 @@
 use super::names;
 use crate::report::format::{count, list, plural};
 use crate::report::table::Column;
-use crate::results::{Anomalies, Fault, Run};
+use crate::results::{Anomalies, Anomaly, Fault, Run};
 
 /// What was found, or that nothing was; then what was to be expected, and what nobody can know.
 pub(super) fn sentences(columns: &[Column<'_>]) -> Vec<String> {
@@ -44,44 +44,25 @@ fn unexplained(column: &Column<'_>) -> Option<String> {
         .saturating_sub(in_faults(|fault| fault.sessions_lost));
     let lines = total(column, |found| found.line_lost)
         .saturating_sub(in_faults(|fault| fault.cart_lines_lost));
-    let resurrections = if revocable(column) {
-        total(column, |found| found.resurrection)
-    } else {
-        0
-    };
-    let kinds = [
-        (
-            sessions,
-            "session lost apart from any fault",
-            "sessions lost apart from any fault",
-        ),
-        (
-            lines,
-            "cart line lost apart from any fault",
-            "cart lines lost apart from any fault",
-        ),
-        (
-            total(column, |found| found.stale_read),
-            "stale read",
-            "stale reads",
-        ),
-        (
-            total(column, |found| found.duplicate),
-            "duplicated line",
-            "duplicated lines",
-        ),
-        (
-            total(column, |found| found.leak),
-            "leak to another user",
-            "leaks to another user",
-        ),
-        (
-            resurrections,
-            "resurrection after logout",
-            "resurrections after logout",
-        ),
-    ];
-    let kinds = kinds.into_iter().filter(|(n, ..)| *n > 0);
+    let beyond = Anomaly::ALL.into_iter().filter_map(|kind| {
+        let (one, many) = kind.words();
+        match kind {
+            Anomaly::SessionLost => Some((
+                sessions,
+                "session lost apart from any fault",
+                "sessions lost apart from any fault",
+            )),
+            Anomaly::LineLost => Some((
+                lines,
+                "cart line lost apart from any fault",
+                "cart lines lost apart from any fault",
+            )),
+            Anomaly::Exposure if !revocable(column) => None,
+            Anomaly::Unknown => None,
+            _ => Some((total(column, |found| found.count(kind)), one, many)),
+        }
+    });
+    let kinds = beyond.filter(|(n, ..)| *n > 0);
     let kinds: Vec<String> = kinds.map(|(n, one, many)| plural(n, one, many)).collect();
     (!kinds.is_empty()).then(|| format!("in {} {}", column.strategy, list(&kinds)))
 }
@@ -89,7 +70,7 @@ fn unexplained(column: &Column<'_>) -> Option<String> {
 /// A strategy that cannot revoke says so; that its credentials outlive a logout is worth a sentence, but no surprise.
 fn declared(columns: &[Column<'_>]) -> Option<String> {
     let outlived =
-        |column: &&Column<'_>| !revocable(column) && total(column, |found| found.resurrection) > 0;
+        |column: &&Column<'_>| !revocable(column) && total(column, |found| found.exposure) > 0;
     let strategies = names(
         columns
             .iter()
@@ -99,7 +80,7 @@ fn declared(columns: &[Column<'_>]) -> Option<String> {
     let times: u64 = columns
         .iter()
         .filter(outlived)
-        .map(|column| total(column, |found| found.resurrection))
+        .map(|column| total(column, |found| found.exposure))
         .sum();
     (times > 0).then(|| {
         format!(
@@ -116,7 +97,7 @@ fn revocable(column: &Column<'_>) -> bool {
         .all(|run| run.properties.revocable_at_once)
 }
 
-fn total(column: &Column<'_>, value: fn(&Anomalies) -> u64) -> u64 {
+fn total(column: &Column<'_>, value: impl Fn(&Anomalies) -> u64) -> u64 {
     column
         .runs
         .iter()

@@ -1,64 +1,58 @@
 //! Sentences that compare what a request and a session cost, from the cheapest strategy to the dearest.
 
 use super::names;
-use crate::report::comparison::{cluster_cpu, has_store, session_memory};
-use crate::report::format::{TimeUnit, figure, list, time};
+use crate::expectations::figures;
+use crate::report::format::{TimeUnit, figure, list};
+use crate::report::pairs;
 use crate::report::table::{Column, median};
-use crate::results::{Latency, Run};
+use crate::results::{Comparison, Conclusion, Latency, Run};
 
-pub(super) fn sentences(columns: &[Column<'_>]) -> Vec<String> {
+pub(super) fn sentences(columns: &[Column<'_>], comparisons: &[Comparison]) -> Vec<String> {
     let bytes = |value: f64| format!("{} bytes", figure(value));
     let asked: Vec<&Column<'_>> = columns
         .iter()
-        .filter(|column| column.runs.iter().any(|run| has_store(run)))
-        .collect();
-    let tried: Vec<&Column<'_>> = columns
-        .iter()
-        .filter(|column| column.runs.iter().any(|run| longest_life(run).is_some()))
+        .filter(|column| column.runs.iter().any(|run| run.has_store()))
         .collect();
     let all: Vec<&Column<'_>> = columns.iter().collect();
+    let ranked = |lead, name, columns: &[&Column<'_>], show: &dyn Fn(f64) -> String| {
+        ranked(lead, name, columns, comparisons, show)
+    };
     [
         ranked(
             "The median request took",
+            "p50_us",
             &all,
-            |run| percentile(run, |l| Some(l.p50)),
-            latency(columns, |l| Some(l.p50)),
+            &latency(columns, |l| Some(l.p50)),
         ),
         ranked(
             "Of 100 requests, 99 took at most",
+            "p99_us",
             &all,
-            |run| percentile(run, |l| l.p99),
-            latency(columns, |l| l.p99),
+            &latency(columns, |l| l.p99),
         ),
         ranked(
             "In CPU, a request cost balancer, nodes and store together",
+            "cost_us_per_request.cluster",
             &all,
-            cluster_cpu,
-            |us| format!("{} µs", figure(us)),
+            &|us| format!("{} µs", figure(us)),
         ),
         ranked(
             "With each request the client sent",
+            "bytes_per_request.sent",
             &all,
-            |run| run.bytes_per_request.sent,
-            bytes,
+            &bytes,
         ),
         ranked(
             "A session with an empty cart took, in nodes and store together,",
+            "memory_bytes_per_session.cluster",
             &all,
-            session_memory,
-            bytes,
+            &bytes,
         ),
         ranked(
             "For each request the store executed",
+            "store_operations_per_request",
             &asked,
-            |run| run.store_operations_per_request,
-            |n| format!("{} operations", figure(n)),
-        ),
-        ranked(
-            "After its logout a credential was still accepted for up to",
-            &tried,
-            longest_life,
-            time,
+            &|n| format!("{} operations", figure(n)),
         ),
     ]
     .into_iter()
@@ -68,11 +62,6 @@ pub(super) fn sentences(columns: &[Column<'_>]) -> Vec<String> {
 
 fn percentile(run: &Run, value: fn(&Latency) -> Option<u64>) -> Option<f64> {
     run.latency_us.as_ref().and_then(value).map(|us| us as f64)
-}
-
-fn longest_life(run: &Run) -> Option<f64> {
-    run.revocation_ms
-        .map(|revocation| revocation.max as f64 * 1e3)
 }
 
 /// Shows the times of one sentence in one unit.
@@ -85,47 +74,54 @@ fn latency(columns: &[Column<'_>], value: fn(&Latency) -> Option<u64>) -> impl F
     move |us| format!("{} {}", unit.show(us), unit.name())
 }
 
-/// "{lead} 318 µs in jwt and 402 µs in redis": strategies from least to most, by the median of their runs. Neighbours whose
-/// runs overlap are named: between them no difference was shown.
+/// "{lead} 318 µs in jwt and 402 µs in redis": strategies from least to most, by the median of their runs. Neighbours that
+/// the runs do not tell apart are named.
 fn ranked(
     lead: &str,
+    name: &str,
     columns: &[&Column<'_>],
-    value: impl Fn(&Run) -> Option<f64>,
-    show: impl Fn(f64) -> String,
+    comparisons: &[Comparison],
+    show: &dyn Fn(f64) -> String,
 ) -> Option<String> {
-    let mut ranked: Vec<Ranked<'_>> = columns
+    let figure = figures::named(name)?;
+    let mut ranked: Vec<(&str, f64)> = columns
         .iter()
-        .filter_map(|column| Ranked::of(column, &value))
+        .filter_map(|column| {
+            let values: Vec<f64> = column.runs.iter().copied().filter_map(figure.of).collect();
+            Some((column.strategy, median(&values)?))
+        })
         .collect();
-    ranked.sort_by(|a, b| a.median.total_cmp(&b.median));
+    ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
     if ranked.is_empty() {
         return None;
     }
     // What reads the same is said once: "312 bytes in sticky and redis".
     let parts = ranked
-        .chunk_by(|a, b| show(a.median) == show(b.median))
+        .chunk_by(|a, b| show(a.1) == show(b.1))
         .filter_map(|same| {
-            let strategies = names(same.iter().map(|ranked| ranked.strategy));
-            Some(format!("{} in {strategies}", show(same.first()?.median)))
+            let strategies = names(same.iter().map(|(strategy, _)| *strategy));
+            Some(format!("{} in {strategies}", show(same.first()?.1)))
         });
     let parts: Vec<String> = parts.collect();
     let mut remarks = Vec::new();
     for pair in ranked.windows(2) {
-        if let [low, high] = pair
-            && low.overlaps(high)
-            && show(low.median) != show(high.median)
+        if let [(low, less), (high, more)] = pair
+            && show(*less) != show(*more)
+            && pairs::conclusion(comparisons, name, low, high)
+                == Some(Conclusion::NoDifferenceShown)
         {
-            remarks.push(format!(
-                "no difference shown between {} and {}, whose runs overlap",
-                low.strategy, high.strategy
-            ));
+            remarks.push(format!("no difference shown between {low} and {high}"));
         }
     }
     let missing = names(
         columns
             .iter()
-            .filter(|c| ranked.iter().all(|r| r.strategy != c.strategy))
-            .map(|c| c.strategy),
+            .filter(|column| {
+                ranked
+                    .iter()
+                    .all(|(strategy, _)| *strategy != column.strategy)
+            })
+            .map(|column| column.strategy),
     );
     if !missing.is_empty() {
         remarks.push(format!("not measured in {missing}"));
@@ -136,33 +132,4 @@ fn ranked(
         format!(" ({})", remarks.join("; "))
     };
     Some(format!("{lead} {}{remarks}.", list(&parts)))
-}
-
-struct Ranked<'a> {
-    strategy: &'a str,
-    median: f64,
-    lowest: f64,
-    highest: f64,
-    runs: usize,
-}
-
-impl<'a> Ranked<'a> {
-    fn of(column: &Column<'a>, value: impl Fn(&Run) -> Option<f64>) -> Option<Self> {
-        let values: Vec<f64> = column.runs.iter().filter_map(|run| value(run)).collect();
-        Some(Self {
-            strategy: column.strategy,
-            median: median(&values)?,
-            lowest: values.iter().copied().fold(f64::INFINITY, f64::min),
-            highest: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            runs: values.len(),
-        })
-    }
-
-    /// One run has no spread: nothing can be said about noise then.
-    fn overlaps(&self, other: &Self) -> bool {
-        self.runs > 1
-            && other.runs > 1
-            && self.highest >= other.lowest
-            && other.highest >= self.lowest
-    }
 }

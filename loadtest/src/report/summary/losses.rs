@@ -6,21 +6,42 @@ use crate::report::format::{count, list, part_of, plural, share, time};
 use crate::report::table::Column;
 use crate::results::{Fault, Run};
 
-/// For each fault, what it cost; then which requests failed that could have been repeated.
-pub(super) fn sentences(columns: &[Column<'_>]) -> Vec<String> {
-    let mut sentences = Vec::new();
+/// What faults cost, by what it is about.
+pub(super) struct Sentences {
+    /// Who was logged out; a sentence each fault.
+    pub(super) sessions: Vec<String>,
+    /// Whose requests failed, the longest outage first.
+    pub(super) failures: Vec<String>,
+    /// The rest: faults without effect, cart lines, how soon it was noticed.
+    pub(super) others: Vec<String>,
+}
+
+/// What each fault cost; then which requests failed that could have been repeated.
+pub(super) fn sentences(columns: &[Column<'_>]) -> Sentences {
+    let mut said = Sentences {
+        sessions: Vec::new(),
+        failures: Vec::new(),
+        others: Vec::new(),
+    };
+    let mut outages = Vec::new();
     for key in fault::keys(columns) {
         let outcomes: Vec<Outcome<'_>> = columns
             .iter()
             .filter_map(|column| outcome(column, &key))
             .collect();
-        sentences.extend(not_in_effect(columns, &key));
-        sentences.extend(sessions(&key, &outcomes));
-        sentences.extend(cart_lines(&outcomes));
-        sentences.extend(failures(&key, &outcomes));
+        let longest = outcomes.iter().map(|one| one.unavailable_ms).max();
+        said.others.extend(not_in_effect(columns, &key));
+        said.sessions.extend(sessions(columns, &key, &outcomes));
+        said.others.extend(cart_lines(&key, &outcomes));
+        said.others.extend(detection(columns, &key));
+        said.others.extend(afterwards(columns, &key));
+        outages.extend(failures(&key, &outcomes).map(|sentence| (longest, sentence)));
     }
-    sentences.extend(idempotent(columns));
-    sentences
+    outages.sort_by_key(|(longest, _)| std::cmp::Reverse(*longest));
+    said.failures
+        .extend(outages.into_iter().map(|(_, sentence)| sentence));
+    said.others.extend(idempotent(columns));
+    said
 }
 
 /// What a fault did to one strategy, all its runs together.
@@ -114,19 +135,32 @@ fn not_in_effect(columns: &[Column<'_>], key: &FaultKey) -> Option<String> {
 }
 
 /// "Killing node-2 logged out 34 % of the sticky sessions (51 of 150; all 51 that node-2 had served); redis and jwt lost none."
-fn sessions(key: &FaultKey, outcomes: &[Outcome<'_>]) -> Option<String> {
+fn sessions(columns: &[Column<'_>], key: &FaultKey, outcomes: &[Outcome<'_>]) -> Option<String> {
     let observed = outcomes.iter().filter(|outcome| outcome.live > 0);
     let alive: Vec<String> = observed
         .clone()
         .map(|outcome| count(outcome.live))
         .collect();
     let sides = Sides::of(observed, |o| o.lost, |o| loss(key, o), |o| o.strategy);
+    let mut nodes = columns
+        .iter()
+        .flat_map(|column| &column.runs)
+        .map(|run| run.nodes);
+    let doing = match nodes.next() {
+        Some(all) if key.hits_a_node() && nodes.all(|other| other == all) => {
+            format!(
+                "{}, one of {}, ",
+                key.doing(),
+                plural(all as u64, "node", "nodes")
+            )
+        }
+        _ => format!("{} ", key.doing()),
+    };
     sides.say(
-        &format!("{} logged out", key.doing()),
+        &format!("{doing}logged out"),
         "{} lost none",
         &format!(
-            "{} ended no session: {{}} kept all that were alive ({}).",
-            key.doing(),
+            "{doing}ended no session: {{}} kept all that were alive ({}).",
             list(&alive)
         ),
     )
@@ -168,7 +202,7 @@ fn loss(key: &FaultKey, outcome: &Outcome<'_>) -> String {
     )
 }
 
-fn cart_lines(outcomes: &[Outcome<'_>]) -> Option<String> {
+fn cart_lines(key: &FaultKey, outcomes: &[Outcome<'_>]) -> Option<String> {
     let sides = Sides::of(
         outcomes.iter().filter(|outcome| outcome.lines > 0),
         |o| o.lines_lost,
@@ -176,9 +210,15 @@ fn cart_lines(outcomes: &[Outcome<'_>]) -> Option<String> {
         |o| o.strategy,
     );
     sides.say(
-        "Cart lines that had been acknowledged were lost:",
+        &format!(
+            "{} cost cart lines that had been acknowledged:",
+            key.doing()
+        ),
         "none in {}",
-        "No cart line that had been acknowledged was lost in {}.",
+        &format!(
+            "{} cost no cart line that had been acknowledged in {{}}.",
+            key.doing()
+        ),
     )
 }
 
@@ -192,11 +232,62 @@ fn failures(key: &FaultKey, outcomes: &[Outcome<'_>]) -> Option<String> {
         format!("{requests} failed in {}{unavailable}", o.strategy)
     };
     let sides = Sides::of(outcomes.iter(), |o| o.failed, describe, |o| o.strategy);
-    let when = format!("From the fault on {} until recovery", key.target());
+    let when = format!("{}:", key.doing());
     sides.say(
         &when,
         "none failed in {}",
         &format!("{when} no request failed in {{}}."),
+    )
+}
+
+/// "The last request was routed to node-2 1.52 s after the fault in sticky and 1.60 s in redis." The slowest of all runs.
+fn detection(columns: &[Column<'_>], key: &FaultKey) -> Option<String> {
+    let noticed: Vec<String> = columns
+        .iter()
+        .filter_map(|column| {
+            let faults = column.runs.iter().filter_map(|run| key.find(run));
+            let slowest = faults.filter_map(|fault| fault.detection_ms).max()?;
+            Some(format!(
+                "{} in {}",
+                time(slowest as f64 * 1e3),
+                column.strategy
+            ))
+        })
+        .collect();
+    (!noticed.is_empty()).then(|| {
+        format!(
+            "{}: the last request was still routed to it after {}.",
+            key.doing(),
+            list(&noticed)
+        )
+    })
+}
+
+/// "After node-2 went on, old state was seen 3 times in sticky; never in redis and jwt."
+fn afterwards(columns: &[Column<'_>], key: &FaultKey) -> Option<String> {
+    if !key.is_the_only_pause(columns) {
+        return None;
+    }
+    let old = |column: &Column<'_>| -> u64 {
+        let found = column.runs.iter().map(|run| run.anomalies);
+        found
+            .map(|found| found.stale_read + found.rollback + found.resurrection)
+            .sum()
+    };
+    let sides = Sides::of(
+        columns.iter(),
+        old,
+        |column| {
+            let times = plural(old(column), "time", "times");
+            format!("{times} in {}", column.strategy)
+        },
+        |column| column.strategy,
+    );
+    let when = format!("After {} went on,", key.target());
+    sides.say(
+        &format!("{when} old state was seen"),
+        "never in {}",
+        &format!("{when} no old state was seen in {{}}."),
     )
 }
 

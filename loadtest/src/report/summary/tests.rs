@@ -1,10 +1,12 @@
 //! The sentences, word by word.
 
 use crate::report::{sample, table};
-use crate::results::{Anomalies, Results};
+use crate::results::{Anomalies, Results, Revocation};
 
 fn sentences(results: &Results) -> String {
-    super::sentences(&table::columns(results)).join("\n")
+    let results = results.clone().judged();
+    let said = super::of(&table::columns(&results), &results.comparisons);
+    [said.headline, said.others].concat().join("\n")
 }
 
 #[test]
@@ -12,7 +14,7 @@ fn the_sentence_about_a_kill_says_who_lost_what() {
     let mut results = sample::results();
     let text = sentences(&results);
     assert!(
-        text.contains("Killing node-2 logged out 34 % of the sticky sessions (51 of 150; all 51 that node-2 had served); redis and jwt lost none."),
+        text.contains("Killing node-2, one of 3 nodes, logged out 34 % of the sticky sessions (51 of 150; all 51 that node-2 had served); redis and jwt lost none."),
         "{text}"
     );
     results.runs[0].faults[0].sessions_lost_on_target = 49;
@@ -24,7 +26,7 @@ fn the_sentence_about_a_kill_says_who_lost_what() {
     assert!(sentences(&results).contains("(49 of 150; 49 of the 51 that node-2 had served)"));
     results.runs.remove(0);
     assert!(sentences(&results).contains(
-        "Killing node-2 ended no session: redis and jwt kept all that were alive (150 and 150)."
+        "Killing node-2, one of 3 nodes, ended no session: redis and jwt kept all that were alive (150 and 150)."
     ));
     for run in &mut results.runs {
         run.faults[0].sessions_live = 0;
@@ -50,10 +52,11 @@ fn nothing_is_concluded_from_a_fault_that_took_no_effect() {
 #[test]
 fn runs_that_overlap_show_no_difference() {
     let mut results = sample::repeated();
+    results.runs.extend(sample::repeated().runs);
     let costs = [
-        ("sticky", [100.0, 120.0, 140.0]),
-        ("redis", [130.0, 150.0, 160.0]),
-        ("jwt", [10.0, 11.0, 12.0]),
+        ("sticky", [100.0, 120.0, 140.0, 110.0, 120.0, 145.0]),
+        ("redis", [130.0, 150.0, 160.0, 105.0, 150.0, 125.0]),
+        ("jwt", [10.0, 11.0, 12.0, 10.0, 11.0, 12.0]),
     ];
     for (strategy, costs) in costs {
         for (run, cost) in results
@@ -69,7 +72,7 @@ fn runs_that_overlap_show_no_difference() {
     }
     let text = sentences(&results);
     assert!(
-        text.contains("11.0 µs in jwt, 120 µs in sticky and 150 µs in redis (no difference shown between sticky and redis, whose runs overlap)."),
+        text.contains("11.0 µs in jwt, 120 µs in sticky and 140 µs in redis (no difference shown between sticky and redis)."),
         "{text}"
     );
 }
@@ -89,13 +92,84 @@ fn anomalies_apart_from_a_fault_are_named() {
 #[test]
 fn a_credential_that_outlives_its_logout_is_an_anomaly_only_where_that_was_not_declared() {
     let mut results = sample::results();
-    for run in &mut results.runs {
-        run.anomalies.resurrection = 3;
-    }
+    results.runs[0].anomalies.resurrection = 3;
     let text = sentences(&results);
-    assert!(text.contains("The checker found in sticky 3 resurrections after logout; in redis 3 resurrections after logout."), "{text}");
     assert!(
-        text.contains("A credential was accepted after its logout 3 times in jwt, as declared"),
+        text.contains("The checker found in sticky 3 resurrections after logout."),
         "{text}"
     );
+    assert!(
+        text.contains("A credential was accepted after its logout 24 times in jwt, as declared"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_logout_is_told_by_what_it_is_worth() {
+    let mut results = sample::results();
+    let alive = |max| Some(Revocation { p50: 0, max });
+    let said = |results: &Results| {
+        let text = sentences(results);
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("After its logout"));
+        line.unwrap_or_default().to_owned()
+    };
+    results.runs[2].revocation_ms = alive(29_800);
+    assert_eq!(
+        said(&results),
+        "After its logout a credential was accepted for up to another 29.8 s in jwt."
+    );
+    results.runs[0].revocation_ms = alive(0);
+    results.runs[1].revocation_ms = alive(0);
+    assert_eq!(
+        said(&results),
+        "After its logout a credential was accepted for up to another 29.8 s in jwt; in sticky and redis it was refused at once."
+    );
+    results.runs[2].revocation_ms = None;
+    assert_eq!(
+        said(&results),
+        "After its logout a credential was refused at once in sticky and redis."
+    );
+    for run in &mut results.runs {
+        run.revocation_ms = None;
+    }
+    assert_eq!(said(&results), "");
+}
+
+#[test]
+fn after_a_pause_it_is_told_whether_old_state_came_back() {
+    let mut results = sample::results();
+    for run in &mut results.runs {
+        run.faults[0].kind = "pause".into();
+    }
+    assert!(
+        sentences(&results)
+            .contains("After node-2 went on, no old state was seen in sticky, redis and jwt.")
+    );
+    results.runs[0].anomalies.stale_read = 3;
+    assert!(sentences(&results).contains(
+        "After node-2 went on, old state was seen 3 times in sticky; never in redis and jwt."
+    ));
+    // With another fault beside it nobody can say whose doing it is.
+    let kill = sample::results().runs[0].faults[0].clone();
+    results.runs[0].faults.push(kill);
+    assert!(!sentences(&results).contains("went on"));
+}
+
+#[test]
+fn the_headline_has_room_for_each_kind() {
+    let mut results = sample::results();
+    for run in &mut results.runs {
+        let mut pause = run.faults[0].clone();
+        pause.kind = "pause".into();
+        run.faults.extend([pause.clone(), pause]);
+    }
+    let columns = table::columns(&results);
+    let headline = super::of(&columns, &results.comparisons).headline;
+    let begins = ["Killing", "Pausing", "Killing node-2:", "After its logout"];
+    assert_eq!(headline.len(), begins.len(), "{headline:#?}");
+    for (sentence, begin) in headline.iter().zip(begins) {
+        assert!(sentence.starts_with(begin), "{headline:#?}");
+    }
 }

@@ -1,0 +1,426 @@
+//! A model cluster, and users who act on it as the journeys do: one operation at a time, without knowing more than the
+//! answers told them. What nobody knows may have happened at once, later, or never. So the histories are clean, and
+//! whatever the checker finds in them beyond what the strategy's theory predicts is a false alarm.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+use crate::history::testing::*;
+use crate::history::{FaultEvent, FaultStep, History, LineId, Operation};
+use crate::results::Anomalies;
+
+const USERS: u32 = 3;
+/// The end of every `jwt` credential, seconds since the Unix epoch; the run is at 1,000 then.
+const JWT_END_S: u64 = 1_030;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Sticky,
+    Redis,
+    Jwt,
+}
+
+pub(super) const KINDS: [Kind; 3] = [Kind::Sticky, Kind::Redis, Kind::Jwt];
+
+/// What becomes of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Answered,
+    /// Certainly without effect.
+    Failed,
+    /// Not answered; it happened never, at once, or some operations later.
+    UnknownNever,
+    UnknownNow,
+    UnknownLate(u8),
+}
+
+/// Somebody's next step.
+#[derive(Clone, Debug)]
+struct Wish {
+    user: Index,
+    does: Does,
+    pick: Index,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Does {
+    Browse,
+    Add,
+    Remove,
+    Read,
+    Leave,
+    /// Not the user's doing: a node is killed, and is back at once.
+    Kill,
+}
+
+/// A history, and what theory predicts to be found in it.
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    pub(super) history: History,
+    pub(super) predicted: Anomalies,
+}
+
+/// Lives of a few users on this kind of cluster; with `kills`, nodes die.
+pub(super) fn lives(kind: Kind, kills: bool) -> impl Strategy<Value = Life> {
+    let does = prop_oneof![
+        2 => Just(Does::Browse),
+        5 => Just(Does::Add),
+        3 => Just(Does::Remove),
+        4 => Just(Does::Read),
+        2 => Just(Does::Leave),
+        u32::from(kills) => Just(Does::Kill),
+    ];
+    let fate = prop_oneof![
+        12 => Just(Fate::Answered),
+        1 => Just(Fate::Failed),
+        1 => Just(Fate::UnknownNever),
+        1 => Just(Fate::UnknownNow),
+        1 => (1..20_u8).prop_map(Fate::UnknownLate),
+    ];
+    let wish =
+        (any::<Index>(), does, any::<Index>(), fate).prop_map(|(user, does, pick, fate)| Wish {
+            user,
+            does,
+            pick,
+            fate,
+        });
+    proptest::collection::vec(wish, 20..120)
+        .prop_map(move |wishes| Cluster::new(kind).live(&wishes))
+}
+
+struct Cluster {
+    kind: Kind,
+    at_ms: i64,
+    /// By user and session: the node and the cart. In `jwt` nobody keeps them.
+    sessions: BTreeMap<(u32, u32), (String, Vec<u32>)>,
+    /// Effects that are still on their way, and for how many steps.
+    late: Vec<(u8, (u32, u32), Effect)>,
+    users: Vec<User>,
+    operations: Vec<Operation>,
+    faults: Vec<FaultEvent>,
+    predicted: Anomalies,
+}
+
+#[derive(Clone, Copy)]
+enum Effect {
+    Add(u32),
+    Remove(u32),
+    End,
+}
+
+#[derive(Clone)]
+struct User {
+    number: u32,
+    sessions: u32,
+    operations: u32,
+    session: Option<Client>,
+}
+
+/// What a user knows of its session.
+#[derive(Clone, Default)]
+struct Client {
+    number: u32,
+    /// As the last answer showed it.
+    cart: Vec<u32>,
+    known: BTreeSet<u32>,
+    perhaps_removed: BTreeSet<u32>,
+}
+
+impl Cluster {
+    fn new(kind: Kind) -> Self {
+        let user = |number| User {
+            number,
+            sessions: 0,
+            operations: 0,
+            session: None,
+        };
+        Self {
+            kind,
+            at_ms: 0,
+            sessions: BTreeMap::new(),
+            late: Vec::new(),
+            users: (1..=USERS).map(user).collect(),
+            operations: Vec::new(),
+            faults: Vec::new(),
+            predicted: Anomalies::default(),
+        }
+    }
+
+    fn live(mut self, wishes: &[Wish]) -> Life {
+        for wish in wishes {
+            self.let_late_effects_happen();
+            if wish.does == Does::Kill {
+                self.kill(wish.pick.index(3));
+                continue;
+            }
+            let place = wish.user.index(self.users.len());
+            let mut user = self.users[place].clone();
+            self.act(&mut user, wish);
+            self.users[place] = user;
+        }
+        self.at_ms = 11_000;
+        for mut user in self.users.clone() {
+            // A session that is found lost is begun anew.
+            for _ in 0..2 {
+                if user.session.is_none() {
+                    self.log_in(&mut user, Fate::Answered);
+                }
+                self.ask(&mut user, Does::Read, 0, Fate::Answered);
+            }
+        }
+        let mut history = history(self.operations);
+        history.faults = self.faults;
+        let properties = &mut history.meta.properties;
+        properties.survives_node_death = self.kind != Kind::Sticky;
+        properties.revocable_at_once = self.kind != Kind::Jwt;
+        Life {
+            history,
+            predicted: self.predicted,
+        }
+    }
+
+    fn act(&mut self, user: &mut User, wish: &Wish) {
+        let Some(session) = &user.session else {
+            return self.log_in(user, wish.fate);
+        };
+        match wish.does {
+            Does::Remove if !session.cart.is_empty() => {
+                let line = session.cart[wish.pick.index(session.cart.len())];
+                self.ask(user, Does::Remove, line, wish.fate);
+            }
+            Does::Remove => self.ask(user, Does::Read, 0, wish.fate),
+            Does::Leave => self.leave(user, wish.fate),
+            does => self.ask(user, does, 0, wish.fate),
+        }
+    }
+
+    fn log_in(&mut self, user: &mut User, fate: Fate) {
+        let id = self.next_id(user);
+        if fate == Fate::Answered {
+            user.sessions += 1;
+            user.session = Some(Client {
+                number: user.sessions,
+                ..Client::default()
+            });
+            let node = format!("node-{}", (user.number + user.sessions) % 3 + 1);
+            let operation = log_in(user.number, user.sessions, id, self.at_ms).on(&node);
+            self.sessions
+                .insert((user.number, user.sessions), (node, Vec::new()));
+            self.operations.push(operation);
+        } else {
+            let operation = log_in(user.number, 0, id, self.at_ms);
+            self.operations.push(unanswered(operation, fate));
+        }
+    }
+
+    /// One request under the user's session.
+    fn ask(&mut self, user: &mut User, does: Does, removed: u32, fate: Fate) {
+        let id = self.next_id(user);
+        let (number, at_ms) = (user.number, self.at_ms);
+        let Some(session) = &mut user.session else {
+            return;
+        };
+        let key = (number, session.number);
+        let (operation, effect) = match does {
+            Does::Add => (
+                add(number, session.number, id, at_ms),
+                Some(Effect::Add(id)),
+            ),
+            Does::Remove => (
+                remove(number, session.number, id, at_ms, removed),
+                Some(Effect::Remove(removed)),
+            ),
+            Does::Read => (read(number, session.number, id, at_ms, &[]), None),
+            _ => (browse(number, session.number, id, at_ms), None),
+        };
+        if fate != Fate::Answered {
+            if does == Does::Remove && fate != Fate::Failed {
+                session.perhaps_removed.insert(removed);
+            }
+            self.operations.push(unanswered(operation, fate));
+            match (fate, effect) {
+                (Fate::UnknownNow, Some(effect)) => self.take_effect(key, effect),
+                (Fate::UnknownLate(steps), Some(effect)) => self.late.push((steps, key, effect)),
+                _ => {}
+            }
+            return;
+        }
+        let cart = match (self.kind, effect) {
+            (Kind::Jwt, effect) => {
+                // The client brings the cart and takes the new one home.
+                let mut cart = session.cart.clone();
+                change(&mut cart, effect);
+                cart
+            }
+            (_, effect) => {
+                if let Some(effect) = effect {
+                    self.take_effect(key, effect);
+                }
+                let Some((_, cart)) = self.sessions.get(&key) else {
+                    self.predicted.session_lost += 1;
+                    let owed = session.known.difference(&session.perhaps_removed);
+                    self.predicted.line_lost += owed.count() as u64;
+                    user.session = None;
+                    return self.operations.push(operation.refused());
+                };
+                cart.clone()
+            }
+        };
+        if does == Does::Remove {
+            session.perhaps_removed.insert(removed);
+        }
+        let node = self.node_of(key);
+        let mut operation = operation.on(&node);
+        if does != Does::Browse {
+            operation.read = Some(
+                cart.iter()
+                    .map(|&added| LineId {
+                        user: number,
+                        operation: added,
+                    })
+                    .collect(),
+            );
+            session.known.extend(&cart);
+            session.cart = cart;
+        }
+        self.operations.push(operation);
+    }
+
+    /// A last read, the logout, and a try whether the credential is dead.
+    fn leave(&mut self, user: &mut User, fate: Fate) {
+        self.ask(user, Does::Read, 0, Fate::Answered);
+        let Some(session) = user.session.as_ref().map(|session| session.number) else {
+            return;
+        };
+        let id = self.next_id(user);
+        let key = (user.number, session);
+        let mut operation = log_out(user.number, session, id, self.at_ms);
+        if self.kind == Kind::Jwt {
+            operation.alive_until_unix_s = Some(JWT_END_S);
+        }
+        if fate != Fate::Failed {
+            user.session = None;
+        }
+        match fate {
+            Fate::Answered => {
+                self.operations.push(operation);
+                self.take_effect(key, Effect::End);
+                let id = self.next_id(user);
+                let mut replay = replay(user.number, session, id, self.at_ms);
+                if self.kind == Kind::Jwt {
+                    replay.status = Some(200);
+                    self.predicted.exposure += 1;
+                }
+                return self.operations.push(replay);
+            }
+            Fate::UnknownNow => self.take_effect(key, Effect::End),
+            Fate::UnknownLate(steps) => self.late.push((steps, key, Effect::End)),
+            Fate::Failed | Fate::UnknownNever => {}
+        }
+        self.operations.push(unanswered(operation, fate));
+    }
+
+    fn kill(&mut self, place: usize) {
+        self.at_ms += 10;
+        let node = format!("node-{}", place + 1);
+        let steps = [
+            FaultStep::Commanded,
+            FaultStep::Effective,
+            FaultStep::Undone,
+        ];
+        let fault = self.faults.len() / steps.len();
+        for (step, after_us) in steps.into_iter().zip([0, 1_000, 2_000]) {
+            self.faults.push(FaultEvent {
+                fault,
+                kind: "kill".into(),
+                target: node.clone(),
+                step,
+                at_us: self.at_ms * 1_000 + after_us,
+                evidence: None,
+            });
+        }
+        if self.kind == Kind::Sticky {
+            self.sessions.retain(|_, (home, _)| *home != node);
+        }
+    }
+
+    fn let_late_effects_happen(&mut self) {
+        for (steps, ..) in &mut self.late {
+            *steps -= 1;
+        }
+        let due: Vec<_> = self
+            .late
+            .extract_if(.., |(steps, ..)| *steps == 0)
+            .collect();
+        for (_, key, effect) in due {
+            self.take_effect(key, effect);
+        }
+    }
+
+    fn take_effect(&mut self, key: (u32, u32), effect: Effect) {
+        if let Effect::End = effect {
+            self.sessions.remove(&key);
+        } else if let Some((_, cart)) = self.sessions.get_mut(&key) {
+            change(cart, Some(effect));
+        }
+    }
+
+    /// Its own in `sticky`, any elsewhere.
+    fn node_of(&self, key: (u32, u32)) -> String {
+        match (self.kind, self.sessions.get(&key)) {
+            (Kind::Sticky, Some((node, _))) => node.clone(),
+            _ => format!("node-{}", self.at_ms / 10 % 3 + 1),
+        }
+    }
+
+    fn next_id(&mut self, user: &mut User) -> u32 {
+        self.at_ms += 10;
+        user.operations += 1;
+        user.operations
+    }
+}
+
+fn change(cart: &mut Vec<u32>, effect: Option<Effect>) {
+    match effect {
+        Some(Effect::Add(line)) => cart.push(line),
+        Some(Effect::Remove(line)) => cart.retain(|known| *known != line),
+        Some(Effect::End) | None => {}
+    }
+}
+
+fn unanswered(operation: Operation, fate: Fate) -> Operation {
+    if fate == Fate::Failed {
+        operation.failed()
+    } else {
+        operation.unknown()
+    }
+}
+
+/// All strategies, with kills and with everything that nobody knows.
+#[test]
+fn clean_histories_show_what_theory_predicts_and_nothing_else() {
+    for kind in KINDS {
+        let config = ProptestConfig {
+            cases: 150,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        let lost = std::cell::Cell::new(0);
+        proptest!(config, |(life in lives(kind, true))| {
+            let verdict = check(&life.history);
+            prop_assert_eq!(verdict.anomalies, life.predicted, "{:#?}", verdict.witnesses);
+            let blamed: u64 = verdict.losses.iter().map(|losses| losses.sessions_lost).sum();
+            prop_assert_eq!(blamed, life.predicted.session_lost, "each lost session counts for one kill");
+            lost.set(lost.get() + blamed);
+        });
+        assert_eq!(
+            lost.get() > 100,
+            kind == Kind::Sticky,
+            "only there a kill costs sessions, and many"
+        );
+    }
+}

@@ -1,0 +1,323 @@
+//! Holds runs against the [`super::matrix`].
+
+use std::collections::BTreeMap;
+
+use super::matrix::{self, Cell, Extent};
+use super::{demanded, each};
+use crate::results::Anomaly;
+use crate::results::{Anomalies, Expectation, Fault, Prediction, Run};
+use crate::target::Target;
+
+/// A node that is away for less may be back before the balancer has given up on it, at its default settings.
+const LONG_ENOUGH_MS: u64 = 3_000;
+/// Faults that the balancer promises to hide from whoever sends a request that may be repeated.
+const HIDDEN: [&str; 7] = [
+    "kill",
+    "stop",
+    "restart",
+    "rolling-restart",
+    "scale",
+    "drain",
+    "maint",
+];
+/// The balancer that promises it.
+const PROMISES: &str = "pingora";
+
+/// What the matrix demands of the runs of one strategy.
+pub(super) fn judge(strategy: &str, runs: &[&Run]) -> Vec<Expectation> {
+    let mut demands = Vec::new();
+    demands.extend(exposure(strategy, runs));
+    for group in Group::of(runs) {
+        demands.extend(group.sessions(strategy, runs));
+        demands.extend(group.lines(strategy, runs));
+    }
+    demands.push(nothing_else(strategy, runs));
+    demands.extend(nothing_repeatable_fails(strategy, runs));
+    demands
+}
+
+/// The part of the matrix that these runs are about, with what they showed.
+pub(super) fn matrix(strategy: &str, runs: &[&Run]) -> Vec<Prediction> {
+    let groups = Group::of(runs);
+    let mut by_faults = [0, 0];
+    let mut under_faults = Vec::new();
+    for group in &groups {
+        let lost = [
+            group.sum(runs, |fault| fault.sessions_lost),
+            group.sum(runs, |fault| fault.cart_lines_lost),
+        ];
+        by_faults[0] += lost[0];
+        by_faults[1] += lost[1];
+        let kinds = [Anomaly::SessionLost, Anomaly::LineLost];
+        let cell = matrix::under(strategy, group.kind, group.target);
+        let observed = kinds.into_iter().zip(lost);
+        under_faults.push(prediction(strategy, group.label(), cell, observed));
+    }
+    let apart = Anomaly::ALL.into_iter().map(|anomaly| {
+        let all = runs
+            .iter()
+            .map(|run| run.anomalies.count(anomaly))
+            .sum::<u64>();
+        let explained = match anomaly {
+            Anomaly::SessionLost => by_faults[0],
+            Anomaly::LineLost => by_faults[1],
+            _ => 0,
+        };
+        (anomaly, all.saturating_sub(explained))
+    });
+    let always = matrix::at_any_time(strategy);
+    let mut rows = vec![prediction(strategy, "at any time".into(), always, apart)];
+    rows.extend(under_faults);
+    rows
+}
+
+fn prediction(
+    strategy: &str,
+    fault: String,
+    cell: &Cell,
+    observed: impl Iterator<Item = (Anomaly, u64)>,
+) -> Prediction {
+    let names = |anomalies: &[Anomaly]| -> Vec<String> {
+        let names = anomalies.iter().map(|anomaly| anomaly.name().to_owned());
+        names.collect()
+    };
+    let observed: BTreeMap<String, u64> = observed
+        .filter(|(_, count)| *count > 0)
+        .map(|(anomaly, count)| (anomaly.name().to_owned(), count))
+        .collect();
+    // What must show need not be allowed once more.
+    let mut tolerated = names(cell.tolerated);
+    tolerated.retain(|name| !names(cell.predicted).contains(name));
+    Prediction {
+        strategy: strategy.to_owned(),
+        fault,
+        predicted: names(cell.predicted),
+        tolerated,
+        observed,
+        why: cell.why.to_owned(),
+    }
+}
+
+/// The faults of one kind on one target, in all runs of a strategy.
+struct Group<'a> {
+    kind: &'a str,
+    target: &'a str,
+}
+
+impl<'a> Group<'a> {
+    fn of(runs: &[&'a Run]) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for fault in runs.iter().flat_map(|run| &run.faults) {
+            if !groups.iter().any(|group| group.has(fault)) {
+                groups.push(Self {
+                    kind: &fault.kind,
+                    target: &fault.target,
+                });
+            }
+        }
+        groups
+    }
+
+    fn has(&self, fault: &Fault) -> bool {
+        fault.kind == self.kind && fault.target == self.target
+    }
+
+    fn label(&self) -> String {
+        format!("{} of {}", self.kind, self.target)
+    }
+
+    fn faults<'b>(&self, run: &'b Run) -> impl Iterator<Item = &'b Fault> {
+        run.faults.iter().filter(|fault| self.has(fault))
+    }
+
+    fn sum(&self, runs: &[&Run], value: fn(&Fault) -> u64) -> u64 {
+        runs.iter()
+            .flat_map(|run| self.faults(run))
+            .map(value)
+            .sum()
+    }
+
+    /// Of the runs with this fault, what each lost of what it had to lose.
+    fn sessions(&self, strategy: &str, runs: &[&Run]) -> Option<Expectation> {
+        let cell = matrix::under(strategy, self.kind, self.target);
+        if !cell.predicted.contains(&Anomaly::SessionLost) {
+            return None;
+        }
+        let label = self.label();
+        let expectation = match cell.extent {
+            Extent::AllPinned => {
+                format!("{label}: costs all sessions that it served, and no others")
+            }
+            Extent::SomePinned => format!("{label}: costs sessions that it served, and no others"),
+            Extent::AsListed => format!("{label}: costs sessions"),
+        };
+        let mut held = true;
+        let with_it = runs.iter().filter(|run| self.faults(run).next().is_some());
+        let observed = with_it.map(|run| {
+            let at_stake = self.loss(run, |fault| {
+                (fault.sessions_on_target, fault.sessions_lost_on_target)
+            });
+            let Some((served, lost)) = at_stake else {
+                return "nothing to lose".to_owned();
+            };
+            let others: u64 = self
+                .faults(run)
+                .map(|fault| {
+                    fault
+                        .sessions_lost
+                        .saturating_sub(fault.sessions_lost_on_target)
+                })
+                .sum();
+            held &= match cell.extent {
+                Extent::AllPinned => lost == served && others == 0,
+                Extent::SomePinned => lost > 0 && others == 0,
+                Extent::AsListed => lost > 0,
+            };
+            match others {
+                0 => format!("{lost} of {served}"),
+                others => format!("{lost} of {served}, and {others} others"),
+            }
+        });
+        let demand = demanded(strategy, expectation, each(observed));
+        Some(Expectation { held, ..demand })
+    }
+
+    fn lines(&self, strategy: &str, runs: &[&Run]) -> Option<Expectation> {
+        let cell = matrix::under(strategy, self.kind, self.target);
+        if !cell.predicted.contains(&Anomaly::LineLost) {
+            return None;
+        }
+        let mut held = true;
+        let with_it = runs.iter().filter(|run| self.faults(run).next().is_some());
+        let observed = with_it.map(|run| {
+            let at_stake = self.loss(run, |fault| {
+                (fault.cart_lines_on_target, fault.cart_lines_lost)
+            });
+            let Some((there, lost)) = at_stake else {
+                return "nothing to lose".to_owned();
+            };
+            held &= lost > 0;
+            format!("{lost} of {there}")
+        });
+        let expectation = format!("{}: costs the cart lines of these sessions", self.label());
+        let demand = demanded(strategy, expectation, each(observed));
+        Some(Expectation { held, ..demand })
+    }
+
+    /// What was there and what of it was lost, over the faults of this kind that had something to cost. `None` if none
+    /// had: it served nobody, or was back too soon.
+    fn loss(&self, run: &Run, value: impl Fn(&Fault) -> (u64, u64)) -> Option<(u64, u64)> {
+        let cell = matrix::under(&run.strategy, self.kind, self.target);
+        let costly = |fault: &&Fault| cell.extent != Extent::SomePinned || was_away(fault);
+        self.faults(run)
+            .filter(costly)
+            .map(value)
+            .filter(|(there, _)| *there > 0)
+            .reduce(|sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+}
+
+fn was_away(fault: &Fault) -> bool {
+    let (Some(effective_ms), Some(undone_ms)) = (fault.effective_ms, fault.undone_ms) else {
+        return false;
+    };
+    undone_ms.saturating_sub(effective_ms) >= LONG_ENOUGH_MS
+}
+
+/// Where logged-out credentials are predicted to live on, they must, if somebody tried one.
+fn exposure(strategy: &str, runs: &[&Run]) -> Option<Expectation> {
+    let cell = matrix::at_any_time(strategy);
+    if !cell.predicted.contains(&Anomaly::Exposure) {
+        return None;
+    }
+    let mut held = true;
+    let observed = runs.iter().map(|run| {
+        if run.revocation_ms.is_none() {
+            return "nobody tried one".to_owned();
+        }
+        held &= run.anomalies.exposure > 0;
+        format!("{} were", run.anomalies.exposure)
+    });
+    let demand = demanded(
+        strategy,
+        "credentials are accepted after their logout, until they expire".to_owned(),
+        each(observed),
+    );
+    Some(Expectation { held, ..demand })
+}
+
+/// No run may show what no cell of its faults lists.
+fn nothing_else(strategy: &str, runs: &[&Run]) -> Expectation {
+    let mut held = true;
+    let forbidden = runs.iter().map(|run| forbidden(run));
+    let in_all: Vec<&str> = Anomaly::ALL
+        .into_iter()
+        .filter(|anomaly| forbidden.clone().all(|kinds| kinds.contains(anomaly)))
+        .map(Anomaly::name)
+        .collect();
+    let observed = runs.iter().map(|run| {
+        let found = found(&run.anomalies, &self::forbidden(run));
+        held &= found.is_empty();
+        if found.is_empty() {
+            "none".to_owned()
+        } else {
+            found.join(", ")
+        }
+    });
+    let observed = each(observed);
+    let demand = demanded(strategy, format!("no {}", in_all.join(", ")), observed);
+    Expectation { held, ..demand }
+}
+
+/// What this run must not show: what neither the strategy nor any of its faults allows.
+pub(super) fn forbidden(run: &Run) -> Vec<Anomaly> {
+    let always = matrix::at_any_time(&run.strategy);
+    let under = |fault: &Fault| matrix::under(&run.strategy, &fault.kind, &fault.target);
+    let cells: Vec<&Cell> = std::iter::once(always)
+        .chain(run.faults.iter().map(under))
+        .collect();
+    let allowed = |anomaly: &Anomaly| {
+        cells
+            .iter()
+            .any(|cell| cell.predicted.contains(anomaly) || cell.tolerated.contains(anomaly))
+    };
+    let kinds = Anomaly::ALL.into_iter();
+    kinds.filter(|anomaly| !allowed(anomaly)).collect()
+}
+
+fn found(anomalies: &Anomalies, kinds: &[Anomaly]) -> Vec<String> {
+    kinds
+        .iter()
+        .map(|anomaly| (anomaly, anomalies.count(*anomaly)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(anomaly, count)| format!("{count} {}", anomaly.name()))
+        .collect()
+}
+
+/// Where sessions outlive a node, the balancer can ask another one for everything that may be repeated.
+fn nothing_repeatable_fails(strategy: &str, runs: &[&Run]) -> Option<Expectation> {
+    let promised = |run: &&Run| {
+        run.properties.survives_node_death
+            && run.balancer == PROMISES
+            && run.faults.iter().all(|fault| {
+                let of_nodes = matches!(Target::of(&fault.target), Target::Node(_) | Target::Nodes);
+                of_nodes && HIDDEN.contains(&fault.kind.as_str())
+            })
+    };
+    if !runs.iter().all(promised) {
+        return None;
+    }
+    let held = runs.iter().all(|run| run.requests.failed_idempotent == 0);
+    let counts = runs
+        .iter()
+        .map(|run| run.requests.failed_idempotent.to_string());
+    let demand = demanded(
+        strategy,
+        "no request fails that the balancer may repeat".to_owned(),
+        each(counts),
+    );
+    Some(Expectation { held, ..demand })
+}
+
+#[cfg(test)]
+mod tests;

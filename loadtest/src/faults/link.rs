@@ -1,0 +1,185 @@
+//! Faults of a link. In effect is what a probe meets that goes the same way as the requests: through the proxy, to the
+//! target, and back.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use agent::link::{Disturbance, Link};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{FaultError, Seen};
+use crate::cluster::{Cluster, LinkName, STORE};
+
+/// A black hole is believed after this much silence: hundreds of times what an answer takes on loopback.
+const SILENCE: Duration = Duration::from_millis(250);
+
+/// For an undisturbed answer, and beyond what a disturbance makes it take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a probe carries there, so that a narrow link has something to be slow with.
+const LOAD_BYTES: usize = 2 * 1024;
+
+/// More than any answer.
+const LONGEST_ANSWER_BYTES: u64 = 1 << 20;
+
+/// A link that is disturbed.
+pub(super) struct Disturbed<'a> {
+    name: &'a LinkName,
+    link: &'a Link,
+    disturbance: Disturbance,
+    /// What makes the target answer and close.
+    question: Vec<u8>,
+}
+
+/// What a probe met.
+#[derive(Debug, PartialEq)]
+enum Met {
+    /// So many bytes, the whole answer, after so long.
+    Answer(usize, Duration),
+    /// The connection was broken off.
+    Reset,
+    /// Nothing came in time.
+    Silence(Duration),
+    /// Something else.
+    Trouble(io::ErrorKind),
+}
+
+impl<'a> Disturbed<'a> {
+    /// `None` where no proxy stands on the link.
+    pub(super) fn new(
+        cluster: &'a Cluster,
+        name: &'a LinkName,
+        disturbance: Disturbance,
+    ) -> Option<Self> {
+        let load = "x".repeat(LOAD_BYTES);
+        let question = if name.to == STORE {
+            let password = cluster.store_password()?;
+            format!("AUTH {password}\r\n*2\r\n$4\r\nPING\r\n${LOAD_BYTES}\r\n{load}\r\nQUIT\r\n")
+        } else {
+            format!(
+                "GET /metrics HTTP/1.1\r\nhost: node\r\nx-load: {load}\r\nconnection: close\r\n\r\n"
+            )
+        };
+        Some(Self {
+            name,
+            link: cluster.link(name)?,
+            disturbance,
+            question: question.into_bytes(),
+        })
+    }
+
+    pub(super) async fn command(&self) -> Result<Seen, FaultError> {
+        let living = self.link.connections();
+        self.link.disturb(self.disturbance);
+        let patience = match self.disturbance {
+            Disturbance::Blackhole { .. } => SILENCE,
+            Disturbance::Delay { by, .. } => ANSWER_WITHIN + 2 * by,
+            // 64 KiB are more than there and back together.
+            Disturbance::Bandwidth { bytes_per_s, .. } => {
+                ANSWER_WITHIN + Duration::from_secs_f64(65_536.0 / bytes_per_s as f64)
+            }
+            Disturbance::Reset => ANSWER_WITHIN,
+        };
+        let since = Instant::now();
+        let met = probe(self.link.address(), &self.question, patience).await;
+        if !self.shows(&met) {
+            return Err(self.not(describe(self.disturbance), &met));
+        }
+        let how = format!(
+            "a probe {}; connections that suffer the same: {living}",
+            met.words()
+        );
+        Ok(Seen { how, since })
+    }
+
+    pub(super) async fn undo(&self) -> Result<String, FaultError> {
+        self.link.heal();
+        let met = probe(self.link.address(), &self.question, ANSWER_WITHIN).await;
+        match met {
+            Met::Answer(bytes, _) if bytes > 0 => Ok(format!("a probe {}", met.words())),
+            _ => Err(self.not("well again".into(), &met)),
+        }
+    }
+
+    /// Whether that is what the disturbance does.
+    fn shows(&self, met: &Met) -> bool {
+        match (self.disturbance, met) {
+            (Disturbance::Reset, Met::Reset) | (Disturbance::Blackhole { .. }, Met::Silence(_)) => {
+                true
+            }
+            (Disturbance::Delay { by, direction }, Met::Answer(bytes, took)) => {
+                let ways = u32::from(direction.means_there()) + u32::from(direction.means_back());
+                *bytes > 0 && *took >= by * ways
+            }
+            (
+                Disturbance::Bandwidth {
+                    bytes_per_s,
+                    direction,
+                },
+                Met::Answer(bytes, took),
+            ) => {
+                let there = usize::from(direction.means_there()) * self.question.len();
+                let back = usize::from(direction.means_back()) * bytes;
+                // A little less: the store answers the first lines before the last has arrived.
+                let least = 0.9 * (there + back) as f64 / bytes_per_s as f64;
+                *bytes > 0 && took.as_secs_f64() >= least
+            }
+            _ => false,
+        }
+    }
+
+    fn not(&self, wanted: String, met: &Met) -> FaultError {
+        FaultError::NotDisturbed {
+            link: self.name.to_string(),
+            wanted,
+            found: met.words(),
+        }
+    }
+}
+
+fn describe(disturbance: Disturbance) -> String {
+    match disturbance {
+        Disturbance::Delay { by, .. } => format!("slower by {} ms", by.as_millis()),
+        Disturbance::Bandwidth { bytes_per_s, .. } => {
+            format!("limited to {} KiB/s", bytes_per_s / 1024)
+        }
+        Disturbance::Reset => "broken off".into(),
+        Disturbance::Blackhole { .. } => "a black hole".into(),
+    }
+}
+
+impl Met {
+    fn words(&self) -> String {
+        match self {
+            Self::Answer(bytes, took) => format!(
+                "was answered with {bytes} bytes after {:.1} ms",
+                took.as_secs_f64() * 1e3
+            ),
+            Self::Reset => "was broken off".into(),
+            Self::Silence(after) => format!("got no byte within {} ms", after.as_millis()),
+            Self::Trouble(kind) => format!("failed: {kind}"),
+        }
+    }
+}
+
+/// Asks, and listens until the end.
+async fn probe(address: SocketAddr, question: &[u8], patience: Duration) -> Met {
+    let begun = Instant::now();
+    let mut answer = Vec::new();
+    let conversation = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(question).await?;
+        let mut all = stream.take(LONGEST_ANSWER_BYTES);
+        all.read_to_end(&mut answer).await
+    };
+    match timeout(patience, conversation).await {
+        Ok(Ok(bytes)) => Met::Answer(bytes, begun.elapsed()),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => Met::Reset,
+        Ok(Err(error)) => Met::Trouble(error.kind()),
+        Err(_) if answer.is_empty() => Met::Silence(patience),
+        Err(_) => Met::Trouble(io::ErrorKind::TimedOut),
+    }
+}

@@ -1,0 +1,141 @@
+//! `[cluster]`: what is built up.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::check::{Problem, at, within};
+use crate::cluster::{BalancerKind, spec::MOST_NODES};
+use crate::history::Lifetime;
+
+/// The longest that a session or a token may live: a year.
+const MAX_LIFE_S: u64 = 31_536_000;
+/// The longest that the node signs a token for.
+const MAX_TOKEN_S: u64 = 86_400;
+/// How long a session lasts when its client does nothing, and in any case, unless the scenario says otherwise: the defaults of
+/// the node.
+const DEFAULT_IDLE_S: u64 = 1_800;
+const DEFAULT_ABSOLUTE_S: u64 = 43_200;
+/// How long a token lasts.
+const DEFAULT_TOKEN_S: u64 = 1_800;
+
+/// `[cluster]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterPart {
+    /// App nodes, `node-1` and so on.
+    pub nodes: Spanned<usize>,
+    /// Nodes that follow them in number: the load balancer knows them, and `scale` starts them.
+    #[serde(default = "none")]
+    pub spare_nodes: Spanned<usize>,
+    /// Strategies to compare.
+    pub strategies: Vec<Spanned<String>>,
+    /// Which load balancer stands in front of the nodes.
+    #[serde(default)]
+    pub balancer: BalancerKind,
+    /// Accounts that can log in: one for each user, and one for each session of `[memory]`.
+    pub accounts: Spanned<u32>,
+    /// CPU work that each request does beside the session's, microseconds.
+    #[serde(default)]
+    pub work_us: u64,
+    /// What checking a password costs.
+    pub password: Password,
+    /// A session ends when nothing was heard of its client for so many seconds.
+    pub session_idle_s: Option<Spanned<u64>>,
+    /// A session ends so many seconds after its login.
+    pub session_absolute_s: Option<Spanned<u64>>,
+    /// An access token ends so many seconds after it was signed.
+    pub access_token_s: Option<Spanned<u64>>,
+}
+
+fn none() -> Spanned<usize> {
+    Spanned::new(0..0, 0)
+}
+
+/// `[cluster.password]`: argon2id settings.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Password {
+    /// Memory for one check.
+    pub memory_kib: u32,
+    /// Passes over that memory.
+    pub iterations: u32,
+}
+
+impl ClusterPart {
+    /// The names of the nodes that run from the start.
+    pub fn node_names(&self) -> Vec<String> {
+        (1..=*self.nodes.get_ref())
+            .map(|number| format!("node-{number}"))
+            .collect()
+    }
+
+    /// The names of the strategies.
+    pub fn strategy_names(&self) -> Vec<String> {
+        self.strategies
+            .iter()
+            .map(|name| name.get_ref().clone())
+            .collect()
+    }
+
+    /// Flags for every node: what the scenario says about expiry.
+    pub fn expiry_flags(&self) -> Vec<String> {
+        [
+            ("session-idle-s", &self.session_idle_s),
+            ("session-absolute-s", &self.session_absolute_s),
+            ("access-token-s", &self.access_token_s),
+        ]
+        .into_iter()
+        .filter_map(|(flag, value)| Some(format!("--{flag}={}", value.as_ref()?.get_ref())))
+        .collect()
+    }
+
+    /// How long a session may live: with the client as a token, or in a node or store.
+    pub fn lifetime(&self, is_token: bool) -> Lifetime {
+        if is_token {
+            // A token has one end, and using it does not move that.
+            return Lifetime {
+                absolute_s: or(self.access_token_s.as_ref(), DEFAULT_TOKEN_S),
+                idle_s: None,
+            };
+        }
+        Lifetime {
+            absolute_s: or(self.session_absolute_s.as_ref(), DEFAULT_ABSOLUTE_S),
+            idle_s: Some(or(self.session_idle_s.as_ref(), DEFAULT_IDLE_S)),
+        }
+    }
+
+    /// Numbers that make sense. (Strategies are checked elsewhere.)
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        within(&self.nodes, 1, MOST_NODES, "nodes")?;
+        let room = MOST_NODES - self.nodes.get_ref();
+        within(&self.spare_nodes, 0, room, "spare_nodes")?;
+        for (name, life, most) in [
+            ("session_idle_s", &self.session_idle_s, MAX_LIFE_S),
+            ("session_absolute_s", &self.session_absolute_s, MAX_LIFE_S),
+            ("access_token_s", &self.access_token_s, MAX_TOKEN_S),
+        ] {
+            if let Some(life) = life {
+                within(life, 1, most, name)?;
+            }
+        }
+        let idle_s = or(self.session_idle_s.as_ref(), DEFAULT_IDLE_S);
+        let absolute_s = or(self.session_absolute_s.as_ref(), DEFAULT_ABSOLUTE_S);
+        let place = self
+            .session_absolute_s
+            .as_ref()
+            .or(self.session_idle_s.as_ref());
+        match place {
+            Some(place) if idle_s > absolute_s => Err(at(
+                place,
+                format!(
+                    "sessions end after {absolute_s} s in any case, so `session_idle_s` of {idle_s} could never matter"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn or(life: Option<&Spanned<u64>>, default: u64) -> u64 {
+    life.map_or(default, |life| *life.get_ref())
+}

@@ -1,0 +1,170 @@
+//! The app node: an axum server around one or several session strategies. The program `shop` is [`run`] and nothing else;
+//! this is a library so that tests can run a node whose strategy misbehaves.
+//!
+//! # Layout
+//! * [`flags`]: every setting. [`secret`]: those that are never seen. [`config`]: all of them, checked.
+//!   [`keys`]: those that sign tokens, which can be changed while the node runs.
+//! * [`server`]: from the port to the router, and the orderly end.
+//! * [`node`]: what a node is. [`strategies`]: the strategies that it serves.
+//! * [`exchange`]: what is the same for every request. [`endpoints`]: what is not, one a file.
+//! * [`input`], [`credentials`] and their [`cookies`], [`operator`]: what a request brings. [`problem`]: all that can be wrong.
+//! * [`peer`]: who sends it. [`same_origin`] and [`origin`]: whether a page of ours made the browser send it.
+//! * [`accounts`]: who may log in. [`attempts`]: how often that may be tried. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
+
+mod accounts;
+mod attempts;
+mod config;
+mod cookies;
+mod credentials;
+mod endpoints;
+mod exchange;
+mod flags;
+mod input;
+mod keys;
+mod metrics;
+mod node;
+mod operator;
+mod origin;
+mod peer;
+mod problem;
+mod same_origin;
+mod secret;
+mod server;
+mod strategies;
+#[cfg(test)]
+mod testing;
+mod work;
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use clap::Parser;
+use session::{Clock, Strategy};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::accounts::{Accounts, Refused};
+use crate::config::{Config, Invalid, Secrets};
+use crate::flags::{Flags, LogFormat};
+use crate::node::{Node, Parts};
+use crate::origin::Scheme;
+use crate::server::CannotListen;
+
+const SPARE_BLOCKING_THREADS: usize = 2;
+
+/// Why the node did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error(transparent)]
+    CannotListen(#[from] CannotListen),
+    #[error("cannot prepare the accounts: {0}")]
+    Accounts(#[from] Refused),
+    #[error("the system refused what the node needs: {0}")]
+    System(#[from] io::Error),
+    #[error("the server broke: {0}")]
+    Panic(#[from] tokio::task::JoinError),
+}
+
+/// What a node makes of each strategy before it serves it.
+pub type Wrap = fn(Arc<dyn Strategy>) -> Arc<dyn Strategy>;
+
+/// Runs a node from the command line and the environment to its end; its strategies are what `wrap` makes of them.
+pub fn run(wrap: Wrap) -> ExitCode {
+    match try_run(wrap) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("shop: {failure}");
+            ExitCode::from(match failure {
+                Failure::Invalid(_) => 2,
+                _ => 1,
+            })
+        }
+    }
+}
+
+fn try_run(wrap: Wrap) -> Result<(), Failure> {
+    let flags = Flags::parse();
+    let secrets = Secrets::load(&flags, |name| std::env::var_os(name))?;
+    let config = Config::check(flags, secrets)?;
+    start_logging(config.flags.log_format)?;
+
+    let cores = available_parallelism()?.get();
+    let password_workers = config.flags.password_workers.unwrap_or(cores);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.flags.threads.unwrap_or(cores))
+        // Beside password checks only looking up the name of a store, which must not wait behind them.
+        .max_blocking_threads(password_workers + SPARE_BLOCKING_THREADS)
+        .enable_all()
+        .build()?;
+    // Spawned, so that accepting happens on a worker beside the connections and not on this thread.
+    let served =
+        runtime.block_on(async { tokio::spawn(serve(config, password_workers, wrap)).await });
+    // A password check that nobody waits for any more must not hold up the end.
+    runtime.shutdown_background();
+    served?
+}
+
+async fn serve(config: Config, password_workers: usize, wrap: Wrap) -> Result<(), Failure> {
+    let flags = &config.flags;
+    let clock = Clock::system();
+    if flags.turnable_clock {
+        tracing::warn!(
+            "operators can turn this node's clock (--turnable-clock): for tests and experiments only"
+        );
+    }
+    if config.public.scheme == Scheme::Http {
+        tracing::warn!(
+            public_url = %config.public,
+            "cookies are not Secure, because the public URL is plain http: on loopback only; see --public-url"
+        );
+    }
+    let strategies = strategies::build(&config, &clock)?;
+    let strategies = strategies.into_iter().map(wrap).collect();
+    let cost = config.password_cost.clone();
+    let accounts = Accounts::new(flags.accounts, &config.password, cost, password_workers)?;
+    let node = Node::new(Parts {
+        name: flags.node_name.clone(),
+        strategies,
+        accounts,
+        login_limits: config.login_limits,
+        public: config.public,
+        trusted_balancers: flags.trusted_balancers.clone(),
+        clock,
+        turnable_clock: flags.turnable_clock,
+        work: Duration::from_micros(flags.work_us),
+        operator_token: config.operator_token,
+    })?;
+    let node = Arc::new(node);
+    let listener = server::listen(flags.listen).await?;
+    let router = endpoints::router(Arc::clone(&node));
+    let drain = Duration::from_secs(flags.drain_s);
+    Ok(server::serve(listener, router, node, drain).await?)
+}
+
+fn start_logging(format: LogFormat) -> Result<(), Invalid> {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse(std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default())
+        .map_err(|why| {
+            Invalid(format!(
+                "RUST_LOG is not a log filter ({why}): try `info` or `shop=debug`"
+            ))
+        })?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match format {
+        // Colours are for people at a terminal; in a file they are noise.
+        LogFormat::Human => lines
+            .with_target(false)
+            .with_ansi(io::stderr().is_terminal())
+            .init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

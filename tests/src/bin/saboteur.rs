@@ -1,0 +1,153 @@
+//! A node whose strategy misbehaves on purpose, so that tests can see whether the lab notices. It stands in the place of
+//! `shop` and takes the same settings; `SABOTAGE` names the deed.
+//!
+//! It behaves in all other ways: a sabotage that breaks every request would be no proof of the checker.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use session::{
+    Cart, Change, Changed, Credential, Error, Granted, KeyInUse, Listed, LoggedOut, Properties,
+    Session, StoreUse, Strategy, Throttle,
+};
+
+/// Every so many times the deed is done.
+const EVERY: u64 = 5;
+
+/// What is done wrong.
+#[derive(Clone, Copy)]
+enum Deed {
+    /// A line is acknowledged, shown in that answer, and not kept.
+    DropWrites,
+    /// A logout is acknowledged, and the session lives on.
+    UndoLogouts,
+    /// A user is shown the cart of the user before.
+    SwapUsers,
+}
+
+struct Saboteur {
+    strategy: Arc<dyn Strategy>,
+    deed: Deed,
+    times: AtomicU64,
+    /// Who asked for a cart last.
+    last: Mutex<Option<Credential>>,
+}
+
+fn main() -> ExitCode {
+    if deed().is_none() {
+        eprintln!("saboteur: SABOTAGE must be drop-writes, undo-logouts or swap-users");
+        return ExitCode::from(2);
+    }
+    shop::run(|strategy| match deed() {
+        Some(deed) => Arc::new(Saboteur {
+            strategy,
+            deed,
+            times: AtomicU64::new(0),
+            last: Mutex::new(None),
+        }),
+        None => strategy,
+    })
+}
+
+fn deed() -> Option<Deed> {
+    match std::env::var("SABOTAGE").ok()?.as_str() {
+        "drop-writes" => Some(Deed::DropWrites),
+        "undo-logouts" => Some(Deed::UndoLogouts),
+        "swap-users" => Some(Deed::SwapUsers),
+        _ => None,
+    }
+}
+
+impl Saboteur {
+    fn is_time(&self) -> bool {
+        self.times
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(EVERY)
+    }
+}
+
+#[async_trait]
+impl Strategy for Saboteur {
+    fn properties(&self) -> &'static Properties {
+        self.strategy.properties()
+    }
+
+    async fn login(&self, user: &str, presented: Option<&Credential>) -> Result<Granted, Error> {
+        self.strategy.login(user, presented).await
+    }
+
+    async fn authenticate(&self, credential: &Credential) -> Result<Session, Error> {
+        self.strategy.authenticate(credential).await
+    }
+
+    async fn cart(&self, credential: &Credential) -> Result<Cart, Error> {
+        if matches!(self.deed, Deed::SwapUsers) {
+            let other = self
+                .last
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .replace(credential.clone());
+            // Somebody who has logged out meanwhile has no cart to show.
+            if let Some(other) = other.filter(|_| self.is_time())
+                && let Ok(cart) = self.strategy.cart(&other).await
+            {
+                return Ok(cart);
+            }
+        }
+        self.strategy.cart(credential).await
+    }
+
+    async fn change(&self, credential: &Credential, change: Change) -> Result<Changed, Error> {
+        let adds = matches!(change, Change::Add(_));
+        if adds && matches!(self.deed, Deed::DropWrites) && self.is_time() {
+            let mut cart = self.strategy.cart(credential).await?;
+            cart.apply(change, usize::MAX)?;
+            return Ok(Changed {
+                cart,
+                cart_token: None,
+            });
+        }
+        self.strategy.change(credential, change).await
+    }
+
+    async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error> {
+        if matches!(self.deed, Deed::UndoLogouts) {
+            return Ok(LoggedOut::Dead);
+        }
+        self.strategy.logout(credential).await
+    }
+
+    async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error> {
+        self.strategy.sessions(credential).await
+    }
+
+    async fn end(&self, credential: &Credential, id: &str) -> Result<(), Error> {
+        self.strategy.end(credential, id).await
+    }
+
+    async fn revoke(&self, user: &str) -> Result<u64, Error> {
+        self.strategy.revoke(user).await
+    }
+
+    async fn ready(&self) -> Result<(), Error> {
+        self.strategy.ready().await
+    }
+
+    fn throttle(&self) -> Option<&dyn Throttle> {
+        self.strategy.throttle()
+    }
+
+    fn sessions_owned(&self) -> Option<u64> {
+        self.strategy.sessions_owned()
+    }
+
+    fn store_use(&self) -> Option<StoreUse> {
+        self.strategy.store_use()
+    }
+
+    fn keys(&self) -> Vec<KeyInUse> {
+        self.strategy.keys()
+    }
+}
