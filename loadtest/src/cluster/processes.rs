@@ -54,6 +54,7 @@ pub(super) fn node_process(
             path: "/readyz".into(),
         },
         ready_within: READY_WITHIN,
+        quota: None,
     }
 }
 
@@ -117,6 +118,7 @@ pub(super) fn balancer_process(
             path: "/healthz".into(),
         },
         ready_within: READY_WITHIN,
+        quota: None,
     }
 }
 
