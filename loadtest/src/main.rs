@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use loadtest::{
     attack, check, demo,
     exit::{Exit, Failure},
-    report, run, scenarios, secrets, up,
+    report, run, scenarios, secrets, up, wait,
 };
 
 #[global_allocator]
@@ -30,6 +30,7 @@ enum Command {
     Check(check::Args),
     Report(report::Args),
     Secrets(secrets::Args),
+    Wait(wait::Args),
     /// The users of one run: started by `lab run`, never by hand.
     #[command(hide = true)]
     Attack(attack::Args),
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Report(args) => report::run(args),
         Command::Secrets(args) => secrets::run(&args),
+        Command::Wait(args) => on_a_runtime(wait::run(args)),
         Command::Attack(args) => attack::run(args),
     };
     match outcome {

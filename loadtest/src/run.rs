@@ -6,6 +6,7 @@
 //!   (what is done to the cluster) and `samples` (CPU and store commands).
 //! * `environment`, `folder`, `progress`: where it was measured, where it is kept, what the terminal shows meanwhile.
 
+mod compose;
 mod environment;
 mod folder;
 mod memory;
@@ -17,7 +18,9 @@ use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cluster::Deployment;
 use crate::exit::{Exit, Failure};
+use crate::on::On;
 use crate::results::{Expectation, Results, Run, SCHEMA, Verdict};
 use crate::scenario::{Scenario, ScenarioError};
 use crate::{expectations, report, scenarios, statistics};
@@ -53,6 +56,10 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     repeats: Option<u32>,
 
+    /// Where the cluster is: `loopback`, `compose`, or a file that describes a cluster that is up.
+    #[arg(long, value_name = "PLACE", default_value_t)]
+    on: On,
+
     /// Where to write results and reports [default: reports/<time>, with a link reports/latest].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -60,6 +67,9 @@ pub struct Options {
 
 /// `lab run`
 pub async fn run(args: Args) -> Result<Exit, Failure> {
+    if args.options.is_on_compose() {
+        return compose::run(&args).await;
+    }
     // All are read before the first is performed: a typing error in the last must not cost an hour.
     let scenarios = args
         .files
@@ -100,6 +110,7 @@ pub(crate) async fn perform(
     command: String,
 ) -> Result<Exit, Failure> {
     options.apply(&mut scenario)?;
+    let deployment = options.on.deployment()?;
     let folder = Folder::create(out)?;
     let system = |error| Failure::new(Exit::NoCluster, format!("cannot wait for signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
@@ -109,7 +120,7 @@ pub(crate) async fn perform(
         // Dropping the unfinished run kills its processes and removes what they wrote.
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
-        results = measure(&scenario, &folder, command) => Some(results?),
+        results = measure(&scenario, deployment.as_ref(), &folder, command) => Some(results?),
     };
     let Some(results) = results else {
         eprintln!(
@@ -143,6 +154,7 @@ pub(crate) async fn perform(
 /// All runs of a scenario, interleaved (ABC ABC): what changes on the machine over time changes for all strategies.
 async fn measure(
     scenario: &Scenario,
+    deployment: Option<&Deployment>,
     folder: &Folder,
     command: String,
 ) -> Result<Results, Failure> {
@@ -159,6 +171,7 @@ async fn measure(
         for strategy in &strategies {
             let run = one::Setup {
                 scenario,
+                deployment,
                 schedule: &schedule,
                 strategy,
                 repeat,
@@ -171,7 +184,7 @@ async fn measure(
             runs.push(performed.run);
         }
     }
-    let mut caveats = environment::caveats(spec, &environment);
+    let mut caveats = environment::caveats(spec, &environment, deployment.is_some());
     caveats.extend(environment::proxies(&schedule, proxies_us, requests));
     progress.finish();
     let (expectations, matrix) = expectations::judge(&runs, &scenario.thresholds);
@@ -183,7 +196,7 @@ async fn measure(
         seed: spec.seed,
         command,
         started_at: started_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-        settings: environment::settings(spec, &schedule),
+        settings: environment::settings(spec, &schedule, deployment.is_some()),
         caveats,
         environment,
         verdict,
@@ -231,7 +244,22 @@ fn judge(runs: &[Run], expectations: &[Expectation]) -> (Verdict, Vec<String>) {
     (verdict, failed)
 }
 
+impl Args {
+    /// As if this had been typed.
+    pub(crate) fn new(scenario: &str, options: Options) -> Self {
+        Self {
+            files: vec![scenario.into()],
+            options,
+        }
+    }
+}
+
 impl Options {
+    /// Whether the work is done inside a container.
+    pub(crate) fn is_on_compose(&self) -> bool {
+        self.on == On::Compose
+    }
+
     /// Where results go, if the command line says so.
     pub(crate) fn out(&self) -> Option<&Path> {
         self.out.as_deref()
@@ -239,6 +267,12 @@ impl Options {
 
     /// As they were typed, for the command that a report shows.
     pub(crate) fn as_flags(&self) -> String {
+        let on = (self.on != On::Loopback).then(|| format!(" --on {}", self.on));
+        on.unwrap_or_default() + &self.changes()
+    }
+
+    /// What they change about a scenario.
+    fn changes(&self) -> String {
         let strategies = (!self.strategies.is_empty()).then(|| self.strategies.join(","));
         let seed = self.seed.map(|seed| seed.to_string());
         let repeats = self.repeats.map(|repeats| repeats.to_string());
@@ -301,7 +335,7 @@ mod tests {
             strategies: vec!["jwt".into(), "sticky".into()],
             seed: Some(7),
             repeats: Some(3),
-            out: None,
+            ..Options::default()
         };
         let mut scenario = demo();
         options.apply(&mut scenario).unwrap();
