@@ -16,7 +16,8 @@ use crate::secret::Secret;
 ///
 /// Secrets come from files or from the environment, never from the command line: the demo password from
 /// `--password-file` or `SHOP_PASSWORD`, the key of the tokens from `--jwt-key-file` or `SHOP_JWT_KEY`, the operator's
-/// token from `--operator-token-file` or `SHOP_OPERATOR_TOKEN`, a Redis URL with a password in it from `SHOP_REDIS_URL`.
+/// token from `--operator-token-file` or `SHOP_OPERATOR_TOKEN`, the password of Redis from `--redis-password-file` or
+/// `SHOP_REDIS_PASSWORD`, or a Redis URL with a password in it from `SHOP_REDIS_URL`.
 #[derive(Debug, Parser)]
 #[command(name = "shop", version)]
 pub(crate) struct Flags {
@@ -122,6 +123,10 @@ pub(crate) struct Flags {
     // Not mirrored through clap, so that checking can tell the environment from the command line.
     #[arg(long, value_name = "URL", value_parser = |url: &str| Ok::<_, Infallible>(Secret::new(url)))]
     pub redis_url: Option<Secret>,
+
+    /// The file that holds the password of that Redis, for a URL without one (or `SHOP_REDIS_PASSWORD` holds the password itself).
+    #[arg(long, env = "SHOP_REDIS_PASSWORD_FILE", value_name = "PATH")]
+    pub redis_password_file: Option<PathBuf>,
 
     /// How long one call to a store may take before the answer is 503.
     #[arg(long, env = "SHOP_STORE_TIMEOUT_MS", value_name = "MS", default_value_t = 900,
