@@ -46,12 +46,13 @@ pub(crate) struct Flags {
     )]
     pub trusted_balancers: Vec<TrustedBalancers>,
 
-    /// The name of this node, in answers (`x-node`) and reports.
+    /// The name of this node, in answers (`x-node`) and reports. The default is the name of the machine: each of many
+    /// containers has one of its own.
     #[arg(
         long,
         env = "SHOP_NODE_NAME",
         value_name = "NAME",
-        default_value = "node-1"
+        default_value_t = host_name()
     )]
     pub node_name: String,
 
@@ -188,6 +189,12 @@ pub(crate) struct Flags {
     /// Lets an operator turn the clock ahead with POST /admin/clock: for tests and experiments with expiry only.
     #[arg(long, env = "SHOP_TURNABLE_CLOCK", value_parser = clap::builder::BoolishValueParser::new())]
     pub turnable_clock: bool,
+}
+
+/// What the machine, or the container, is called.
+fn host_name() -> String {
+    let machine = rustix::system::uname();
+    machine.nodename().to_string_lossy().into_owned()
 }
 
 /// How log lines look.
