@@ -26,6 +26,7 @@ pub mod results;
 pub mod run;
 pub mod scenario;
 pub mod scenarios;
+pub mod secrets;
 pub mod statistics;
 pub mod target;
 pub mod up;

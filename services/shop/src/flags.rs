@@ -18,7 +18,8 @@ use crate::secret::Secret;
 /// `--password-file` or `SHOP_PASSWORD`, the key of the tokens from `--jwt-key-file` or `SHOP_JWT_KEY`, the operator's
 /// token from `--operator-token-file` or `SHOP_OPERATOR_TOKEN`, a Redis URL with a password in it from `SHOP_REDIS_URL`.
 #[derive(Debug, Parser)]
-#[command(name = "shop", version)]
+// The last one counts: whoever starts a node adds flags to those that it starts with anyway.
+#[command(name = "shop", version, args_override_self = true)]
 pub(crate) struct Flags {
     /// Where to listen, ADDRESS:PORT; port 0 takes any free one and the `ready` line tells which.
     #[arg(
