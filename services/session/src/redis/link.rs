@@ -73,12 +73,20 @@ struct Up {
 
 impl Link {
     /// Starts the keeper, within a Tokio runtime. Fails only on a malformed URL; a store that is not there may come later.
-    pub(super) fn open(url: &str, deadline: Duration) -> Result<Self, Error> {
+    pub(super) fn open(
+        url: &str,
+        password: Option<&str>,
+        deadline: Duration,
+    ) -> Result<Self, Error> {
         let store = url.into_connection_info();
-        let store = store.map_err(|error| Error::StoreUnavailable {
+        let mut store = store.map_err(|error| Error::StoreUnavailable {
             // Not the URL itself: it may hold a password.
             why: format!("its URL is not one of a Redis: {error}"),
         })?;
+        if let Some(password) = password {
+            let settings = store.redis_settings().clone();
+            store = store.set_redis_settings(settings.set_password(password));
+        }
         let shared = Arc::new(Shared {
             store,
             deadline,
@@ -270,6 +278,7 @@ async fn connect(shared: &Shared) -> RedisResult<Up> {
     Ok(up)
 }
 
+/// Resolves a host's name anew each time: what replaces a store may have another address.
 async fn dial(store: &ConnectionInfo, deadline: Duration) -> RedisResult<TcpStream> {
     let ConnectionAddr::Tcp(host, port) = store.addr() else {
         let why = "its URL is not one of TCP without TLS";

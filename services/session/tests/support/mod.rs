@@ -73,6 +73,7 @@ pub(crate) fn sticky_node(max_sessions: usize, clock: &Clock) -> Sticky {
 pub(crate) fn redis_node(store: &Store, clock: &Clock) -> Redis {
     let settings = redis::Settings {
         url: store.url(),
+        password: None,
         deadline: DEADLINE,
         idle: IDLE,
         absolute: ABSOLUTE,
