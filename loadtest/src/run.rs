@@ -214,14 +214,14 @@ fn judge(runs: &[Run], expectations: &[Expectation]) -> (Verdict, Vec<String>) {
     let repeated = runs.iter().any(|run| run.repeat > 1);
     let several_sizes = runs.iter().any(|run| Some(run.nodes) != first_nodes(runs));
     let about = |run: &Run, reason: &str| {
-        let mut about = run.strategy.clone();
-        if several_sizes {
-            about += &format!(", nodes {}", run.nodes);
-        }
-        if repeated {
-            about += &format!(", repeat {}", run.repeat);
-        }
-        format!("{about}: {reason}")
+        let nodes = several_sizes.then(|| format!(", nodes {}", run.nodes));
+        let repeat = repeated.then(|| format!(", repeat {}", run.repeat));
+        format!(
+            "{}{}{}: {reason}",
+            run.strategy,
+            nodes.unwrap_or_default(),
+            repeat.unwrap_or_default()
+        )
     };
     let invalid: Vec<String> = runs
         .iter()

@@ -103,7 +103,10 @@ impl ScaleOut {
 
     /// The throughputs that were validly measured with so many nodes.
     pub fn valid_rps(&self, nodes: usize) -> Vec<f64> {
-        let of_size = self.points.iter().filter(|point| point.nodes == nodes && point.valid);
+        let of_size = self
+            .points
+            .iter()
+            .filter(|point| point.nodes == nodes && point.valid);
         of_size.filter_map(|point| point.throughput_rps).collect()
     }
 }

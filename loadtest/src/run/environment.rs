@@ -250,11 +250,14 @@ pub(super) fn caveats(spec: &Spec, environment: &Environment) -> Vec<String> {
         ));
     }
     if spec.load.pace().is_saturating() {
-        caveats.push(
-            "Users never pause, so the machine is saturated on purpose: latencies show queues, and only throughput is \
-             meant to be compared."
-                .into(),
-        );
+        let full = match spec.cluster.quota {
+            Some(_) => "nodes are busy",
+            None => "machine is saturated",
+        };
+        caveats.push(format!(
+            "Users never pause, so the {full} on purpose: latencies show queues, and only throughput is meant to be \
+             compared."
+        ));
     } else {
         caveats.push(
             "The machine is far from busy, so nearly every request wakes threads that sleep: CPU a request is several \

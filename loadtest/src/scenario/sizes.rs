@@ -52,12 +52,16 @@ impl<'de> Visitor<'de> for OneOrMore {
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Sizes, E> {
         let wrong = |_| E::custom(format!("{number} nodes are not possible"));
-        usize::try_from(number).map(|size| Sizes(vec![size])).map_err(wrong)
+        usize::try_from(number)
+            .map(|size| Sizes(vec![size]))
+            .map_err(wrong)
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<Sizes, E> {
         let wrong = |_| E::custom(format!("{number} nodes are not possible"));
-        usize::try_from(number).map(|size| Sizes(vec![size])).map_err(wrong)
+        usize::try_from(number)
+            .map(|size| Sizes(vec![size]))
+            .map_err(wrong)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Sizes, A::Error> {
@@ -140,9 +144,16 @@ measure_s = 20
         assert_eq!(scenario.spec.cluster.node_count(), 4);
         assert_eq!(scenario.spec.cluster.quota_cores(), Some(0.02));
         let by_size = scenario.by_size();
-        let counts: Vec<usize> = by_size.iter().map(|one| one.spec.cluster.node_count()).collect();
+        let counts: Vec<usize> = by_size
+            .iter()
+            .map(|one| one.spec.cluster.node_count())
+            .collect();
         assert_eq!(counts, [1, 2, 4]);
-        assert!(by_size.iter().all(|one| !one.spec.cluster.nodes.get_ref().are_several()));
+        assert!(
+            by_size
+                .iter()
+                .all(|one| !one.spec.cluster.nodes.get_ref().are_several())
+        );
         let one = parse("nodes = [1, 2, 4]", "nodes = 3").unwrap();
         assert_eq!(one.by_size().len(), 1);
     }
@@ -156,18 +167,58 @@ measure_s = 20
     #[test]
     fn mistakes_are_explained_where_they_are() {
         for (from, to, place, text) in [
-            ("[1, 2, 4]", "[1, 4, 2]", "a.toml:3:9:", "from the smallest to the largest"),
+            (
+                "[1, 2, 4]",
+                "[1, 4, 2]",
+                "a.toml:3:9:",
+                "from the smallest to the largest",
+            ),
             ("[1, 2, 4]", "[2, 2]", "a.toml:3:9:", "each once"),
-            ("[1, 2, 4]", "[]", "a.toml:3:9:", "`nodes` is a number, or a list"),
+            (
+                "[1, 2, 4]",
+                "[]",
+                "a.toml:3:9:",
+                "`nodes` is a number, or a list",
+            ),
             ("[1, 2, 4]", "[0, 2]", "a.toml:3:9:", "allowed are 1 to 64"),
             ("[1, 2, 4]", "[1, 65]", "a.toml:3:9:", "`nodes` is 65"),
-            ("[1, 2, 4]", "\"3\"", "a.toml:3:9:", "a number of nodes, or a list of them"),
-            ("[1, 2, 4]", "-3", "a.toml:3:9:", "-3 nodes are not possible"),
-            ("quota = 0.02", "quota = 0.001", "a.toml:4:9:", "allowed are 0.01 to 64"),
-            ("quota = 0.02", "quota = nan", "a.toml:4:9:", "allowed are 0.01 to 64"),
-            ("quota = 0.02\n", "", "a.toml:3:9:", "several sizes need `quota`"),
+            (
+                "[1, 2, 4]",
+                "\"3\"",
+                "a.toml:3:9:",
+                "a number of nodes, or a list of them",
+            ),
+            (
+                "[1, 2, 4]",
+                "-3",
+                "a.toml:3:9:",
+                "-3 nodes are not possible",
+            ),
+            (
+                "quota = 0.02",
+                "quota = 0.001",
+                "a.toml:4:9:",
+                "allowed are 0.01 to 64",
+            ),
+            (
+                "quota = 0.02",
+                "quota = nan",
+                "a.toml:4:9:",
+                "allowed are 0.01 to 64",
+            ),
+            (
+                "quota = 0.02\n",
+                "",
+                "a.toml:3:9:",
+                "several sizes need `quota`",
+            ),
             ("[0, 0]", "[10, 20]", "a.toml:3:9:", "users must not pause"),
-            ("quota = 0.02", "quota = 0.02\nspare_nodes = 1", "a.toml:3:9:", "neither faults nor spare"),
+            (
+                "quota = 0.02",
+                "quota = 0.02\nspare_nodes = 1",
+                "a.toml:3:9:",
+                "neither faults nor spare",
+            ),
         ] {
             let error = parse(from, to).unwrap_err();
             assert!(error.starts_with(place), "{to}: {error}");

@@ -56,7 +56,10 @@ pub(super) struct Fit {
 impl Fit {
     /// Answers a second with so many nodes.
     pub(super) fn at(&self, nodes: f64) -> f64 {
-        law([self.lambda.value, self.sigma.value, self.kappa.value], nodes)
+        law(
+            [self.lambda.value, self.sigma.value, self.kappa.value],
+            nodes,
+        )
     }
 
     /// The number of nodes beyond which more make it slower; `None` where there is none.
@@ -176,7 +179,11 @@ fn minimised(points: &[Point], start: Parameters, free: Free) -> (Parameters, f6
         }
         for (index, row) in matrix.iter_mut().enumerate() {
             // What is held has an empty row; any number there keeps it at rest.
-            row[index] = if free[index] { row[index] * (1.0 + damping) } else { 1.0 };
+            row[index] = if free[index] {
+                row[index] * (1.0 + damping)
+            } else {
+                1.0
+            };
         }
         let Some(step) = solved(matrix, slope) else {
             damping *= 10.0;
@@ -217,8 +224,11 @@ fn gradient([lambda, sigma, kappa]: Parameters, nodes: f64, free: Free) -> Param
 /// Gauss's elimination with the largest pivot; `None` for a matrix that says nothing.
 fn solved(mut matrix: [Parameters; PARAMETERS], mut right: Parameters) -> Option<Parameters> {
     for column in 0..PARAMETERS {
-        let pivot = (column..PARAMETERS)
-            .max_by(|a, b| matrix[*a][column].abs().total_cmp(&matrix[*b][column].abs()))?;
+        let pivot = (column..PARAMETERS).max_by(|a, b| {
+            matrix[*a][column]
+                .abs()
+                .total_cmp(&matrix[*b][column].abs())
+        })?;
         matrix.swap(column, pivot);
         right.swap(column, pivot);
         let divisor = matrix[column][column];
@@ -235,7 +245,9 @@ fn solved(mut matrix: [Parameters; PARAMETERS], mut right: Parameters) -> Option
         }
     }
     for row in (0..PARAMETERS).rev() {
-        let known: f64 = (row + 1..PARAMETERS).map(|later| matrix[row][later] * right[later]).sum();
+        let known: f64 = (row + 1..PARAMETERS)
+            .map(|later| matrix[row][later] * right[later])
+            .sum();
         right[row] = (right[row] - known) / matrix[row][row];
     }
     Some(right)
@@ -246,7 +258,11 @@ fn interval(points: &[Point], best: Parameters, least: f64, index: usize) -> Par
     let value = best[index];
     let size: f64 = points.iter().map(|point| point.rps.powi(2)).sum();
     if least <= size * ROUNDING {
-        return Parameter { value, low: value, high: Some(value) };
+        return Parameter {
+            value,
+            low: value,
+            high: Some(value),
+        };
     }
     let freedom = points.len() - PARAMETERS;
     let limit = least * (1.0 + student(freedom).powi(2) / freedom as f64);
@@ -270,7 +286,11 @@ fn interval(points: &[Point], best: Parameters, least: f64, index: usize) -> Par
         inside
     };
     let low = if allowed(0.0) { 0.0 } else { edge(value, 0.0) };
-    let mut step = if index == 0 { value * 1e-3 } else { (value * 1e-2).max(1e-7) };
+    let mut step = if index == 0 {
+        value * 1e-3
+    } else {
+        (value * 1e-2).max(1e-7)
+    };
     let mut high = None;
     for _ in 0..40 {
         if !allowed(value + step) {
@@ -284,7 +304,10 @@ fn interval(points: &[Point], best: Parameters, least: f64, index: usize) -> Par
 
 fn student(freedom: usize) -> f64 {
     let beyond = 1.96 + 2.5 / freedom as f64;
-    STUDENT.get(freedom.saturating_sub(1)).copied().unwrap_or(beyond)
+    STUDENT
+        .get(freedom.saturating_sub(1))
+        .copied()
+        .unwrap_or(beyond)
 }
 
 #[cfg(test)]
@@ -293,12 +316,18 @@ mod tests {
     use crate::random::{Random, Stream};
 
     fn points(pairs: &[(f64, f64)]) -> Vec<Point> {
-        let point = |(nodes, rps): &(f64, f64)| Point { nodes: *nodes, rps: *rps };
+        let point = |(nodes, rps): &(f64, f64)| Point {
+            nodes: *nodes,
+            rps: *rps,
+        };
         pairs.iter().map(point).collect()
     }
 
     fn exact(parameters: Parameters, sizes: &[f64]) -> Vec<Point> {
-        let point = |nodes: &f64| Point { nodes: *nodes, rps: law(parameters, *nodes) };
+        let point = |nodes: &f64| Point {
+            nodes: *nodes,
+            rps: law(parameters, *nodes),
+        };
         sizes.iter().map(point).collect()
     }
 
@@ -332,7 +361,13 @@ mod tests {
     #[test]
     fn data_that_follows_the_law_gives_its_parameters_back() {
         let sizes = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0];
-        for (sigma, kappa) in [(0.0, 0.0), (0.05, 0.0), (0.0, 0.002), (0.03, 0.001), (0.4, 0.05)] {
+        for (sigma, kappa) in [
+            (0.0, 0.0),
+            (0.05, 0.0),
+            (0.0, 0.002),
+            (0.03, 0.001),
+            (0.4, 0.05),
+        ] {
             let fit = fit(&exact([950.0, sigma, kappa], &sizes)).unwrap();
             close(fit.lambda.value, 950.0, 1e-5);
             close(fit.sigma.value, sigma, 1e-8);
@@ -367,8 +402,10 @@ mod tests {
             let mut scattered = exact(truth, &[1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0]);
             for point in &mut scattered {
                 // The sum of twelve even numbers less six is as good as normal.
-                let normal: f64 =
-                    (0..12).map(|_| random.below(1_000_000) as f64 / 1e6).sum::<f64>() - 6.0;
+                let normal: f64 = (0..12)
+                    .map(|_| random.below(1_000_000) as f64 / 1e6)
+                    .sum::<f64>()
+                    - 6.0;
                 point.rps += 40.0 * normal;
             }
             let sigma = fit(&scattered).unwrap().sigma;
@@ -382,7 +419,10 @@ mod tests {
     fn too_little_or_senseless_data_is_refused_with_the_reason() {
         let four = exact([100.0, 0.1, 0.0], &[1.0, 2.0, 4.0, 8.0]);
         let reason = fit(&four).unwrap_err();
-        assert!(reason.starts_with("4 sizes") && reason.ends_with("at least 5"), "{reason}");
+        assert!(
+            reason.starts_with("4 sizes") && reason.ends_with("at least 5"),
+            "{reason}"
+        );
         // Repeats are no sizes.
         let repeated = [four.clone(), four].concat();
         assert!(fit(&repeated).is_err());
@@ -390,11 +430,19 @@ mod tests {
         let sizes = [1.0, 2.0, 3.0, 4.0, 6.0];
         let mut dead = exact([100.0, 0.1, 0.0], &sizes);
         dead[2].rps = 0.0;
-        assert!(fit(&dead).unwrap_err().contains("0 answers a second with 3 nodes"));
+        assert!(
+            fit(&dead)
+                .unwrap_err()
+                .contains("0 answers a second with 3 nodes")
+        );
         dead[2].rps = f64::NAN;
         assert!(fit(&dead).is_err());
         let flat = points(&sizes.map(|nodes| (nodes, 100.0)));
-        assert!(fit(&flat).unwrap_err().contains("the same with every number of nodes"));
+        assert!(
+            fit(&flat)
+                .unwrap_err()
+                .contains("the same with every number of nodes")
+        );
     }
 
     #[test]

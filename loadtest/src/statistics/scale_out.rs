@@ -70,7 +70,13 @@ fn problems(run: &Run, quota_cores: f64, cores: usize) -> Vec<String> {
     if stations.iter().all(|station| station.busy() < BUSY) {
         let busy: Vec<String> = stations
             .iter()
-            .map(|station| format!("{} {:.0} %", station.name.replace('_', " "), station.busy() * 100.0))
+            .map(|station| {
+                format!(
+                    "{} {:.0} %",
+                    station.name.replace('_', " "),
+                    station.busy() * 100.0
+                )
+            })
             .collect();
         problems.push(format!(
             "no station was busy ({}): something else was the limit; use more users, or look at who waits for what",
@@ -115,7 +121,10 @@ pub fn scale_out(runs: &[Run], quota_cores: f64, cores: usize) -> Vec<ScaleOut> 
         }
     }
     let one = |strategy: &&str| {
-        let of_it: Vec<&Run> = runs.iter().filter(|run| run.strategy == **strategy).collect();
+        let of_it: Vec<&Run> = runs
+            .iter()
+            .filter(|run| run.strategy == **strategy)
+            .collect();
         one_strategy(strategy, &of_it, quota_cores, cores)
     };
     strategies.iter().map(one).collect()
@@ -210,7 +219,10 @@ fn fitted(valid: &[&ScalePoint]) -> Result<ScaleFit, String> {
         kappa: told(fit.kappa),
         r_squared: fit.r_squared,
         peak_nodes: fit.peak_nodes(),
-        curve: sizes.into_iter().map(|nodes| (nodes, fit.at(nodes as f64))).collect(),
+        curve: sizes
+            .into_iter()
+            .map(|nodes| (nodes, fit.at(nodes as f64)))
+            .collect(),
     })
 }
 
@@ -245,7 +257,10 @@ mod tests {
         full.generator.machine_cpu_cores = Some(1.85);
         assert!(reason(&full).contains("1.85 of 2 cores"));
         let idle = reason(&run(4, 4_000.0, 0.4));
-        assert!(idle.contains("no station was busy (load balancer 6 %, nodes 40 %)"), "{idle}");
+        assert!(
+            idle.contains("no station was busy (load balancer 6 %, nodes 40 %)"),
+            "{idle}"
+        );
         assert!(reason(&run(4, 4_000.0, 1.3)).contains("the quota did not hold"));
         let mut failing = good.clone();
         (failing.requests.total, failing.requests.failed) = (1_000, 11);
@@ -262,7 +277,10 @@ mod tests {
         run.generator.reason = Some("the generator took 0.90 cores".into());
         refuse(&mut run, 0.02, 2);
         let reason = run.generator.reason.unwrap();
-        assert!(reason.starts_with("the generator took 0.90 cores; no station"), "{reason}");
+        assert!(
+            reason.starts_with("the generator took 0.90 cores; no station"),
+            "{reason}"
+        );
     }
 
     #[test]
@@ -306,7 +324,10 @@ mod tests {
         assert_eq!(scale.points.len(), 5);
         assert!(scale.fit.is_none());
         assert!(scale.no_fit.as_ref().unwrap().starts_with("4 sizes"));
-        assert_eq!(scale.stations[1].capacity_cores, 0.08, "of the largest that is valid");
+        assert_eq!(
+            scale.stations[1].capacity_cores, 0.08,
+            "of the largest that is valid"
+        );
         assert!(scale.valid_rps(6).is_empty());
     }
 }
