@@ -62,6 +62,7 @@ impl Station {
             log: folder.join(format!("{}.log", start.address.port())),
             ready: start.ready,
             ready_within: READY_WITHIN,
+            quota: None,
         });
         agent.start().await?;
         Ok(Self {

@@ -91,6 +91,7 @@ pub(crate) async fn run(
         log: log.clone(),
         ready: Ready::Started,
         ready_within: LATE,
+        quota: None,
     });
     wrk.start().await?;
     let ended = tokio::time::timeout(time + LATE, wrk.ended()).await;

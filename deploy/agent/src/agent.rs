@@ -20,7 +20,7 @@ use std::{
 use rustix::process::{Pid, Signal, getpgid};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{AgentError, Ready, ports, process::Process, procfs};
+use crate::{AgentError, Ready, cgroup::Throttled, ports, process::Process, procfs};
 
 /// How long the effect of a signal is waited for. It shows within a millisecond unless the machine is in trouble.
 const EFFECTIVE_WITHIN: Duration = Duration::from_secs(5);
@@ -46,6 +46,8 @@ pub struct ProcessSpec {
     pub ready: Ready,
     /// The time that it has to become ready.
     pub ready_within: Duration,
+    /// How many cores it and all that it forks may use together: 0.1 is a tenth of one. `None` sets no limit.
+    pub quota: Option<f64>,
 }
 
 /// What a process has used and holds.
@@ -57,6 +59,8 @@ pub struct Usage {
     pub anon_bytes: u64,
     /// Resident memory now; 0 when it does not run.
     pub rss_bytes: u64,
+    /// How often and for how long it waited for its quota, over all its lives; `None` without a quota.
+    pub throttled: Option<Throttled>,
 }
 
 /// Supervises one process. Dropping the agent kills the process and waits until it is gone.
@@ -72,6 +76,8 @@ struct Life {
     process: Option<Arc<Process>>,
     /// CPU time of the lives before it.
     past_cpu_us: u64,
+    /// Throttling in the lives before it.
+    past_throttled: Throttled,
     /// Where this life's part of the log begins.
     log_start: u64,
 }
@@ -129,7 +135,11 @@ impl Agent {
             .map_err(|source| self.system("send SIGTERM", source))?;
         if timeout(grace, process.ended()).await.is_err() {
             tracing::warn!(process = %self.spec.name, ?grace, "did not end after SIGTERM; killing it");
-            self.kill().await?;
+            match self.kill().await {
+                // It ended in the last moment.
+                Ok(()) | Err(AgentError::NotRunning { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(process.ended().await.status)
     }
@@ -175,10 +185,14 @@ impl Agent {
         let memory = process
             .memory()
             .map_err(|source| self.system("read memory", source))?;
+        let throttled = process
+            .throttled()
+            .map_err(|source| self.system("read throttling", source))?;
         Ok(Usage {
             cpu_us: life.past_cpu_us + cpu_us,
             anon_bytes: memory.anon_bytes,
             rss_bytes: memory.rss_bytes,
+            throttled: throttled.map(|throttled| throttled.plus(life.past_throttled)),
         })
     }
 
@@ -224,16 +238,14 @@ impl Agent {
             });
         }
         life.log_start = self.spec.log.metadata().map_or(0, |log| log.len());
-        let process = Process::spawn(&self.spec).map_err(|source| AgentError::Spawn {
-            name: self.spec.name.clone(),
-            program: self.spec.program.clone(),
-            source,
-        })?;
-        let process = Arc::new(process);
+        let process = Arc::new(Process::spawn(&self.spec)?);
         let before = life.process.replace(Arc::clone(&process));
-        life.past_cpu_us += before
-            .and_then(|before| before.has_ended())
-            .map_or(0, |ended| ended.cpu_us);
+        if let Some(ended) = before.and_then(|before| before.has_ended()) {
+            life.past_cpu_us += ended.cpu_us;
+            life.past_throttled = life
+                .past_throttled
+                .plus(ended.throttled.unwrap_or_default());
+        }
         Ok(process)
     }
 

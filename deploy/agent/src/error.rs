@@ -4,7 +4,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, process::ExitStatus, time::Duration};
 
-use crate::ports::Owner;
+use crate::{cgroup::QuotaError, ports::Owner};
 
 /// Why an agent could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,14 @@ pub enum AgentError {
         program: PathBuf,
         /// The reason: not found, not executable, log not writable, out of processes.
         source: io::Error,
+    },
+    /// It could not be given its share of the CPU; it was not started.
+    #[error("{name}: cannot limit its CPU time: {problem}")]
+    Quota {
+        /// The process.
+        name: String,
+        /// The reason, and what to do.
+        problem: QuotaError,
     },
     /// `start` while it runs already.
     #[error("{name} is running already (pid {pid})")]

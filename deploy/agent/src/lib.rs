@@ -7,6 +7,7 @@
 //! # Layout
 //! * [`Agent`] (`agent.rs`): one process over all its lives, from [`ProcessSpec`] to [`Usage`].
 //! * `process.rs`: one life, from fork to reaping, on a thread of its own.
+//! * [`QuotaError`], [`Throttled`] (`cgroup.rs`): a limit of CPU time for a process and all that it forks.
 //! * [`Ready`] (`ready.rs`): when a process may be called ready.
 //! * [`link`]: a proxy on the way between two processes, which delays, throttles, breaks off or swallows.
 //! * [`resp`]: just enough of Redis' protocol to ask a store how it is.
@@ -19,6 +20,7 @@
 //! means (scenario and checker).
 
 mod agent;
+mod cgroup;
 mod error;
 pub mod link;
 pub mod ports;
@@ -28,5 +30,6 @@ mod ready;
 pub mod resp;
 
 pub use agent::{Agent, ProcessSpec, Usage};
+pub use cgroup::{QuotaError, Throttled};
 pub use error::AgentError;
 pub use ready::Ready;

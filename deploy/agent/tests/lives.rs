@@ -26,6 +26,7 @@ fn shell(dir: &Path, script: &str, ready: Ready) -> Agent {
         log: dir.join("script.log"),
         ready,
         ready_within: PATIENCE,
+        quota: None,
     })
 }
 
@@ -50,6 +51,7 @@ fn redis(dir: &Path, address: SocketAddr) -> Agent {
             password: Some("secret".into()),
         },
         ready_within: PATIENCE,
+        quota: None,
     })
 }
 

@@ -53,6 +53,7 @@ pub(super) fn node_process(
             path: "/readyz".into(),
         },
         ready_within: READY_WITHIN,
+        quota: None,
     }
 }
 
@@ -116,6 +117,7 @@ pub(super) fn balancer_process(
             path: "/healthz".into(),
         },
         ready_within: READY_WITHIN,
+        quota: None,
     }
 }
 

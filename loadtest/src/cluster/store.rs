@@ -60,6 +60,7 @@ impl Store {
                 password: Some(password.clone()),
             },
             ready_within: READY_WITHIN,
+            quota: None,
         });
         Ok(Self {
             agent,

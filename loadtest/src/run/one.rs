@@ -278,6 +278,7 @@ impl Setup<'_> {
             log: cluster.dir().join("users.log"),
             ready: Ready::Started,
             ready_within: USERS_START,
+            quota: None,
         }))
     }
 }
