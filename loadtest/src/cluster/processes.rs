@@ -53,7 +53,7 @@ pub(super) fn node_process(
             path: "/readyz".into(),
         },
         ready_within: READY_WITHIN,
-        quota: None,
+        quota: spec.quota,
     }
 }
 

@@ -16,7 +16,7 @@ mod comparison;
 mod document;
 mod failover;
 mod fault;
-mod format;
+pub(crate) mod format;
 mod html;
 mod junit;
 mod markdown;

@@ -8,9 +8,9 @@ use super::sizes::Sizes;
 use crate::cluster::{BalancerKind, spec::MOST_NODES};
 use crate::history::Lifetime;
 
-/// The least and the most of a core's time that a node can be limited to. Below, the kernel's smallest slice is longer than
-/// what a node may use in the longest sensible period.
-const QUOTA: (f64, f64) = (0.01, 64.0);
+/// The least and the most cores that a node can be limited to. The kernel gives no less than 1 ms at a time, and the agent
+/// lets nobody wait longer than 50 ms for it.
+const QUOTA: (f64, f64) = (0.02, 64.0);
 /// The longest that a session or a token may live: a year.
 const MAX_LIFE_S: u64 = 31_536_000;
 /// The longest that the node signs a token for.

@@ -198,13 +198,13 @@ measure_s = 20
                 "quota = 0.02",
                 "quota = 0.001",
                 "a.toml:4:9:",
-                "allowed are 0.01 to 64",
+                "allowed are 0.02 to 64",
             ),
             (
                 "quota = 0.02",
                 "quota = nan",
                 "a.toml:4:9:",
-                "allowed are 0.01 to 64",
+                "allowed are 0.02 to 64",
             ),
             (
                 "quota = 0.02\n",
