@@ -6,6 +6,7 @@
 
 mod expectation;
 mod repeats;
+mod scale_out;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use expectation::{Expectation, Prediction, Source};
 pub use repeats::{Comparison, Conclusion, Estimate, Summary};
+pub use scale_out::{Fitted, ScaleFit, ScaleOut, ScalePoint, Station};
 
 /// The value of [`Results::schema`].
 pub const SCHEMA: &str = "sessionlab.results/1";
@@ -54,8 +56,19 @@ pub struct Results {
     /// Every two strategies, figure by figure.
     #[serde(default)]
     pub comparisons: Vec<Comparison>,
+    /// How throughput grows with nodes, each strategy; empty where all runs had the same number of them. (`summary` and
+    /// `comparisons` are then about the largest clusters.)
+    #[serde(default)]
+    pub scale_out: Vec<ScaleOut>,
     /// In the order in which they ran.
     pub runs: Vec<Run>,
+}
+
+/// The runs that may stand beside each other: those with the most nodes. That is all of them, but in a scenario with several
+/// sizes of cluster.
+pub fn of_one_size(runs: &[Run]) -> impl Iterator<Item = &Run> {
+    let most = runs.iter().map(|run| run.nodes).max();
+    runs.iter().filter(move |run| Some(run.nodes) == most)
 }
 
 /// The verdict over all runs.

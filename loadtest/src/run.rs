@@ -140,7 +140,7 @@ pub(crate) async fn perform(
     })
 }
 
-/// All runs of a scenario, interleaved (ABC ABC): what changes on the machine over time changes for all strategies.
+/// All runs of a scenario, interleaved (ABC ABC, at each size of cluster): what changes on the machine over time changes for all strategies.
 async fn measure(
     scenario: &Scenario,
     folder: &Folder,
@@ -152,23 +152,32 @@ async fn measure(
     let schedule = spec.schedule();
     let started_at = chrono::Utc::now();
     let environment = environment::read(&spec.cluster).await;
-    let progress = Progress::new(strategies.len() * repeats as usize);
+    let sizes = scenario.by_size();
+    let several = sizes.len() > 1;
+    let quota_cores = spec.cluster.quota_cores().filter(|_| several);
+    let progress = Progress::new(strategies.len() * sizes.len() * repeats as usize);
     let mut runs = Vec::new();
     let (mut proxies_us, mut requests) = (0, 0);
     for repeat in 1..=repeats {
-        for strategy in &strategies {
-            let run = one::Setup {
-                scenario,
-                schedule: &schedule,
-                strategy,
-                repeat,
-                history: folder.history(strategy, repeat),
-                cores: environment.cores,
-            };
-            let performed = run.perform(&progress).await?;
-            proxies_us += performed.proxies_us.unwrap_or(0);
-            requests += performed.requests;
-            runs.push(performed.run);
+        for scenario in &sizes {
+            let nodes = several.then(|| scenario.spec.cluster.node_count());
+            for strategy in &strategies {
+                let run = one::Setup {
+                    scenario,
+                    schedule: &schedule,
+                    strategy,
+                    repeat,
+                    history: folder.history(strategy, nodes, repeat),
+                    cores: environment.cores,
+                };
+                let mut performed = run.perform(&progress).await?;
+                proxies_us += performed.proxies_us.unwrap_or(0);
+                requests += performed.requests;
+                if let Some(quota_cores) = quota_cores {
+                    statistics::refuse(&mut performed.run, quota_cores, environment.cores);
+                }
+                runs.push(performed.run);
+            }
         }
     }
     let mut caveats = environment::caveats(spec, &environment);
@@ -176,6 +185,9 @@ async fn measure(
     progress.finish();
     let (expectations, matrix) = expectations::judge(&runs, &scenario.thresholds);
     let (verdict, reasons) = judge(&runs, &expectations);
+    let scale_out = quota_cores.map_or_else(Vec::new, |quota_cores| {
+        statistics::scale_out(&runs, quota_cores, environment.cores)
+    });
     Ok(Results {
         schema: SCHEMA.into(),
         scenario: scenario.name.clone(),
@@ -192,6 +204,7 @@ async fn measure(
         matrix,
         summary: statistics::summaries(&runs, spec.seed),
         comparisons: statistics::comparisons(&runs, spec.seed),
+        scale_out,
         runs,
     })
 }
@@ -199,12 +212,16 @@ async fn measure(
 /// Invalid measurements prove nothing, not even failures; so they are judged first.
 fn judge(runs: &[Run], expectations: &[Expectation]) -> (Verdict, Vec<String>) {
     let repeated = runs.iter().any(|run| run.repeat > 1);
+    let several_sizes = runs.iter().any(|run| Some(run.nodes) != first_nodes(runs));
     let about = |run: &Run, reason: &str| {
-        if repeated {
-            format!("{}, repeat {}: {reason}", run.strategy, run.repeat)
-        } else {
-            format!("{}: {reason}", run.strategy)
-        }
+        let nodes = several_sizes.then(|| format!(", nodes {}", run.nodes));
+        let repeat = repeated.then(|| format!(", repeat {}", run.repeat));
+        format!(
+            "{}{}{}: {reason}",
+            run.strategy,
+            nodes.unwrap_or_default(),
+            repeat.unwrap_or_default()
+        )
     };
     let invalid: Vec<String> = runs
         .iter()
@@ -229,6 +246,10 @@ fn judge(runs: &[Run], expectations: &[Expectation]) -> (Verdict, Vec<String>) {
         Verdict::Fail
     };
     (verdict, failed)
+}
+
+fn first_nodes(runs: &[Run]) -> Option<usize> {
+    runs.first().map(|run| run.nodes)
 }
 
 impl Options {

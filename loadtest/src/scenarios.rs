@@ -30,6 +30,8 @@ const ALL: &[(&str, &str)] = &[
     scenario!("partition-store"),
     scenario!("pause-node"),
     scenario!("rolling-restart"),
+    scenario!("scale-out"),
+    scenario!("scale-out-work"),
     scenario!("scale-up-down"),
     scenario!("slow-node"),
     scenario!("steady"),

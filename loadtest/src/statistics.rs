@@ -7,6 +7,7 @@
 //! * `latency`: percentiles and histogram. `timeline`: slices. `faults` with `windows`: what happened when. `costs`: CPU,
 //!   bytes, store commands, memory. `generator`: whether any of this may be believed, with `arrivals` (what became of those
 //!   of an open loop) and `in_flight` (Little's law).
+//! * `scale_out`: several sizes of cluster, with `scalability` (the law that is fitted).
 //! * `repeats`: several runs together, with `bootstrap` (how far a median may be trusted) and `ranks` (whether two strategies
 //!   differ).
 
@@ -19,6 +20,8 @@ mod in_flight;
 mod latency;
 mod ranks;
 mod repeats;
+mod scalability;
+mod scale_out;
 mod timeline;
 mod windows;
 
@@ -27,6 +30,7 @@ use crate::history::{History, Operation, Outcome};
 use crate::results::{Requests, Run};
 pub use bootstrap::median;
 pub use repeats::{comparisons, summaries};
+pub use scale_out::{refuse, scale_out};
 
 /// Computes the run's figures.
 pub fn summarise(history: &History, verdict: &Verdict) -> Run {

@@ -54,7 +54,7 @@ pub(super) fn node_process(
             path: "/readyz".into(),
         },
         ready_within: READY_WITHIN,
-        quota: None,
+        quota: spec.quota,
     }
 }
 

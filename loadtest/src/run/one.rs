@@ -70,7 +70,7 @@ impl Setup<'_> {
     /// Performs the run and computes its figures.
     pub(super) async fn perform(&self, progress: &Progress) -> Result<Performed, Failure> {
         let spec = &self.scenario.spec;
-        progress.begin(self.strategy, self.repeat);
+        progress.begin(self.strategy, spec.cluster.node_count(), self.repeat);
         progress.phase("starting the cluster");
         let cluster = Cluster::start(self.cluster_spec()).await?;
         let probe = match &spec.memory {
@@ -186,7 +186,7 @@ impl Setup<'_> {
     fn cluster_spec(&self) -> ClusterSpec {
         let cluster = &self.scenario.spec.cluster;
         ClusterSpec {
-            nodes: *cluster.nodes.get_ref(),
+            nodes: cluster.node_count(),
             spare_nodes: *cluster.spare_nodes.get_ref(),
             strategies: vec![self.strategy.to_string()],
             public_ports: vec![0],
@@ -194,6 +194,7 @@ impl Setup<'_> {
             password_memory_kib: cluster.password.memory_kib,
             password_iterations: cluster.password.iterations,
             work_us: cluster.work_us,
+            quota: cluster.quota_cores(),
             shop_args: cluster.expiry_flags(),
             balancer: cluster.balancer,
             store: faults::needs_store(self.schedule),

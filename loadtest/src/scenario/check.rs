@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::load::Profile;
-use super::{Load, Spec, Threshold, fault};
+use super::{Load, Spec, Threshold, fault, sizes};
 
 /// Goose plays every user as a task with a connection of its own; file descriptors end before memory does.
 const MAX_USERS: u32 = 10_000;
@@ -43,6 +43,7 @@ pub(super) fn check(spec: &Spec) -> Result<(), Problem> {
     strategies(spec)?;
     load(&spec.load)?;
     accounts(spec)?;
+    sizes::check(spec)?;
     fault::check(spec)?;
     match &spec.chaos {
         Some(chaos) => chaos.check(spec),
@@ -57,7 +58,8 @@ pub(super) fn within<T: Copy + PartialOrd + std::fmt::Display>(
     name: &str,
 ) -> Result<(), Problem> {
     let number = *value.get_ref();
-    if number < least || number > most {
+    // Written so that a number that is none (NaN) is outside.
+    if !(least..=most).contains(&number) {
         return Err(at(
             value,
             format!("`{name}` is {number}; allowed are {least} to {most}"),

@@ -100,7 +100,7 @@ impl Spec {
 }
 
 pub(super) fn random_node(spec: &Spec, random: &mut Random) -> String {
-    let nodes = *spec.cluster.nodes.get_ref() as u64;
+    let nodes = spec.cluster.node_count() as u64;
     format!("node-{}", random.below(nodes) + 1)
 }
 

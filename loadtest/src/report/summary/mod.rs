@@ -23,8 +23,12 @@ pub(super) struct Summary {
     pub(super) others: Vec<String>,
 }
 
-/// What the runs say.
-pub(super) fn of(columns: &[Column<'_>], comparisons: &[Comparison]) -> Summary {
+/// What the runs say; `all` are those of every size of cluster.
+pub(super) fn of(
+    columns: &[Column<'_>],
+    all: &[Column<'_>],
+    comparisons: &[Comparison],
+) -> Summary {
     if columns.is_empty() {
         return Summary {
             headline: vec!["No run was completed, so there is nothing to compare.".to_owned()],
@@ -45,7 +49,7 @@ pub(super) fn of(columns: &[Column<'_>], comparisons: &[Comparison]) -> Summary 
     headline.extend(failures.next());
     headline.extend(revocation);
     let mut rest: Vec<String> = sessions.chain(failures).chain(others).collect();
-    rest.extend(anomalies::sentences(columns));
+    rest.extend(anomalies::sentences(all));
     rest.extend(costs::sentences(columns, comparisons));
     let mut rest = rest.into_iter();
     // Without a fault there is less to remember, and the first of the rest matters most.

@@ -5,7 +5,8 @@ use crate::results::{Anomalies, Results, Revocation};
 
 fn sentences(results: &Results) -> String {
     let results = results.clone().judged();
-    let said = super::of(&table::columns(&results), &results.comparisons);
+    let columns = table::columns(&results);
+    let said = super::of(&columns, &columns, &results.comparisons);
     [said.headline, said.others].concat().join("\n")
 }
 
@@ -166,7 +167,7 @@ fn the_headline_has_room_for_each_kind() {
         run.faults.extend([pause.clone(), pause]);
     }
     let columns = table::columns(&results);
-    let headline = super::of(&columns, &results.comparisons).headline;
+    let headline = super::of(&columns, &columns, &results.comparisons).headline;
     let begins = ["Killing", "Pausing", "Killing node-2:", "After its logout"];
     assert_eq!(headline.len(), begins.len(), "{headline:#?}");
     for (sentence, begin) in headline.iter().zip(begins) {

@@ -193,7 +193,7 @@ fn numbers(spec: &Spec, fault: &Fault) -> Result<(), Problem> {
     let Some(nodes) = &fault.nodes else {
         return Ok(());
     };
-    let first = *spec.cluster.nodes.get_ref();
+    let first = spec.cluster.node_count();
     let most = first + spec.cluster.spare_nodes.get_ref();
     within(nodes, 1, most, "nodes")?;
     if *nodes.get_ref() == first {
@@ -228,7 +228,7 @@ fn balancer(spec: &Spec, fault: &Fault) -> Result<(), Problem> {
 /// Over before the end, and no two that would hide each other.
 fn times(spec: &Spec) -> Result<(), Problem> {
     let measured = *spec.load.measure_s.get_ref();
-    let nodes = *spec.cluster.nodes.get_ref() + *spec.cluster.spare_nodes.get_ref();
+    let nodes = spec.cluster.node_count() + *spec.cluster.spare_nodes.get_ref();
     let all: Vec<(&Fault, Planned)> = spec
         .faults
         .iter()
