@@ -20,6 +20,7 @@ pub mod exit;
 pub mod expectations;
 pub mod faults;
 pub mod history;
+mod leftovers;
 mod random;
 pub mod report;
 pub mod results;

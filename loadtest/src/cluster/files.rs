@@ -13,6 +13,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use super::ClusterError;
+use crate::leftovers;
 
 pub(super) const PASSWORD: &str = "password";
 pub(super) const JWT_KEY: &str = "jwt.key";
@@ -24,12 +25,15 @@ pub(crate) const ADMIN_TOKEN: &str = "admin.token";
 
 /// The temporary folder.
 pub(super) fn folder() -> Result<TempDir, ClusterError> {
+    let parent = std::env::temp_dir();
+    leftovers::sweep(&parent);
     tempfile::Builder::new()
-        .prefix("session-lab-")
+        .prefix(leftovers::PREFIX)
         .permissions(Permissions::from_mode(0o700))
         .tempdir()
+        .and_then(|folder| leftovers::mark(folder.path()).map(|()| folder))
         .map_err(|source| ClusterError::File {
-            path: std::env::temp_dir(),
+            path: parent,
             source,
         })
 }
