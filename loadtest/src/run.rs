@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
-use crate::results::{Expectation, Results, Run, SCHEMA, Verdict};
+use crate::results::{Environment, Expectation, Results, Run, SCHEMA, Verdict};
+use crate::scenario::schedule::Planned;
 use crate::scenario::{Scenario, ScenarioError};
 use crate::{expectations, report, scenarios, statistics};
 use folder::Folder;
@@ -92,7 +93,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     Ok(worst)
 }
 
-/// Performs one scenario with `options`; a signal ends it cleanly. `command` is what the report tells readers to type.
+/// Performs one scenario with `options`; a signal ends it cleanly, with a report of the runs that are finished. `command` is what the report tells readers to type.
 pub(crate) async fn perform(
     mut scenario: Scenario,
     options: &Options,
@@ -104,20 +105,25 @@ pub(crate) async fn perform(
     let system = |error| Failure::new(Exit::NoCluster, format!("cannot wait for signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
-    let results = tokio::select! {
+    let mut series = Series::begin(&scenario, command).await;
+    let is_complete = tokio::select! {
         biased;
         // Dropping the unfinished run kills its processes and removes what they wrote.
-        _ = interrupt.recv() => None,
-        _ = terminate.recv() => None,
-        results = measure(&scenario, &folder, command) => Some(results?),
+        _ = interrupt.recv() => false,
+        _ = terminate.recv() => false,
+        measured = series.measure(&folder) => measured.map(|()| true)?,
     };
-    let Some(results) = results else {
+    if !is_complete {
+        series.progress.finish();
         eprintln!(
             "Stopped; the cluster is gone. What was recorded until then is in {}",
             folder.path().display()
         );
-        return Ok(Exit::Interrupted);
-    };
+        if series.runs.is_empty() {
+            return Ok(Exit::Interrupted);
+        }
+    }
+    let results = series.results();
     let written = |error: report::ReportError| Failure::new(Exit::NoCluster, error.to_string());
     report::write_all(&results, folder.path()).map_err(written)?;
     folder.point_latest_here()?;
@@ -134,66 +140,111 @@ pub(crate) async fn perform(
         report::terminal::headline(&results, report::terminal::width())
     );
     Ok(match results.verdict {
+        _ if !is_complete => Exit::Interrupted,
         Verdict::Pass => Exit::Held,
         Verdict::Fail => Exit::ExpectationFailed,
         Verdict::Invalid => Exit::Invalid,
     })
 }
 
-/// All runs of a scenario, interleaved (ABC ABC): what changes on the machine over time changes for all strategies.
-async fn measure(
-    scenario: &Scenario,
-    folder: &Folder,
+/// All runs of a scenario, interleaved (ABC ABC): what changes on the machine over time changes for all strategies. Those that
+/// are finished are kept, also if somebody stops the rest.
+struct Series<'a> {
+    scenario: &'a Scenario,
     command: String,
-) -> Result<Results, Failure> {
-    let spec = &scenario.spec;
-    let strategies = spec.cluster.strategy_names();
-    let repeats = *spec.repeats.get_ref();
-    let schedule = spec.schedule();
-    let started_at = chrono::Utc::now();
-    let environment = environment::read(&spec.cluster).await;
-    let progress = Progress::new(strategies.len() * repeats as usize);
-    let mut runs = Vec::new();
-    let (mut proxies_us, mut requests) = (0, 0);
-    for repeat in 1..=repeats {
-        for strategy in &strategies {
-            let run = one::Setup {
-                scenario,
-                schedule: &schedule,
-                strategy,
-                repeat,
-                history: folder.history(strategy, repeat),
-                cores: environment.cores,
-            };
-            let performed = run.perform(&progress).await?;
-            proxies_us += performed.proxies_us.unwrap_or(0);
-            requests += performed.requests;
-            runs.push(performed.run);
+    started_at: chrono::DateTime<chrono::Utc>,
+    schedule: Vec<Planned>,
+    environment: Environment,
+    progress: Progress,
+    /// How many runs there are to be.
+    planned: usize,
+    /// Those that are finished.
+    runs: Vec<Run>,
+    /// CPU of the proxies on disturbed links, and requests, over all finished runs.
+    proxies_us: u64,
+    requests: u64,
+}
+
+impl<'a> Series<'a> {
+    async fn begin(scenario: &'a Scenario, command: String) -> Self {
+        let spec = &scenario.spec;
+        let planned = spec.cluster.strategies.len() * *spec.repeats.get_ref() as usize;
+        Self {
+            scenario,
+            command,
+            started_at: chrono::Utc::now(),
+            schedule: spec.schedule(),
+            environment: environment::read(&spec.cluster).await,
+            progress: Progress::new(planned),
+            planned,
+            runs: Vec::new(),
+            proxies_us: 0,
+            requests: 0,
         }
     }
-    let mut caveats = environment::caveats(spec, &environment);
-    caveats.extend(environment::proxies(&schedule, proxies_us, requests));
-    progress.finish();
-    let (expectations, matrix) = expectations::judge(&runs, &scenario.thresholds);
-    let (verdict, reasons) = judge(&runs, &expectations);
-    Ok(Results {
-        schema: SCHEMA.into(),
-        scenario: scenario.name.clone(),
-        question: spec.question.clone(),
-        seed: spec.seed,
-        command,
-        started_at: started_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-        settings: environment::settings(spec, &schedule),
-        caveats,
-        environment,
-        verdict,
-        reasons,
-        expectations,
-        matrix,
-        summary: statistics::summaries(&runs, spec.seed),
-        comparisons: statistics::comparisons(&runs, spec.seed),
-        runs,
-    })
+
+    async fn measure(&mut self, folder: &Folder) -> Result<(), Failure> {
+        let spec = &self.scenario.spec;
+        for repeat in 1..=*spec.repeats.get_ref() {
+            for strategy in &spec.cluster.strategy_names() {
+                let run = one::Setup {
+                    scenario: self.scenario,
+                    schedule: &self.schedule,
+                    strategy,
+                    repeat,
+                    history: folder.history(strategy, repeat),
+                    cores: self.environment.cores,
+                };
+                let performed = run.perform(&self.progress).await?;
+                self.proxies_us += performed.proxies_us.unwrap_or(0);
+                self.requests += performed.requests;
+                self.runs.push(performed.run);
+            }
+        }
+        self.progress.finish();
+        Ok(())
+    }
+
+    /// What the finished runs show.
+    fn results(self) -> Results {
+        let (spec, runs) = (&self.scenario.spec, self.runs);
+        let mut caveats = Vec::new();
+        if runs.len() < self.planned {
+            caveats.push(format!(
+                "Stopped by hand after {} of {} runs: this is about those, and what is missing says nothing.",
+                runs.len(),
+                self.planned
+            ));
+        }
+        caveats.extend(environment::caveats(spec, &self.environment));
+        caveats.extend(environment::proxies(
+            &self.schedule,
+            self.proxies_us,
+            self.requests,
+        ));
+        let (expectations, matrix) = expectations::judge(&runs, &self.scenario.thresholds);
+        let (verdict, reasons) = judge(&runs, &expectations);
+        Results {
+            schema: SCHEMA.into(),
+            scenario: self.scenario.name.clone(),
+            question: spec.question.clone(),
+            seed: spec.seed,
+            command: self.command,
+            started_at: self
+                .started_at
+                .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            settings: environment::settings(spec, &self.schedule),
+            caveats,
+            environment: self.environment,
+            verdict,
+            reasons,
+            expectations,
+            matrix,
+            summary: statistics::summaries(&runs, spec.seed),
+            comparisons: statistics::comparisons(&runs, spec.seed),
+            runs,
+        }
+    }
 }
 
 /// Invalid measurements prove nothing, not even failures; so they are judged first.
