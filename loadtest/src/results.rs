@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use anomalies::{Anomalies, Anomaly, Revocation, Witness, WitnessFault, WitnessOperation};
+pub use anomalies::{
+    Anomalies, Anomaly, Revocation, Revocations, Witness, WitnessFault, WitnessOperation,
+};
 pub use expectation::{Expectation, Prediction, Source};
 pub use generator::{Arrivals, Generator, InFlight};
 pub use repeats::{Comparison, Conclusion, Estimate, Summary};
@@ -141,8 +143,11 @@ pub struct Run {
     pub anomalies: Anomalies,
     /// Proof of `anomalies`: of each kind the first few.
     pub witnesses: Vec<Witness>,
-    /// Time for which a dead credential was still accepted; `None` where it was not tried.
+    /// Time for which a credential was still accepted after its logout; `None` where it was not tried.
     pub revocation_ms: Option<Revocation>,
+    /// What became of an operator's revocations; `None` where there were none.
+    #[serde(default)]
+    pub revocations: Option<Revocations>,
     /// Whether the generator measured the cluster or itself.
     pub generator: Generator,
     /// One entry per slice of time, in order, without gaps.
@@ -196,8 +201,15 @@ pub struct Requests {
     pub ok: u64,
     /// Did not: an error answer (a 401 for a lost session too), a broken connection, no answer in time.
     pub failed: u64,
-    /// Of `failed`: reads and other requests that may be repeated without harm.
+    /// Of `failed`: reads and other requests that may be repeated without harm, and that nobody served: 5xx, a broken
+    /// connection, no answer in time. (A lost session is counted as such, and no repetition would bring it back.)
     pub failed_idempotent: u64,
+    /// Neither `ok` nor `failed`: refused because the credential's time was over.
+    #[serde(default)]
+    pub refused_expired: u64,
+    /// Neither `ok` nor `failed`: refused because an operator had ended the login.
+    #[serde(default)]
+    pub refused_revoked: u64,
     /// Answers for which the balancer had to ask more than one node.
     pub retried_by_balancer: u64,
 }

@@ -20,7 +20,7 @@ pub struct Anomalies {
     pub phantom: u64,
     /// An answer that showed what is somebody else's, or that was meant for somebody else.
     pub leak: u64,
-    /// A credential was accepted after its acknowledged logout, or after its declared end.
+    /// A credential was accepted after its acknowledged logout or revocation, or after its declared end.
     pub resurrection: u64,
     /// The same by a strategy that declares that it cannot revoke at once: before the declared end, or by another node.
     pub exposure: u64,
@@ -89,8 +89,14 @@ impl Anomaly {
             Self::Duplicate => ("duplicated line", "duplicated lines"),
             Self::Phantom => ("phantom line", "phantom lines"),
             Self::Leak => ("leak to another user", "leaks to another user"),
-            Self::Resurrection => ("resurrection after logout", "resurrections after logout"),
-            Self::Exposure => ("exposure after logout", "exposures after logout"),
+            Self::Resurrection => (
+                "resurrection of a dead credential",
+                "resurrections of dead credentials",
+            ),
+            Self::Exposure => (
+                "exposure of a dead credential",
+                "exposures of dead credentials",
+            ),
             Self::Unknown => ("cart unknown", "carts unknown"),
         }
     }
@@ -172,6 +178,33 @@ pub struct WitnessFault {
     pub effective_us: Option<i64>,
     /// When it was undone.
     pub undone_us: Option<i64>,
+}
+
+/// What became of an operator's revocations, each of all logins of one user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocations {
+    /// Calls that the operator made.
+    pub asked: u64,
+    /// Of these: a node said that it was done.
+    pub acknowledged: u64,
+    /// Of `asked`: a node said that its strategy cannot revoke (501).
+    pub unsupported: u64,
+    /// Sessions that were live when one of these answers came, and whose credential was tried afterwards.
+    pub sessions: u64,
+    /// Of these: the credential was accepted, as the strategy declares.
+    pub exposures: u64,
+    /// Of these: the credential was accepted, which the strategy does not own up to.
+    pub resurrections: u64,
+    /// From the answer to the last time that the credential was seen to work, 0 where it was refused from then on; `None`
+    /// without `sessions`.
+    pub alive_ms: Option<Revocation>,
+}
+
+impl Revocations {
+    /// Sessions whose credential was accepted afterwards.
+    pub fn accepted(&self) -> u64 {
+        self.exposures + self.resurrections
+    }
 }
 
 /// How long dead credentials lived on.

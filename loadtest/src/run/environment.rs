@@ -138,6 +138,15 @@ pub(super) fn settings(spec: &Spec, schedule: &[Planned]) -> BTreeMap<String, St
         let faults: Vec<String> = schedule.iter().map(fault).collect();
         settings.insert("faults", faults.join("; "));
     }
+    if load.revocations_per_s() > 0 {
+        settings.insert(
+            "revocations",
+            format!(
+                "an operator ends all logins of {} random users a second, one call each through the load balancer",
+                load.revocations_per_s()
+            ),
+        );
+    }
     let spare = *spec.cluster.spare_nodes.get_ref();
     if spare > 0 {
         settings.insert("spare nodes", spare.to_string());
