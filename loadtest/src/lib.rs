@@ -20,6 +20,7 @@ pub mod exit;
 pub mod expectations;
 pub mod faults;
 pub mod history;
+mod leftovers;
 pub mod plan;
 mod random;
 pub mod report;

@@ -29,9 +29,9 @@ enum Command {
     Scenarios(scenarios::Args),
     Check(check::Args),
     Report(report::Args),
-@@    Secrets(secrets::Args),
-||    Plan(plan::Args),
-@@    /// The users of one run: started by `lab run`, never by hand.
+    Secrets(secrets::Args),
+    Plan(plan::Args),
+    /// The users of one run: started by `lab run`, never by hand.
     #[command(hide = true)]
     Attack(attack::Args),
 }
@@ -51,9 +51,9 @@ fn main() -> ExitCode {
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Check(args) => check::run(args),
         Command::Report(args) => report::run(args),
-@@        Command::Secrets(args) => secrets::run(&args),
-||        Command::Plan(args) => plan::run(&args),
-@@        Command::Attack(args) => attack::run(args),
+        Command::Secrets(args) => secrets::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Attack(args) => attack::run(args),
     };
     match outcome {
         Ok(exit) => exit.into(),

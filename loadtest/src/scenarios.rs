@@ -29,6 +29,7 @@ const ALL: &[(&str, &str)] = &[
     scenario!("partition-node"),
     scenario!("partition-store"),
     scenario!("pause-node"),
+    scenario!("revoke"),
     scenario!("rolling-restart"),
     scenario!("scale-out"),
     scenario!("scale-out-work"),

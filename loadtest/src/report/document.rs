@@ -327,6 +327,6 @@ pub(super) const GLOSSARY: [(&str, &str); 18] = [
     ),
     (
         "Resurrection, exposure",
-        "A credential that was accepted after its logout had been acknowledged; where the strategy declares that it cannot revoke at once, that is exposure until the credential’s declared end.",
+        "A credential that was accepted after its logout, or an operator’s revocation, had been acknowledged; where the strategy declares that it cannot revoke at once, that is exposure until the credential’s declared end.",
     ),
 ];

@@ -293,6 +293,8 @@ fn run(strategy: &str, repeat: u32, slow: f64) -> Run {
             ok,
             failed,
             failed_idempotent: 0,
+            refused_expired: 0,
+            refused_revoked: 0,
             retried_by_balancer: 19,
         },
         throughput_rps: Some(816.3 / slow.sqrt()),
@@ -334,6 +336,7 @@ fn run(strategy: &str, repeat: u32, slow: f64) -> Run {
         anomalies: Anomalies::default(),
         witnesses: vec![witness()],
         revocation_ms: None,
+        revocations: None,
         generator: Generator {
             valid: true,
             reason: None,

@@ -8,7 +8,7 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 
 use super::sample;
-use crate::results::{Comparison, Results};
+use crate::results::{Comparison, Results, Revocations};
 
 #[test]
 fn what_is_written_validates() {
@@ -123,6 +123,15 @@ fn complete() -> Value {
     run.store_operations_per_request = redis.store_operations_per_request;
     run.memory_bytes_per_session.store = redis.memory_bytes_per_session.store;
     run.revocation_ms = jwt.revocation_ms;
+    run.revocations = Some(Revocations {
+        asked: 60,
+        acknowledged: 60,
+        unsupported: 0,
+        sessions: 52,
+        exposures: 31,
+        resurrections: 0,
+        alive_ms: jwt.revocation_ms,
+    });
     run.failure_latency_us = run.latency_us;
     run.generator.reason = Some("a reason".to_owned());
     run.timeline.truncate(1);

@@ -141,6 +141,15 @@ pub(super) fn settings(spec: &Spec, schedule: &[Planned]) -> BTreeMap<String, St
     if let Some(quota_cores) = spec.cluster.quota_cores() {
         settings.insert("CPU limit of a node", format!("{quota_cores} cores"));
     }
+    if load.revocations_per_s() > 0 {
+        settings.insert(
+            "revocations",
+            format!(
+                "an operator ends all logins of {} random users a second, one call each through the load balancer",
+                load.revocations_per_s()
+            ),
+        );
+    }
     let spare = *spec.cluster.spare_nodes.get_ref();
     if spare > 0 {
         settings.insert("spare nodes", spare.to_string());

@@ -14,7 +14,7 @@ use agent::{Agent, ProcessSpec, Ready};
 
 use super::progress::Progress;
 use super::{environment, memory, samples};
-use crate::attack::{Plan, REQUEST_TIMEOUT};
+use crate::attack::{Plan, REQUEST_TIMEOUT, Revocations};
 use crate::checker;
 use crate::cluster::{Cluster, ClusterError, ClusterSpec};
 use crate::exit::{Exit, Failure};
@@ -256,6 +256,11 @@ impl Setup<'_> {
             pace: meta.pace,
             journey: *spec.load.journey.get_ref(),
             replays: spec.load.replays(),
+            revocations: Some(Revocations {
+                per_s: spec.load.revocations_per_s(),
+                token: cluster.operator_token().to_string(),
+            })
+            .filter(|revocations| revocations.per_s > 0),
             request_timeout: REQUEST_TIMEOUT,
             seed: meta.seed,
         };

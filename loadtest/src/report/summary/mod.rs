@@ -40,9 +40,15 @@ pub(super) fn of(
         failures,
         others,
     } = losses::sentences(columns);
-    let revocation = revocation::sentence(columns);
+    let revocation: Vec<String> = [
+        revocation::by_an_operator(columns),
+        revocation::sentence(columns),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     // Room for each kind: who was logged out, then who waited, then whom a logout protects.
-    let room = HEADLINE - usize::from(!failures.is_empty()) - usize::from(revocation.is_some());
+    let room = HEADLINE - usize::from(!failures.is_empty()) - revocation.len();
     let mut sessions = sessions.into_iter();
     let mut failures = failures.into_iter();
     let mut headline: Vec<String> = sessions.by_ref().take(room).collect();

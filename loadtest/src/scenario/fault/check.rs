@@ -9,8 +9,9 @@ use toml::Spanned;
 use super::super::Spec;
 use super::super::check::{Problem, at, within};
 use super::super::schedule::{Planned, Target, occurrences};
-use super::{Fault, FaultKind, MOST_SESSIONS, NODES, RANDOM};
+use super::{Fault, FaultKind, MOST_SESSIONS, RANDOM};
 use crate::cluster::{BalancerKind, LOAD_BALANCER, STORE};
+use crate::target::NODES;
 
 const MAX_TIMES: u64 = 1_000;
 const MAX_DELAY_MS: u64 = 60_000;
