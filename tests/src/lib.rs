@@ -5,6 +5,7 @@
 //! * this file: the cluster, its users, and what the load balancer thinks of the nodes.
 //! * [`failure`]: the ways in which a store can fail, with its tools: [`store`] (the Redis in a test's hands), [`detour`]
 //!   (a longer way to it), [`impostor`] (something else in its place).
+//! * [`manifests`]: the Kubernetes manifests, rendered.
 //! * [`table`]: the table in `docs/failure.md`, compared with what was seen.
 
 #![allow(
@@ -18,6 +19,7 @@ pub mod detour;
 pub mod direct;
 pub mod failure;
 pub mod impostor;
+pub mod manifests;
 pub mod store;
 pub mod table;
 

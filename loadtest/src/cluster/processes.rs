@@ -48,7 +48,7 @@ pub(super) fn node_process(
             path: "/readyz".into(),
         },
         ready_within: READY_WITHIN,
-        quota: None,
+        quota: spec.quota,
     }
 }
 

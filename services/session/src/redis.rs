@@ -28,7 +28,9 @@
 //! Expiry is judged by the nodes' clocks, by the field `expires`; the keys' own TTL only collects the garbage.
 
 mod answer;
+mod connection;
 mod link;
+mod master;
 mod meter;
 mod names;
 mod script;
@@ -60,10 +62,13 @@ pub static PROPERTIES: Properties = Properties {
     logout: "The session is deleted from the store, and no node accepts it from then on.",
 };
 
-/// Where the store is, and how long sessions live. Not `Debug`: the URL may hold a password.
+/// Where the store is, and how long sessions live. Not `Debug`: it may hold a password.
 pub struct Settings {
-    /// `redis://[user:password@]host:port[/database]`.
+    /// `redis://[user:password@]host:port[/database]`, or, for the master of which Sentinels know,
+    /// `redis+sentinel://[user:password@]host:port,host:port,…/master`.
     pub url: String,
+    /// For a URL that holds no password.
+    pub password: Option<String>,
     /// Bound on every call of the store, retries included.
     pub deadline: Duration,
     /// A session that is not used for this long has ended. Uses are written down once a minute, so it may be a
@@ -91,13 +96,14 @@ impl Redis {
     pub fn connect(settings: Settings, clock: Clock) -> Result<Self, Error> {
         let Settings {
             url,
+            password,
             deadline,
             idle,
             absolute,
             max_lines,
         } = settings;
         Ok(Self {
-            link: Link::open(&url, deadline)?,
+            link: Link::open(&url, password.as_deref(), deadline)?,
             scripts: Scripts::new(),
             clock,
             idle_s: idle.as_secs(),

@@ -17,6 +17,7 @@ use support::{ABSOLUTE, Client, DEADLINE, IDLE, Lab, MAX_LINES, add, ready, redi
 fn settings(url: String) -> Settings {
     Settings {
         url,
+        password: None,
         deadline: DEADLINE,
         idle: IDLE,
         absolute: ABSOLUTE,
@@ -89,6 +90,28 @@ async fn a_wrong_password_makes_no_node_ready_and_is_not_repeated() {
         panic!("ready without a password");
     };
     assert!(!error.to_string().contains("wrong-secret"));
+}
+
+#[tokio::test]
+async fn a_password_beside_the_url_opens_the_store() {
+    let store = Store::start();
+    let url = store.url().replace(":only-for-tests@", "");
+    let with = |password: &str| Settings {
+        password: Some(password.to_owned()),
+        ..settings(url.clone())
+    };
+    let node = Redis::connect(with("only-for-tests"), Clock::system()).unwrap();
+    ready(&node).await;
+    let alice = Client::login(&node, "alice").await;
+    assert!(alice.is_logged_in(&node).await);
+    let node = Redis::connect(with("wrong-secret"), Clock::system()).unwrap();
+    until("the store has refused a password", async || {
+        store
+            .ask::<String>("INFO errorstats")
+            .contains("errorstat_WRONGPASS")
+    })
+    .await;
+    assert!(is_unavailable(&node.ready().await));
 }
 
 #[tokio::test]

@@ -33,6 +33,8 @@ pub(crate) struct Secrets {
     pub operator_token: Option<Secret>,
     /// From the environment; may hold a password.
     pub redis_url: Option<Secret>,
+    /// For a URL that holds none.
+    pub redis_password: Option<Secret>,
 }
 
 impl Secrets {
@@ -64,6 +66,12 @@ impl Secrets {
                 "SHOP_OPERATOR_TOKEN",
             )?,
             redis_url: load("the Redis URL", "--redis-url", &None, "SHOP_REDIS_URL")?,
+            redis_password: load(
+                "the password of Redis",
+                "--redis-password-file",
+                &flags.redis_password_file,
+                "SHOP_REDIS_PASSWORD",
+            )?,
         })
     }
 }
@@ -87,6 +95,8 @@ pub(crate) struct Config {
     pub jwt_key: Option<Secret>,
     /// There when strategy redis is served.
     pub redis_url: Option<Secret>,
+    /// Text. Only there when the URL has no password.
+    pub redis_password: Option<Secret>,
     /// Opens operator calls, if there are to be any.
     pub operator_token: Option<Secret>,
 }
@@ -110,6 +120,13 @@ impl Config {
         let serves = |name| strategies.iter().any(|known| known.name == name);
         let serves_jwt = serves(session::jwt::PROPERTIES.name);
         let serves_redis = serves(session::redis::PROPERTIES.name);
+        let redis_url = serves_redis
+            .then(|| redis_url(flags.redis_url.clone(), secrets.redis_url))
+            .transpose()?;
+        let redis_password = redis_url
+            .as_ref()
+            .and_then(|url| redis_password(url, secrets.redis_password).transpose())
+            .transpose()?;
         Ok(Self {
             public: public(flags.public_url.as_deref(), flags.listen)?,
             login_limits: login_limits(&flags),
@@ -127,9 +144,8 @@ impl Config {
                 ))
             })?,
             jwt_key: serves_jwt.then(|| jwt_key(secrets.jwt_key)).transpose()?,
-            redis_url: serves_redis
-                .then(|| redis_url(flags.redis_url.clone(), secrets.redis_url))
-                .transpose()?,
+            redis_url,
+            redis_password,
             operator_token: operator_token(secrets.operator_token, flags.turnable_clock)?,
             strategies,
             flags,
@@ -236,7 +252,7 @@ fn redis_url(flag: Option<Secret>, variable: Option<Secret>) -> Result<Secret, I
     let url = match (flag, variable) {
         (Some(flag), _) if flag.reveal().contains(&b'@') => {
             return Err(Invalid(
-                "--redis-url holds a password, and every user of the machine can read a command line: put the URL into SHOP_REDIS_URL"
+                "--redis-url holds a password, and every user of the machine can read a command line: put the password into a file for --redis-password-file, or the URL into SHOP_REDIS_URL"
                     .into(),
             ));
         }
@@ -248,17 +264,51 @@ fn redis_url(flag: Option<Secret>, variable: Option<Secret>) -> Result<Secret, I
         (Some(url), None) | (None, Some(url)) => url,
         (None, None) => {
             return Err(Invalid(
-                "strategy redis needs a store: set --redis-url redis://HOST:PORT, or SHOP_REDIS_URL when the URL holds a password".into(),
+                "strategy redis needs a store: set --redis-url redis://HOST:PORT and --redis-password-file, or SHOP_REDIS_URL when the URL holds a password".into(),
             ));
         }
     };
     // The URL itself stays out of the message: it may hold a password.
-    if !url.reveal().starts_with(b"redis://") {
+    if ![&b"redis://"[..], b"redis+sentinel://"]
+        .iter()
+        .any(|scheme| url.reveal().starts_with(scheme))
+    {
         return Err(Invalid(
-            "the Redis URL must look like redis://HOST:PORT".into(),
+            "the Redis URL must look like redis://HOST:PORT or redis+sentinel://HOST:PORT,HOST:PORT,…/MASTER"
+                .into(),
         ));
     }
     Ok(url)
+}
+
+/// The password for `url`, which was found beside it.
+fn redis_password(url: &Secret, found: Option<Secret>) -> Result<Option<Secret>, Invalid> {
+    let Some(password) = found else {
+        return Ok(None);
+    };
+    if holds_password(url.reveal()) {
+        return Err(Invalid(
+            "the Redis URL holds a password, and --redis-password-file (or SHOP_REDIS_PASSWORD) gives another one: \
+             which one counts? Give only one of them"
+                .into(),
+        ));
+    }
+    match std::str::from_utf8(password.reveal()) {
+        Ok(text) if !text.contains(['\n', '\r']) => Ok(Some(password)),
+        _ => Err(Invalid(
+            "the password of Redis is not one line of text, which is all that a Redis takes: check --redis-password-file (or SHOP_REDIS_PASSWORD)"
+                .into(),
+        )),
+    }
+}
+
+/// Whether the URL is one of `scheme://user:password@…`.
+fn holds_password(url: &[u8]) -> bool {
+    let url = String::from_utf8_lossy(url);
+    let rest = url.split_once("://").map_or(&*url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    user.is_some_and(|user| user.contains(':'))
 }
 
 fn operator_token(found: Option<Secret>, turnable_clock: bool) -> Result<Option<Secret>, Invalid> {
@@ -291,6 +341,7 @@ mod tests {
             jwt_key: Some(Secret::new([7; 32])),
             operator_token: Some(Secret::new("0123456789abcdef")),
             redis_url: None,
+            redis_password: None,
         }
     }
 
@@ -373,6 +424,45 @@ mod tests {
             ..secrets()
         };
         assert!(!refusal(&["--strategies", "redis"], wrong).contains("hunter2"));
+    }
+
+    #[test]
+    fn the_password_of_redis_comes_from_one_place() {
+        let check = |arguments: &[&str], url: Option<&str>, password: &[u8]| {
+            let secrets = Secrets {
+                redis_url: url.map(Secret::new),
+                redis_password: Some(Secret::new(password)),
+                ..secrets()
+            };
+            let arguments = [&["--strategies", "redis"], arguments].concat();
+            Config::check(flags(&arguments), secrets).map(|config| config.redis_password)
+        };
+        let hunter = Ok(Some(Secret::new("hunter2")));
+        let bare = ["--redis-url", "redis://redis:6379"];
+        assert_eq!(check(&bare, None, b"hunter2"), hunter);
+        // A user's name is no password.
+        assert_eq!(
+            check(&[], Some("redis://shop@redis:6379/1"), b"hunter2"),
+            hunter
+        );
+        let sentinels = ["--redis-url", "redis+sentinel://s1:26379,s2:26379/lab"];
+        assert_eq!(check(&sentinels, None, b"hunter2"), hunter);
+        for url in [
+            "redis://:secret@redis:6379",
+            "redis://shop:secret@redis",
+            "redis+sentinel://:secret@s1:26379,s2/lab",
+        ] {
+            let why = check(&[], Some(url), b"hunter2").unwrap_err().to_string();
+            assert!(
+                why.contains("which one counts") && why.contains("--redis-password-file"),
+                "{why}"
+            );
+            assert!(!why.contains("secret") && !why.contains("hunter2"), "{why}");
+        }
+        for odd in [&b"\xff\xfe"[..], b"two\nlines"] {
+            let why = check(&bare, None, odd).unwrap_err().to_string();
+            assert!(why.contains("one line of text"), "{why}");
+        }
     }
 
     #[test]

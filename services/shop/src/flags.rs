@@ -16,7 +16,8 @@ use crate::secret::Secret;
 ///
 /// Secrets come from files or from the environment, never from the command line: the demo password from
 /// `--password-file` or `SHOP_PASSWORD`, the key of the tokens from `--jwt-key-file` or `SHOP_JWT_KEY`, the operator's
-/// token from `--operator-token-file` or `SHOP_OPERATOR_TOKEN`, a Redis URL with a password in it from `SHOP_REDIS_URL`.
+/// token from `--operator-token-file` or `SHOP_OPERATOR_TOKEN`, the password of Redis from `--redis-password-file` or
+/// `SHOP_REDIS_PASSWORD`, or a Redis URL with a password in it from `SHOP_REDIS_URL`.
 #[derive(Debug, Parser)]
 // The last one counts: whoever starts a node adds flags to those that it starts with anyway.
 #[command(name = "shop", version, args_override_self = true)]
@@ -45,12 +46,13 @@ pub(crate) struct Flags {
     )]
     pub trusted_balancers: Vec<TrustedBalancers>,
 
-    /// The name of this node, in answers (`x-node`) and reports.
+    /// The name of this node, in answers (`x-node`) and reports. The default is the name of the machine: each of many
+    /// containers has one of its own.
     #[arg(
         long,
         env = "SHOP_NODE_NAME",
         value_name = "NAME",
-        default_value = "node-1"
+        default_value_t = host_name()
     )]
     pub node_name: String,
 
@@ -119,10 +121,16 @@ pub(crate) struct Flags {
     #[arg(long, env = "SHOP_OPERATOR_TOKEN_FILE", value_name = "PATH")]
     pub operator_token_file: Option<PathBuf>,
 
-    /// The Redis that strategy redis keeps its state in, `redis://HOST:PORT`. A URL with a password in it belongs into `SHOP_REDIS_URL`.
+    /// The Redis that strategy redis keeps its state in, `redis://HOST:PORT`, or the Sentinels that know where it is,
+    /// `redis+sentinel://HOST:PORT,HOST:PORT,…/MASTER`. A URL with a password in it belongs into `SHOP_REDIS_URL`.
     // Not mirrored through clap, so that checking can tell the environment from the command line.
     #[arg(long, value_name = "URL", value_parser = |url: &str| Ok::<_, Infallible>(Secret::new(url)))]
     pub redis_url: Option<Secret>,
+
+    /// The file that holds the password of that Redis, for a URL without one (or `SHOP_REDIS_PASSWORD` holds the password itself).
+    /// Sentinels that want a password are given the same one.
+    #[arg(long, env = "SHOP_REDIS_PASSWORD_FILE", value_name = "PATH")]
+    pub redis_password_file: Option<PathBuf>,
 
     /// How long one call to a store may take before the answer is 503.
     #[arg(long, env = "SHOP_STORE_TIMEOUT_MS", value_name = "MS", default_value_t = 900,
@@ -181,6 +189,12 @@ pub(crate) struct Flags {
     /// Lets an operator turn the clock ahead with POST /admin/clock: for tests and experiments with expiry only.
     #[arg(long, env = "SHOP_TURNABLE_CLOCK", value_parser = clap::builder::BoolishValueParser::new())]
     pub turnable_clock: bool,
+}
+
+/// What the machine, or the container, is called.
+fn host_name() -> String {
+    let machine = rustix::system::uname();
+    machine.nodename().to_string_lossy().into_owned()
 }
 
 /// How log lines look.

@@ -12,6 +12,7 @@ use session::{Clock, Strategy};
 
 use crate::config::{Config, Invalid};
 use crate::keys;
+use crate::secret::Secret;
 
 /// Each step sweeps a small part of the memory, so that no request waits behind the sweeping for long.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
@@ -47,8 +48,10 @@ fn build_one(name: &str, config: &Config, clock: &Clock) -> Result<Arc<dyn Strat
         let url = config.redis_url.as_ref().ok_or_else(|| missing("store"))?;
         let url = std::str::from_utf8(url.reveal())
             .map_err(|why| Invalid(format!("the Redis URL is not UTF-8: {why}")))?;
+        let password = config.redis_password.as_ref().map(Secret::reveal);
         let settings = redis::Settings {
             url: url.to_owned(),
+            password: password.map(|text| String::from_utf8_lossy(text).into_owned()),
             deadline: config.store_timeout(),
             idle,
             absolute,

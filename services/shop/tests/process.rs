@@ -217,7 +217,8 @@ fn problems_come_over_the_wire() {
     let key = "k".repeat(32);
     let listen = address();
     let address = listen.to_string();
-    let mut child = command(&["--strategies", "sticky,jwt", "--listen", &address])
+    let flags = ["--strategies", "sticky,jwt", "--node-name", "node-1"];
+    let mut child = command(&[&flags[..], &["--listen", &address]].concat())
         .env("SHOP_JWT_KEY", key)
         .stderr(Stdio::piped())
         .spawn()

@@ -1,6 +1,7 @@
 //! What the tests share: a real `redis-server` of their own, and labs of two nodes for each strategy.
 #![allow(dead_code, reason = "each test binary uses another part of it")]
 
+pub(crate) mod sentinel;
 pub(crate) mod store;
 
 use std::sync::Arc;
@@ -73,6 +74,7 @@ pub(crate) fn sticky_node(max_sessions: usize, clock: &Clock) -> Sticky {
 pub(crate) fn redis_node(store: &Store, clock: &Clock) -> Redis {
     let settings = redis::Settings {
         url: store.url(),
+        password: None,
         deadline: DEADLINE,
         idle: IDLE,
         absolute: ABSOLUTE,
