@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cluster::Deployment;
 use crate::exit::{Exit, Failure};
 use crate::on::On;
 use crate::results::Verdict;

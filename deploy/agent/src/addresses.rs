@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Every IPv4 address but loopback, each once. (No network of the lab hands out IPv6 addresses alone.)
-pub(crate) fn own() -> io::Result<Vec<IpAddr>> {
+pub fn own() -> io::Result<Vec<IpAddr>> {
     Ok(local(&fs::read_to_string("/proc/net/fib_trie")?))
 }
 

@@ -42,7 +42,7 @@ pub(super) fn node_process(
             .chain([no_color(), no_huge_pages()])
             .chain(spec.env.iter().cloned())
             .collect(),
-        log: dir.join(format!("{}.log", node.name)),
+        log: Some(dir.join(format!("{}.log", node.name))),
         ready: Ready::Http {
             address: node.address,
             path: "/readyz".into(),
@@ -123,7 +123,7 @@ pub(super) fn balancer_process(
         program,
         args,
         env: vec![no_color()],
-        log: dir.join("load-balancer.log"),
+        log: Some(dir.join("load-balancer.log")),
         ready: Ready::Http {
             address: admin,
             path: "/healthz".into(),

@@ -104,7 +104,11 @@ impl<'a> Series<'a> {
                 self.planned
             ));
         }
-        caveats.extend(environment::caveats(spec, &self.environment, self.deployment.is_some()));
+        caveats.extend(environment::caveats(
+            spec,
+            &self.environment,
+            self.deployment.is_some(),
+        ));
         caveats.extend(environment::proxies(
             &self.schedule,
             self.proxies_us,
