@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::try_join_all;
 use serde::Deserialize;
 use tokio::{net::lookup_host, time::timeout};
 
@@ -22,8 +23,8 @@ const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
 pub struct Deployment {
     /// The folder that `lab secrets` has filled.
     pub(super) secrets: PathBuf,
-    /// `HOST:PORT` of the nodes' agents; every address behind the name is one.
-    pub(super) nodes: String,
+    /// The nodes' agents.
+    pub(super) nodes: Nodes,
     /// The nodes' own port, asked for metrics at the address of their agent.
     #[serde(default = "node_port")]
     pub(super) node_port: u16,
@@ -37,6 +38,26 @@ pub struct Deployment {
     pub(super) store_address: Option<String>,
     /// `http://HOST:PORT` of the load balancer's listener, for each strategy.
     pub(super) urls: BTreeMap<String, String>,
+}
+
+/// Where the nodes' agents are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Nodes {
+    /// `HOST:PORT`; every address behind the name is one.
+    Name(String),
+    /// A `HOST:PORT` each, in the order of the nodes' numbers.
+    List(Vec<String>),
+}
+
+impl Nodes {
+    /// The address of each.
+    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, ClusterError> {
+        match self {
+            Self::Name(name) => resolve(name).await,
+            Self::List(names) => try_join_all(names.iter().map(|name| resolve_one(name))).await,
+        }
+    }
 }
 
 fn node_port() -> u16 {
@@ -72,7 +93,7 @@ impl Deployment {
 }
 
 /// Every address behind `HOST:PORT`, in order and each once.
-pub(super) async fn resolve(name: &str) -> Result<Vec<SocketAddr>, ClusterError> {
+async fn resolve(name: &str) -> Result<Vec<SocketAddr>, ClusterError> {
     let failed = |why: String| ClusterError::NoAddress {
         name: name.to_owned(),
         why,

@@ -69,11 +69,9 @@ pub enum ClusterError {
     Random(String),
     /// There are not as many nodes as a scenario wants.
     #[error(
-        "the scenario wants {wanted} nodes, and behind {name} there are {there}: start more of them (`docker-compose up -d --scale app={wanted}`)"
+        "the scenario wants {wanted} nodes, and the deployment has {there}: start more of them (`docker-compose up -d --scale app={wanted}`)"
     )]
     TooFewNodes {
-        /// The name of their agents.
-        name: String,
         /// How many there are.
         there: usize,
         /// How many are wanted.

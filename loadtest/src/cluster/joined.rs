@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::{
     BalancerKind, ClusterError, ClusterSpec, GRACE, LOAD_BALANCER, LinkName, NodeState, Process,
     READY_WITHIN, STORE,
-    deployment::{Deployment, resolve, resolve_one},
+    deployment::{Deployment, resolve_one},
     files::{Listener, Node},
     processes::node_flags,
     secrets::{self, Secrets},
@@ -65,11 +65,10 @@ impl Joined {
         let remote = |name: String, address: SocketAddr| {
             Remote::new(name, format!("http://{address}"), &token, READY_WITHIN)
         };
-        let agents = resolve(&deployment.nodes).await?;
+        let agents = deployment.nodes.resolve().await?;
         let wanted = spec.nodes + spec.spare_nodes;
         if agents.len() < wanted {
             return Err(ClusterError::TooFewNodes {
-                name: deployment.nodes.clone(),
                 there: agents.len(),
                 wanted,
             });
@@ -168,30 +167,34 @@ impl Joined {
         Ok(())
     }
 
-    /// What the load balancer says, in the names of the run. It calls nodes by their addresses.
+    /// What the load balancer says, in the names of the run; nodes that take no part are left out.
     pub(super) fn rename(&self, states: Vec<NodeState>) -> Vec<NodeState> {
         let known = states.into_iter().filter_map(|state| {
-            let address: SocketAddr = state.node.parse().ok()?;
-            let (name, _) = self
-                .addresses
-                .iter()
-                .find(|(_, addresses)| addresses.contains(&address.ip()))?;
-            Some(NodeState {
-                node: name.clone(),
-                ..state
-            })
+            let node = self.our_name(&state.node)?.to_owned();
+            Some(NodeState { node, ..state })
         });
         known.collect()
     }
 
     /// What the load balancer calls a node of the run.
     pub(super) fn balancers_name(&self, node: &str, states: &[NodeState]) -> Option<String> {
-        let (_, addresses) = self.addresses.iter().find(|(name, _)| name == node)?;
-        let mine = |state: &&NodeState| {
-            let address = state.node.parse::<SocketAddr>();
-            address.is_ok_and(|address| addresses.contains(&address.ip()))
-        };
-        Some(states.iter().find(mine)?.node.clone())
+        let mut names = states.iter().map(|state| &state.node);
+        names
+            .find(|name| self.our_name(name) == Some(node))
+            .cloned()
+    }
+
+    /// A load balancer that has found its nodes by a name calls them by their addresses; one with a list, as the list does.
+    fn our_name(&self, balancers: &str) -> Option<&str> {
+        let address = balancers.parse::<SocketAddr>().map(|address| address.ip());
+        let known = self
+            .addresses
+            .iter()
+            .find(|(name, addresses)| match address {
+                Ok(address) => addresses.contains(&address),
+                Err(_) => name == balancers,
+            });
+        known.map(|(name, _)| name.as_str())
     }
 
     /// The agent that has the proxy on a link, and the proxy's name there: who or what is at the far end.
