@@ -343,7 +343,12 @@ impl Cluster {
     pub async fn node_states(&self) -> Result<Vec<NodeState>, ClusterError> {
         let states = self.admin_port.nodes().await?;
         Ok(match &self.joined {
-            Some(joined) => joined.rename(states),
+            Some(joined) => {
+                // The deployment has listeners that this run does not use.
+                let mut states = joined.rename(states);
+                states.retain(|state| self.strategies().any(|name| name == state.listener));
+                states
+            }
             None => states,
         })
     }

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const SCENARIO: &str = r#"
 question = "Does a run on a cluster that is up already work?"
 [cluster]
-nodes = 1
+nodes = 2
 spare_nodes = 1
 strategies = ["redis", "jwt"]
 accounts = 100
@@ -36,27 +36,27 @@ journey = { browse = 4, add_line = 4, read_cart = 2, remove_line = 1, log_out = 
 warm_up_s = 1
 measure_s = 9
 [[faults]]
-kind = "scale"
-target = "nodes"
-nodes = 2
-at_s = 1
-for_s = 7
-[[faults]]
 kind = "pause"
 target = "node-2"
-at_s = 3
+at_s = 1
 for_s = 1
 [[faults]]
 kind = "delay"
 target = "node-1->store"
 delay_ms = 5
-at_s = 3
+at_s = 1
 for_s = 1
 [[faults]]
 kind = "drain"
 target = "node-2"
-at_s = 5
+at_s = 4
 for_s = 1
+[[faults]]
+kind = "scale"
+target = "nodes"
+nodes = 3
+at_s = 6
+for_s = 2
 "#;
 
 /// A process that is ended with the test.
@@ -129,10 +129,14 @@ impl Deployment {
             &[
                 "redis-server".into(),
                 secret("redis.conf"),
-                format!("--bind {ip}"),
-                format!("--port {}", store.port()),
-                "--save ".into(),
-                format!("--dir {}", folder.path().display()),
+                "--bind".into(),
+                ip.to_string(),
+                "--port".into(),
+                store.port().to_string(),
+                "--save".into(),
+                String::new(),
+                "--dir".into(),
+                folder.path().display().to_string(),
             ],
         );
         let mut controls = Vec::new();
@@ -279,7 +283,7 @@ fn a_run_uses_it_and_puts_it_back() {
     assert_eq!(results.runs.len(), 2);
     for run in &results.runs {
         let kinds: Vec<&str> = run.faults.iter().map(|fault| &*fault.kind).collect();
-        assert_eq!(kinds, ["scale", "pause", "delay", "drain"], "{text}");
+        assert_eq!(kinds, ["pause", "delay", "drain", "scale"], "{text}");
         for fault in &run.faults {
             assert!(
                 fault.recovered_ms.is_some() || fault.effective_ms.is_some(),
@@ -336,7 +340,7 @@ fn a_run_that_is_broken_off_puts_it_back_too() {
 fn what_a_deployment_cannot_do_is_said() {
     let deployment = Deployment::up();
     let path = deployment.folder.path().join("short.toml");
-    let four = SCENARIO.replace("spare_nodes = 1", "spare_nodes = 3");
+    let four = SCENARIO.replace("spare_nodes = 1", "spare_nodes = 2");
     fs::write(&path, four).unwrap();
     let output = deployment.run(&[]);
     assert_eq!(output.status.code(), Some(4), "{output:?}");

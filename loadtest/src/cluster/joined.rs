@@ -96,7 +96,7 @@ impl Joined {
         };
         let store = match (&joined.store, &deployment.store_address) {
             (Some(agent), Some(address)) if spec.has_store() => Some(Store {
-                process: Process::There(agent.clone()),
+                process: as_it_is(agent),
                 address: resolve_one(address).await?,
                 password: secrets::read(&deployment.secrets, secrets::REDIS_PASSWORD)?,
             }),
@@ -119,8 +119,14 @@ impl Joined {
         let admin = resolve_one(&deployment.admin).await?;
         let nodes = &joined.nodes[..wanted];
         Ok(Found {
-            balancer: Process::There(joined.balancer.clone()),
-            nodes: nodes.iter().cloned().map(Process::There).collect(),
+            balancer: as_it_is(&joined.balancer),
+            nodes: nodes
+                .iter()
+                .map(|node| Process::There {
+                    remote: node.clone(),
+                    flags: node_flags(spec, node.name()),
+                })
+                .collect(),
             node_addresses: nodes
                 .iter()
                 .zip(&agents)
@@ -250,6 +256,14 @@ impl Drop for Joined {
             }
         });
         let _ = work.join();
+    }
+}
+
+/// A process that runs as the deployment has it.
+fn as_it_is(agent: &Remote) -> Process {
+    Process::There {
+        remote: agent.clone(),
+        flags: vec![],
     }
 }
 

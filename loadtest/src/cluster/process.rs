@@ -10,7 +10,12 @@ pub enum Process {
     /// On this machine, as a child of this program.
     Here(Agent),
     /// In a container.
-    There(Remote),
+    There {
+        /// Its agent.
+        remote: Remote,
+        /// What each start adds to the deployment's own arguments.
+        flags: Vec<String>,
+    },
 }
 
 impl Process {
@@ -18,7 +23,7 @@ impl Process {
     pub fn name(&self) -> &str {
         match self {
             Self::Here(agent) => &agent.spec().name,
-            Self::There(remote) => remote.name(),
+            Self::There { remote, .. } => remote.name(),
         }
     }
 
@@ -26,7 +31,7 @@ impl Process {
     pub async fn start(&self) -> Result<(), AgentError> {
         match self {
             Self::Here(agent) => agent.start().await,
-            Self::There(remote) => remote.start().await,
+            Self::There { remote, flags } => remote.start_with(flags.clone()).await,
         }
     }
 
@@ -34,7 +39,7 @@ impl Process {
     pub async fn kill(&self) -> Result<(), AgentError> {
         match self {
             Self::Here(agent) => agent.kill().await,
-            Self::There(remote) => remote.kill().await,
+            Self::There { remote, .. } => remote.kill().await,
         }
     }
 
@@ -42,7 +47,7 @@ impl Process {
     pub async fn stop(&self, grace: Duration) -> Result<ExitStatus, AgentError> {
         match self {
             Self::Here(agent) => agent.stop(grace).await,
-            Self::There(remote) => remote.stop(grace).await,
+            Self::There { remote, .. } => remote.stop(grace).await,
         }
     }
 
@@ -50,7 +55,7 @@ impl Process {
     pub async fn pause(&self) -> Result<(), AgentError> {
         match self {
             Self::Here(agent) => agent.pause().await,
-            Self::There(remote) => remote.pause().await,
+            Self::There { remote, .. } => remote.pause().await,
         }
     }
 
@@ -58,7 +63,7 @@ impl Process {
     pub async fn resume(&self) -> Result<(), AgentError> {
         match self {
             Self::Here(agent) => agent.resume().await,
-            Self::There(remote) => remote.resume().await,
+            Self::There { remote, .. } => remote.resume().await,
         }
     }
 
@@ -72,7 +77,7 @@ impl Process {
     pub async fn ended(&self) -> Result<ExitStatus, AgentError> {
         match self {
             Self::Here(agent) => agent.ended().await,
-            Self::There(remote) => remote.ended().await,
+            Self::There { remote, .. } => remote.ended().await,
         }
     }
 
@@ -80,7 +85,7 @@ impl Process {
     pub async fn usage(&self) -> Result<Usage, AgentError> {
         match self {
             Self::Here(agent) => agent.usage(),
-            Self::There(remote) => remote.usage().await,
+            Self::There { remote, .. } => remote.usage().await,
         }
     }
 
@@ -88,7 +93,7 @@ impl Process {
     pub async fn pid(&self) -> Result<Option<u32>, AgentError> {
         match self {
             Self::Here(agent) => Ok(agent.pid()),
-            Self::There(remote) => remote.pid().await,
+            Self::There { remote, .. } => remote.pid().await,
         }
     }
 
@@ -101,7 +106,7 @@ impl Process {
     pub async fn threads(&self) -> Option<usize> {
         match self {
             Self::Here(agent) => Some(procfs::thread_states(agent.pid()?).ok()?.len()),
-            Self::There(remote) => Some(remote.thread_states().await.ok()?.len()),
+            Self::There { remote, .. } => Some(remote.thread_states().await.ok()?.len()),
         }
     }
 
@@ -109,7 +114,7 @@ impl Process {
     pub fn here(&self) -> Option<&Agent> {
         match self {
             Self::Here(agent) => Some(agent),
-            Self::There(_) => None,
+            Self::There { .. } => None,
         }
     }
 }

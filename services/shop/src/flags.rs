@@ -40,6 +40,7 @@ pub(crate) struct Flags {
     #[arg(
         long,
         env = "SHOP_TRUSTED_BALANCERS",
+        action = clap::ArgAction::Set,
         value_name = "NETWORKS",
         value_delimiter = ',',
         default_value = "127.0.0.0/8,::1"
@@ -60,6 +61,7 @@ pub(crate) struct Flags {
     #[arg(
         long,
         env = "SHOP_STRATEGIES",
+        action = clap::ArgAction::Set,
         value_name = "NAMES",
         value_delimiter = ',',
         required = true
@@ -211,6 +213,15 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn of_a_flag_that_is_given_twice_the_last_counts() {
+        let twice = ["shop", "--strategies=sticky,redis", "--accounts=1"];
+        let again = ["--strategies=redis,jwt", "--accounts=2"];
+        let flags = Flags::try_parse_from(twice.into_iter().chain(again)).unwrap();
+        assert_eq!(flags.strategies, ["redis", "jwt"]);
+        assert_eq!(flags.accounts, 2);
+    }
 
     #[test]
     fn every_flag_but_the_redis_url_is_mirrored_to_the_environment() {
