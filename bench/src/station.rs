@@ -59,9 +59,10 @@ impl Station {
             program: machine.program("taskset"),
             args,
             env: start.env,
-            log: folder.join(format!("{}.log", start.address.port())),
+            log: Some(folder.join(format!("{}.log", start.address.port()))),
             ready: start.ready,
             ready_within: READY_WITHIN,
+            quota: None,
         });
         agent.start().await?;
         Ok(Self {

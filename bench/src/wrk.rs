@@ -88,9 +88,10 @@ pub(crate) async fn run(
             threads,
         ],
         env: Vec::new(),
-        log: log.clone(),
+        log: Some(log.clone()),
         ready: Ready::Started,
         ready_within: LATE,
+        quota: None,
     });
     wrk.start().await?;
     let ended = tokio::time::timeout(time + LATE, wrk.ended()).await;

@@ -274,9 +274,10 @@ impl Setup<'_> {
             program: "/proc/self/exe".into(),
             args: vec!["attack".into(), path.display().to_string()],
             env: vec![],
-            log: cluster.dir().join("users.log"),
+            log: Some(cluster.dir().join("users.log")),
             ready: Ready::Started,
             ready_within: USERS_START,
+            quota: None,
         }))
     }
 }
