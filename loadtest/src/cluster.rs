@@ -7,8 +7,7 @@
 //!
 //! # Layout
 //! * [`spec`]: what is wanted, and the checks that need no process.
-//! * `files`: what the processes read: secrets and configurations; `programs`: where the programs are; `processes`: how
-//!   they are started.
+//! * `files` and `secrets`: what the processes read; `programs`: where the programs are; `processes`: how they are started.
 //! * [`store`]: the Redis, and what it says about itself.
 //! * [`balancer`]: what the load balancer says about nodes, and orders to it; `haproxy`: another one in its place.
 //! * `links`: the proxies on links that are to be disturbed.
@@ -16,11 +15,12 @@
 
 pub mod balancer;
 pub mod error;
-pub(crate) mod files;
+mod files;
 mod haproxy;
 mod links;
 mod processes;
 mod programs;
+pub(crate) mod secrets;
 pub mod spec;
 pub mod store;
 
@@ -32,10 +32,11 @@ use tempfile::TempDir;
 
 use self::{
     balancer::AdminPort,
-    files::{Listener, Node, Secrets},
+    files::{Listener, Node},
     links::Proxies,
     processes::{balancer_process, free_address, front, node_process, public_address},
     programs::Programs,
+    secrets::Secrets,
     store::Store,
 };
 pub use self::{

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use loadtest::{
     attack, check, demo,
     exit::{Exit, Failure},
-    report, run, scenarios, up,
+    plan, report, run, scenarios, secrets, up,
 };
 
 #[global_allocator]
@@ -29,6 +29,8 @@ enum Command {
     Scenarios(scenarios::Args),
     Check(check::Args),
     Report(report::Args),
+    Secrets(secrets::Args),
+    Plan(plan::Args),
     /// The users of one run: started by `lab run`, never by hand.
     #[command(hide = true)]
     Attack(attack::Args),
@@ -49,6 +51,8 @@ fn main() -> ExitCode {
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Check(args) => check::run(args),
         Command::Report(args) => report::run(args),
+        Command::Secrets(args) => secrets::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Attack(args) => attack::run(args),
     };
     match outcome {

@@ -6,6 +6,7 @@
 //! * [`failure`]: the ways in which a store can fail, with its tools: [`store`] (the Redis in a test's hands), [`detour`]
 //!   (a longer way to it), [`impostor`] (something else in its place).
 //! * [`compose`]: the cluster in containers.
+//! * [`manifests`]: the Kubernetes manifests, rendered.
 //! * [`table`]: the table in `docs/failure.md`, compared with what was seen.
 
 #![allow(
@@ -20,6 +21,7 @@ pub mod detour;
 pub mod direct;
 pub mod failure;
 pub mod impostor;
+pub mod manifests;
 pub mod store;
 pub mod table;
 

@@ -1,5 +1,5 @@
-//! The files that the processes read: secrets, and the load balancer's configuration. All in one temporary folder that
-//! only we may enter.
+//! The load balancer's configuration, in one temporary folder with everything else that the processes of a cluster read and
+//! only we may.
 
 use std::{
     fs::{OpenOptions, Permissions},
@@ -12,24 +12,23 @@ use std::{
 use serde::Serialize;
 use tempfile::TempDir;
 
-use super::ClusterError;
-
-pub(super) const PASSWORD: &str = "password";
-pub(super) const JWT_KEY: &str = "jwt.key";
-/// Opens the nodes' operator calls.
-pub(crate) const OPERATOR_TOKEN: &str = "operator.token";
-const AFFINITY_KEY: &str = "affinity.key";
-/// Opens the load balancer's admin port.
-pub(crate) const ADMIN_TOKEN: &str = "admin.token";
+use super::{
+    ClusterError,
+    secrets::{ADMIN_TOKEN, AFFINITY_KEY},
+};
+use crate::leftovers;
 
 /// The temporary folder.
 pub(super) fn folder() -> Result<TempDir, ClusterError> {
+    let parent = std::env::temp_dir();
+    leftovers::sweep(&parent);
     tempfile::Builder::new()
-        .prefix("session-lab-")
+        .prefix(leftovers::PREFIX)
         .permissions(Permissions::from_mode(0o700))
         .tempdir()
+        .and_then(|folder| leftovers::mark(folder.path()).map(|()| folder))
         .map_err(|source| ClusterError::File {
-            path: std::env::temp_dir(),
+            path: parent,
             source,
         })
 }
@@ -45,48 +44,6 @@ pub(super) fn write(path: PathBuf, text: &str) -> Result<PathBuf, ClusterError> 
     match written {
         Ok(()) => Ok(path),
         Err(source) => Err(ClusterError::File { path, source }),
-    }
-}
-
-/// `bytes` random bytes in hexadecimal: fit for a header, a URL, a configuration file and a shell.
-pub(super) fn random(bytes: usize) -> Result<String, ClusterError> {
-    let mut random = vec![0; bytes];
-    getrandom::fill(&mut random).map_err(|error| ClusterError::Random(error.to_string()))?;
-    Ok(random
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
-}
-
-/// What must not be known outside, fresh for each cluster.
-pub(super) struct Secrets {
-    pub(super) password: String,
-    pub(super) jwt_key: String,
-    pub(super) operator_token: String,
-    pub(super) affinity_key: String,
-    pub(super) admin_token: String,
-}
-
-impl Secrets {
-    /// Makes all (the password only where none is given) and writes each into a file of its own.
-    pub(super) fn write(dir: &Path, password: Option<&str>) -> Result<Self, ClusterError> {
-        let secrets = Self {
-            // To be typed by hand in a workshop, so shorter than the others.
-            password: password.map_or_else(|| random(6), |given| Ok(given.to_owned()))?,
-            jwt_key: random(32)?,
-            operator_token: random(32)?,
-            affinity_key: random(32)?,
-            admin_token: random(32)?,
-        };
-        for (name, secret) in [
-            (PASSWORD, &secrets.password),
-            (JWT_KEY, &secrets.jwt_key),
-            (OPERATOR_TOKEN, &secrets.operator_token),
-            (AFFINITY_KEY, &secrets.affinity_key),
-            (ADMIN_TOKEN, &secrets.admin_token),
-        ] {
-            write(dir.join(name), secret)?;
-        }
-        Ok(secrets)
     }
 }
 
@@ -154,21 +111,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-
-    #[test]
-    fn secrets_are_for_us_alone_and_a_given_password_is_kept() {
-        let dir = folder().unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(dir.path()), 0o700);
-        let secrets = Secrets::write(dir.path(), Some("correct horse")).unwrap();
-        assert_eq!(
-            fs::read_to_string(dir.path().join(PASSWORD)).unwrap(),
-            "correct horse"
-        );
-        assert_eq!(mode(&dir.path().join(JWT_KEY)), 0o600);
-        assert_eq!(secrets.jwt_key.len(), 64);
-        assert_ne!(secrets.jwt_key, secrets.affinity_key);
-    }
 
     #[test]
     fn more_tables_follow_the_configuration() {

@@ -10,8 +10,9 @@ use agent::{ProcessSpec, Ready, ports};
 use super::{
     BalancerKind, ClusterError, ClusterSpec, LOAD_BALANCER, READY_WITHIN,
     balancer::AdminPort,
-    files::{self, BalancerConfig, Listener, Node, Secrets},
+    files::{BalancerConfig, Listener, Node},
     haproxy,
+    secrets::{self, Secrets},
 };
 
 pub(super) fn node_process(
@@ -29,11 +30,11 @@ pub(super) fn node_process(
         format!("--password-memory-kib={}", spec.password_memory_kib),
         format!("--password-iterations={}", spec.password_iterations),
         format!("--work-us={}", spec.work_us),
-        format!("--password-file={}", dir.join(files::PASSWORD).display()),
-        format!("--jwt-key-file={}", dir.join(files::JWT_KEY).display()),
+        format!("--password-file={}", dir.join(secrets::PASSWORD).display()),
+        format!("--jwt-key-file={}", dir.join(secrets::JWT_KEY).display()),
         format!(
             "--operator-token-file={}",
-            dir.join(files::OPERATOR_TOKEN).display()
+            dir.join(secrets::OPERATOR_TOKEN).display()
         ),
     ];
     args.extend_from_slice(&spec.shop_args);
@@ -53,7 +54,7 @@ pub(super) fn node_process(
             path: "/readyz".into(),
         },
         ready_within: READY_WITHIN,
-        quota: None,
+        quota: spec.quota,
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use agent::{Agent, ProcessSpec, Ready, resp};
 
-use super::{ClusterError, READY_WITHIN, files};
+use super::{ClusterError, READY_WITHIN, files, secrets};
 
 /// What the store says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Store {
         address: SocketAddr,
         dir: &Path,
     ) -> Result<Self, ClusterError> {
-        let password = files::random(32)?;
+        let password = secrets::random(32)?;
         let data = dir.join("redis");
         fs::create_dir(&data).map_err(|source| ClusterError::File {
             path: data.clone(),

@@ -10,7 +10,7 @@ use session::StateLives;
 
 use crate::cluster::{
     Cluster,
-    files::{ADMIN_TOKEN, OPERATOR_TOKEN},
+    secrets::{ADMIN_TOKEN, OPERATOR_TOKEN},
 };
 
 const USER: &str = "user-000001";

@@ -1,0 +1,27 @@
+//! `lab secrets`: makes the passwords, keys and tokens that a cluster in containers shares. Which ones there are is the
+//! business of [`cluster`](crate::cluster).
+
+use std::path::PathBuf;
+
+use crate::cluster::secrets::make_missing;
+use crate::exit::{Exit, Failure};
+
+/// Make the secrets of a cluster in containers: what the folder lacks, never what it has.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder; made where it is missing.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+}
+
+/// `lab secrets`
+pub fn run(args: &Args) -> Result<Exit, Failure> {
+    let made = make_missing(&args.dir)?;
+    let dir = args.dir.display();
+    if made.is_empty() {
+        println!("{dir} has every secret already.");
+    } else {
+        println!("Made in {dir}: {}.", made.join(", "));
+    }
+    Ok(Exit::Held)
+}
