@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use agent::Remote;
+use agent::link::{Direction, Disturbance};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::compose::{Stack, docker, is_possible, program, root};
@@ -20,6 +22,7 @@ use tests::{STRATEGIES, client, cluster, eventually, send, try_send};
 use tokio::net::TcpStream;
 
 const CHAOS: &str = "deploy/compose/chaos.yml";
+const PATIENCE: Duration = Duration::from_secs(60);
 const AGENT_PORT: u16 = 7070;
 const ADMIN_PORT: u16 = 8090;
 
@@ -253,24 +256,27 @@ async fn a_partition_is_made_by_the_agents_alone() {
     let nodes = stack.containers(Some("app")).await;
     let cut_off = nodes[0]["Config"]["Hostname"].as_str().unwrap();
     let agent = stack.address_in(&nodes[0], "control", AGENT_PORT).unwrap();
-    let link = format!("http://{agent}/links/store");
-    let cut = client().put(&link).bearer_auth(&token);
-    send(cut.json(&json!("cut"))).await.expect(200);
+    let agent = Remote::new(cut_off, format!("http://{agent}"), &token, PATIENCE).unwrap();
     let in_rotation = async |wanted: bool| {
         eventually(&format!("{cut_off} serves: {wanted}"), async || {
             let mut nodes = BTreeSet::new();
             for _ in 0..8 {
+                // Until the load balancer knows, a node without its store answers that it cannot serve.
                 let answer = user.me().await;
-                nodes.insert(answer.expect(200).node().to_owned());
+                nodes.insert((answer.node().to_owned(), answer.status));
             }
-            (nodes.contains(cut_off) == wanted).then_some(())
+            let serves = nodes.contains(&(cut_off.to_owned(), 200));
+            let all_served = nodes.iter().all(|(_, status)| *status == 200);
+            (all_served && serves == wanted).then_some(())
         })
         .await;
     };
+    in_rotation(true).await;
+    let direction = Direction::default();
+    let cut = Disturbance::Blackhole { direction };
+    agent.disturb("store", cut).await.unwrap();
     in_rotation(false).await;
-    send(client().delete(&link).bearer_auth(&token))
-        .await
-        .expect(200);
+    agent.undisturb("store").await.unwrap();
     in_rotation(true).await;
 }
 
