@@ -43,8 +43,8 @@ pub fn is_possible() -> bool {
         return true;
     } else if required {
         let build = root().join("deploy/images/build");
-        let built = Command::new(build).status().expect("bash is there");
-        assert!(built.success(), "deploy/images/build failed, see above");
+        let done = Command::new(build).status().expect("bash is there");
+        assert!(done.success(), "deploy/images/build failed, see above");
         return true;
     } else {
         "the images are not built (deploy/images/build does it)"
@@ -135,6 +135,8 @@ impl Stack {
         }
         command.args(["-p", &self.project]).args(arguments);
         command.envs(self.environment.iter().cloned());
+        // On a busy machine a container takes its time to start.
+        command.env("COMPOSE_HTTP_TIMEOUT", "300");
         command
     }
 

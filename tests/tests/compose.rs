@@ -22,7 +22,7 @@ use tests::{STRATEGIES, client, cluster, eventually, send, try_send};
 use tokio::net::TcpStream;
 
 const CHAOS: &str = "deploy/compose/chaos.yml";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const AGENT_PORT: u16 = 7070;
 const ADMIN_PORT: u16 = 8090;
 
