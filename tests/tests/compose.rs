@@ -248,7 +248,10 @@ async fn a_partition_is_made_by_the_agents_alone() {
     let stack = Stack::up(&[CHAOS], &[("SESSION_STRATEGIES", "redis")]).await;
     let password = stack.read("redis", "/secrets/password").await;
     let mut user = stack.user("redis", 1, &password);
-    user.login().await.expect(200);
+    eventually("a login", async || {
+        (user.login().await.status == 200).then_some(())
+    })
+    .await;
     let none = send(client().get(stack.url("jwt") + "/plain")).await;
     assert_eq!(none.expect(503).body["type"], "urn:session-lab:no-node");
 
@@ -262,7 +265,7 @@ async fn a_partition_is_made_by_the_agents_alone() {
             let mut nodes = BTreeSet::new();
             for _ in 0..8 {
                 // Until the load balancer knows, a node without its store answers that it cannot serve.
-                let answer = user.me().await;
+                let answer = try_send(user.request(Method::GET, "/me")).await?;
                 nodes.insert((answer.node().to_owned(), answer.status));
             }
             let serves = nodes.contains(&(cut_off.to_owned(), 200));
