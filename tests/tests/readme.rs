@@ -53,6 +53,7 @@ fn every_flag_has_its_line_and_every_line_its_flag() {
         ("lab", &["run"]),
         ("lab", &["check"]),
         ("lab", &["report"]),
+        ("lab", &["plan"]),
     ] {
         let found = flags(program, arguments);
         assert!(

@@ -19,6 +19,10 @@ pub(super) const FEWEST_SIZES: usize = 5;
 const PARAMETERS: usize = 3;
 /// Steps of the minimisation. It converges in some ten.
 const STEPS: usize = 200;
+/// A step so small beside the parameter is the end.
+const NEAR: f64 = 1e-11;
+/// Halvings on the way to the end of an interval: six digits.
+const HALVINGS: usize = 24;
 /// Squares so small beside the data's own are rounding.
 const ROUNDING: f64 = 1e-20;
 /// Two-sided 95 % quantiles of Student's t for 1, 2 … degrees of freedom.
@@ -190,8 +194,13 @@ fn minimised(points: &[Point], start: Parameters, free: Free) -> (Parameters, f6
             continue;
         };
         let mut next = parameters;
+        let mut moved = false;
         for index in 0..PARAMETERS {
             next[index] += step[index];
+            moved |= step[index].abs() > NEAR * (parameters[index].abs() + NEAR);
+        }
+        if !moved {
+            break;
         }
         let squares = squares(points, next);
         if squares.is_finite() && squares <= least {
@@ -275,7 +284,7 @@ fn interval(points: &[Point], best: Parameters, least: f64, index: usize) -> Par
     };
     // From a value that is allowed to one that is not, halving the way.
     let edge = |mut inside: f64, mut outside: f64| {
-        for _ in 0..60 {
+        for _ in 0..HALVINGS {
             let middle = f64::midpoint(inside, outside);
             if allowed(middle) {
                 inside = middle;
@@ -397,7 +406,7 @@ mod tests {
     fn an_interval_holds_the_truth_about_as_often_as_it_says() {
         let truth = [1_000.0, 0.08, 0.004];
         let mut held = 0;
-        for seed in 0..200 {
+        for seed in 0..100 {
             let mut random = Random::new(seed, Stream::User(3));
             let mut scattered = exact(truth, &[1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0]);
             for point in &mut scattered {
@@ -408,11 +417,12 @@ mod tests {
                     - 6.0;
                 point.rps += 40.0 * normal;
             }
-            let sigma = fit(&scattered).unwrap().sigma;
+            let (best, least) = constrained(&scattered, guess(&scattered), [true; PARAMETERS]);
+            let sigma = interval(&scattered, best, least, 1);
             let within = sigma.low <= truth[1] && sigma.high.is_none_or(|high| truth[1] <= high);
             held += u32::from(within);
         }
-        assert!((180..=199).contains(&held), "{held} of 200");
+        assert!((89..=99).contains(&held), "{held} of 100");
     }
 
     #[test]
