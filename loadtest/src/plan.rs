@@ -5,12 +5,13 @@
 //! # Layout, in the direction in which data flows
 //! * `inputs`: figures of each strategy, from results files; `targets`: what is wanted, from flags.
 //! * `arithmetic`: one strategy, so many sessions, line by line. Pure.
-//! * `page`: all of it as text.
+//! * `page`: all of it as text; `units`: how its numbers look.
 
 mod arithmetic;
 mod inputs;
 mod page;
 mod targets;
+mod units;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -104,7 +104,10 @@ fn each_size_runs_by_itself_and_the_plan_follows_from_it() {
         assert!(point.throughput_rps.unwrap() > 0.0);
         // A machine that is busy with something else is no proof of what a cluster can serve, and the lab must say so.
         assert_eq!(point.valid, point.reason.is_none());
-        let nodes = point.stations.iter().find(|station| station.name == "nodes");
+        let nodes = point
+            .stations
+            .iter()
+            .find(|station| station.name == "nodes");
         let nodes = nodes.unwrap();
         assert!((nodes.capacity_cores - 0.2 * point.nodes as f64).abs() < 1e-9);
         assert!(nodes.busy() < 1.3, "the limit holds: {nodes:?}");

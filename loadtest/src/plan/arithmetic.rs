@@ -9,7 +9,8 @@ use super::inputs::{
     STORE_US, State,
 };
 use super::targets::Targets;
-use crate::report::format::{count, figure};
+use super::units::{bandwidth, bytes, number, plain};
+use crate::report::format::figure;
 
 const GIB: f64 = (1_u64 << 30) as f64;
 /// Fewer nodes than these cannot lose one.
@@ -307,43 +308,4 @@ impl Needs {
             );
         }
     }
-}
-
-/// A number that somebody gave, as it was given.
-pub(super) fn plain(given: f64) -> String {
-    given.to_string()
-}
-
-/// A whole number.
-pub(super) fn number(value: f64) -> String {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "counts: positive, and far below what 64 bits hold"
-    )]
-    count(value as u64)
-}
-
-pub(super) fn bytes(value: f64) -> String {
-    scaled(value, &["bytes", "kB", "MB", "GB", "TB", "PB"])
-}
-
-pub(super) fn bandwidth(bits_a_second: f64) -> String {
-    scaled(
-        bits_a_second,
-        &["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"],
-    )
-}
-
-fn scaled(mut value: f64, units: &[&str]) -> String {
-    let mut units = units.iter();
-    let mut unit = units.next().copied().unwrap_or_default();
-    for next in units {
-        if value < 999.5 {
-            break;
-        }
-        value /= 1e3;
-        unit = next;
-    }
-    format!("{} {unit}", figure(value))
 }

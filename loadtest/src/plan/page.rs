@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::arithmetic::{Needs, bandwidth, bytes, needs, number, plain, traffic_bytes};
+use super::arithmetic::{Needs, needs, traffic_bytes};
 use super::inputs::{Inputs, STORE_BYTES, WANTED, read};
 use super::targets::Targets;
+use super::units::{bandwidth, bytes, number, plain};
 use crate::report::format::figure;
 use crate::results::Results;
 
@@ -273,13 +274,5 @@ mod tests {
             large.contains("8 nodes were measured, so that is a guess")
                 && large.contains("= at 96.5 nodes")
         );
-    }
-
-    #[test]
-    fn units_fit_the_size() {
-        assert_eq!(bytes(999.0), "999 bytes");
-        assert_eq!(bytes(999.6), "1.00 kB");
-        assert_eq!(bytes(3.94e11), "394 GB");
-        assert_eq!(bandwidth(6.2e7), "62.0 Mbit/s");
     }
 }
