@@ -16,7 +16,7 @@ const GIB: f64 = (1_u64 << 30) as f64;
 /// Fewer nodes than these cannot lose one.
 const FEWEST_NODES: f64 = 2.0;
 
-/// One step: what, how, how much.
+/// One step: what, how, how much; a remark where the last is empty.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) what: &'static str,
@@ -144,24 +144,26 @@ impl Needs {
             return;
         };
         let nodes = for_cpu.max(for_memory).max(FEWEST_NODES - 1.0) + 1.0;
+        let larger = match &parts[..] {
+            [only] => only.clone(),
+            several => format!("the larger of {}", several.join(" and ")),
+        };
         self.line(
             "nodes",
-            format!(
-                "the larger of {}; and one that may be lost",
-                parts.join(" and ")
-            ),
+            format!("{larger}; and one that may be lost"),
             format!("{} nodes", number(nodes)),
         );
         if let Some((peak, measured)) = inputs.peak
             && peak < nodes
         {
             self.line(
-                "  but",
+                "  but the law",
                 format!(
-                    "the fitted law has its maximum there; {measured} nodes were measured, so that is a guess: measure \
-                     more, or build cells of fewer nodes"
+                    "that fits {measured} nodes and fewer has its maximum at {}: so far beyond them it is a guess; measure \
+                     more nodes, or build cells of fewer",
+                    figure(peak)
                 ),
-                format!("at {} nodes", figure(peak)),
+                String::new(),
             );
         }
         self.nodes = Some(nodes);
