@@ -24,7 +24,7 @@ use targets::Targets;
 /// Calculate what so many sessions need: nodes, load balancer, store, traffic, logins after a lost node.
 ///
 /// Each figure comes from the first of the files that has it, so a scale-out run and one that measures memory go well
-/// together: `lab plan reports/scale-out/results.json reports/demo/results.json`. Figures of refused runs are not used.
+/// together: `lab plan reports/scale-out/results.json reports/memory/results.json`. Figures of refused runs are not used.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The results to calculate from.

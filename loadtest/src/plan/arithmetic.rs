@@ -212,7 +212,7 @@ impl Needs {
                     plain(of(targets.shard_gib())),
                     number(by_memory)
                 ),
-                format!("{} shards", number(shards)),
+                number(shards),
             );
             self.shards = Some(shards);
         }

@@ -175,8 +175,12 @@ fn law(all: &[ScaleOut]) -> Table {
             Some(format!("{:.4}", scale.fit.as_ref()?.r_squared))
         }),
         row("Most throughput with", "nodes", &|scale| {
-            let peak = scale.fit.as_ref()?.peak_nodes;
-            Some(peak.map_or_else(|| "no end (κ = 0)".to_owned(), figure))
+            let fit = scale.fit.as_ref()?;
+            Some(match fit.peak_nodes {
+                Some(peak) if fit.kappa.low > 0.0 => figure(peak),
+                Some(peak) => format!("{}, or no end (κ may be 0)", figure(peak)),
+                None => "no end (κ = 0)".to_owned(),
+            })
         }),
         row(
             "Growth from the smallest to the largest, measured",
