@@ -5,12 +5,13 @@
 //! # Layout, in the direction in which data flows
 //! * `inputs`: figures of each strategy, from results files; `targets`: what is wanted, from flags.
 //! * `arithmetic`: one strategy, so many sessions, line by line. Pure.
-//! * `page`: all of it as text.
+//! * `page`: all of it as text; `units`: how its numbers look.
 
 mod arithmetic;
 mod inputs;
 mod page;
 mod targets;
+mod units;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use targets::Targets;
 /// Calculate what so many sessions need: nodes, load balancer, store, traffic, logins after a lost node.
 ///
 /// Each figure comes from the first of the files that has it, so a scale-out run and one that measures memory go well
-/// together: `lab plan reports/scale-out/results.json reports/demo/results.json`. Figures of refused runs are not used.
+/// together: `lab plan reports/scale-out/results.json reports/memory/results.json`. Figures of refused runs are not used.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The results to calculate from.

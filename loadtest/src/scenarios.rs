@@ -26,6 +26,7 @@ const ALL: &[(&str, &str)] = &[
     scenario!("kill-node"),
     scenario!("login-storm"),
     scenario!("logout-and-return"),
+    scenario!("memory"),
     scenario!("partition-node"),
     scenario!("partition-store"),
     scenario!("pause-node"),

@@ -54,6 +54,7 @@ fn every_flag_has_its_line_and_every_line_its_flag() {
         ("lab", &["check"]),
         ("lab", &["report"]),
         ("agent", &["run"]),
+        ("lab", &["plan"]),
     ] {
         let found = flags(program, arguments);
         assert!(

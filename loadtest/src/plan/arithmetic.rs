@@ -9,13 +9,14 @@ use super::inputs::{
     STORE_US, State,
 };
 use super::targets::Targets;
-use crate::report::format::{count, figure};
+use super::units::{bandwidth, bytes, number, plain};
+use crate::report::format::figure;
 
 const GIB: f64 = (1_u64 << 30) as f64;
 /// Fewer nodes than these cannot lose one.
 const FEWEST_NODES: f64 = 2.0;
 
-/// One step: what, how, how much.
+/// One step: what, how, how much; a remark where the last is empty.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) what: &'static str,
@@ -143,24 +144,26 @@ impl Needs {
             return;
         };
         let nodes = for_cpu.max(for_memory).max(FEWEST_NODES - 1.0) + 1.0;
+        let larger = match &parts[..] {
+            [only] => only.clone(),
+            several => format!("the larger of {}", several.join(" and ")),
+        };
         self.line(
             "nodes",
-            format!(
-                "the larger of {}; and one that may be lost",
-                parts.join(" and ")
-            ),
+            format!("{larger}; and one that may be lost"),
             format!("{} nodes", number(nodes)),
         );
         if let Some((peak, measured)) = inputs.peak
             && peak < nodes
         {
             self.line(
-                "  but",
+                "  but the law",
                 format!(
-                    "the fitted law has its maximum there; {measured} nodes were measured, so that is a guess: measure \
-                     more, or build cells of fewer nodes"
+                    "that fits {measured} nodes and fewer has its maximum at {}: so far beyond them it is a guess; measure \
+                     more nodes, or build cells of fewer",
+                    figure(peak)
                 ),
-                format!("at {} nodes", figure(peak)),
+                String::new(),
             );
         }
         self.nodes = Some(nodes);
@@ -209,7 +212,7 @@ impl Needs {
                     plain(of(targets.shard_gib())),
                     number(by_memory)
                 ),
-                format!("{} shards", number(shards)),
+                number(shards),
             );
             self.shards = Some(shards);
         }
@@ -307,43 +310,4 @@ impl Needs {
             );
         }
     }
-}
-
-/// A number that somebody gave, as it was given.
-pub(super) fn plain(given: f64) -> String {
-    given.to_string()
-}
-
-/// A whole number.
-pub(super) fn number(value: f64) -> String {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "counts: positive, and far below what 64 bits hold"
-    )]
-    count(value as u64)
-}
-
-pub(super) fn bytes(value: f64) -> String {
-    scaled(value, &["bytes", "kB", "MB", "GB", "TB", "PB"])
-}
-
-pub(super) fn bandwidth(bits_a_second: f64) -> String {
-    scaled(
-        bits_a_second,
-        &["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"],
-    )
-}
-
-fn scaled(mut value: f64, units: &[&str]) -> String {
-    let mut units = units.iter();
-    let mut unit = units.next().copied().unwrap_or_default();
-    for next in units {
-        if value < 999.5 {
-            break;
-        }
-        value /= 1e3;
-        unit = next;
-    }
-    format!("{} {unit}", figure(value))
 }

@@ -97,7 +97,9 @@ fn of(run: &Run, files: &[(String, Results)]) -> Inputs {
             .iter()
             .find(|scale| scale.strategy == run.strategy)?;
         let most = scale.sizes().last().copied()?;
-        Some((scale.fit.as_ref()?.peak_nodes?, most))
+        // With a κ that may as well be 0 there may as well be no maximum.
+        let fit = scale.fit.as_ref().filter(|fit| fit.kappa.low > 0.0)?;
+        Some((fit.peak_nodes?, most))
     });
     Inputs {
         strategy: run.strategy.clone(),

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::arithmetic::{Needs, bandwidth, bytes, needs, number, plain, traffic_bytes};
+use super::arithmetic::{Needs, needs, traffic_bytes};
 use super::inputs::{Inputs, STORE_BYTES, WANTED, read};
 use super::targets::Targets;
+use super::units::{bandwidth, bytes, number, plain};
 use crate::report::format::figure;
 use crate::results::Results;
 
@@ -41,6 +42,7 @@ pub(super) fn of(files: &[(String, Results)], targets: &Targets) -> String {
             target.meaning, target.flag
         );
     }
+    out += "\nCalculated with all digits, printed with three.\n";
     let leanest = inputs.iter().filter_map(traffic_bytes).reduce(f64::min);
     for sessions in targets.sessions() {
         let all: Vec<(&Inputs, Needs)> = inputs
@@ -126,7 +128,11 @@ fn overview(all: &[(&Inputs, Needs)]) -> String {
 fn arithmetic(needs: &Needs) -> String {
     let mut out = String::new();
     for line in &needs.lines {
-        let _ = writeln!(out, "  {:<20}{} = {}", line.what, line.how, line.result);
+        let result = match line.result.as_str() {
+            "" => String::new(),
+            result => format!(" = {result}"),
+        };
+        let _ = writeln!(out, "  {:<20}{}{result}", line.what, line.how);
     }
     for name in &needs.missing {
         let _ = writeln!(out, "  {:<20}{}", "missing", missing(name));
@@ -144,7 +150,7 @@ fn missing(name: &str) -> String {
         .find(|(known, _)| *known == name)
         .map_or(name, |(_, label)| label);
     let source = if name.starts_with("memory") {
-        "a scenario with [memory], such as `lab demo`, measures it"
+        "`lab run memory` measures it"
     } else {
         "a valid run of any scenario measures it"
     };
@@ -235,9 +241,9 @@ mod tests {
             run.memory_bytes_per_session.store = None;
         }
         let page = of(&[("a.json".into(), results)], &targets("--sessions 1000"));
-        assert!(
-            page.contains("nodes, bytes a session: in none of the files; a scenario with [memory]")
-        );
+        assert!(page.contains(
+            "nodes, bytes a session: in none of the files; `lab run memory` measures it"
+        ));
         assert!(page.contains("store, bytes a session: in none of the files"));
         let nodes = page
             .lines()
@@ -263,23 +269,16 @@ mod tests {
         for scale in &mut results.scale_out {
             if let Some(fit) = &mut scale.fit {
                 fit.peak_nodes = Some(96.5);
+                fit.kappa.low = 1e-5;
             }
         }
         let files = [("a.json".into(), results)];
         let small = of(&files, &targets("--sessions 1000000"));
-        assert!(!small.contains("the fitted law has its maximum"));
+        assert!(!small.contains("has its maximum"));
         let large = of(&files, &targets("--sessions 1000000000"));
         assert!(
-            large.contains("8 nodes were measured, so that is a guess")
-                && large.contains("= at 96.5 nodes")
+            large.contains("that fits 8 nodes and fewer has its maximum at 96.5:"),
+            "{large}"
         );
-    }
-
-    #[test]
-    fn units_fit_the_size() {
-        assert_eq!(bytes(999.0), "999 bytes");
-        assert_eq!(bytes(999.6), "1.00 kB");
-        assert_eq!(bytes(3.94e11), "394 GB");
-        assert_eq!(bandwidth(6.2e7), "62.0 Mbit/s");
     }
 }

@@ -1,7 +1,9 @@
 //! Throughput by nodes: what was measured, the law that fits it, and who limits; as tables and sentences. The drawing is in
 //! `chart::scale_out`.
 
-use super::format::{NOT_MEASURED, figure, list, plural};
+mod sentences;
+
+use super::format::{NOT_MEASURED, figure, plural};
 use super::table::{Cell, Group, Row, Table, group, median};
 use crate::results::{Fitted, Results, ScaleOut, ScalePoint, Station};
 
@@ -19,12 +21,8 @@ pub(super) fn part(results: &Results) -> Option<ScaleOutPart> {
     if all.is_empty() {
         return None;
     }
-    let mut sentences: Vec<String> = all.iter().map(growth).collect();
-    sentences.extend(refused(all));
-    sentences.extend(limits(all));
-    sentences.extend(all.iter().filter_map(no_fit));
     Some(ScaleOutPart {
-        sentences,
+        sentences: sentences::all(all),
         tables: vec![
             ("Throughput by nodes", throughput(all)),
             ("The law that fits", law(all)),
@@ -79,12 +77,14 @@ fn throughput(all: &[ScaleOut]) -> Table {
         group(
             "Of their CPU limit the nodes used",
             rows(all, |scale, nodes| {
-                middle(scale, nodes, percent, |point| {
-                    let station = point
-                        .stations
-                        .iter()
-                        .find(|station| station.name == "nodes");
-                    station.map(Station::busy)
+                middle(scale, nodes, percent, |point| Some(of_nodes(point)?.busy()))
+            }),
+        ),
+        group(
+            "CPU of a request in the nodes, µs",
+            rows(all, |scale, nodes| {
+                middle(scale, nodes, figure, |point| {
+                    Some(of_nodes(point)?.demand_us)
                 })
             }),
         ),
@@ -107,6 +107,14 @@ fn throughput(all: &[ScaleOut]) -> Table {
         all,
         groups,
     )
+}
+
+/// All nodes of a run, as one station.
+fn of_nodes(point: &ScalePoint) -> Option<&Station> {
+    point
+        .stations
+        .iter()
+        .find(|station| station.name == "nodes")
 }
 
 fn measured(scale: &ScaleOut, nodes: usize) -> Cell {
@@ -167,8 +175,12 @@ fn law(all: &[ScaleOut]) -> Table {
             Some(format!("{:.4}", scale.fit.as_ref()?.r_squared))
         }),
         row("Most throughput with", "nodes", &|scale| {
-            let peak = scale.fit.as_ref()?.peak_nodes;
-            Some(peak.map_or_else(|| "no end (κ = 0)".to_owned(), figure))
+            let fit = scale.fit.as_ref()?;
+            Some(match fit.peak_nodes {
+                Some(peak) if fit.kappa.low > 0.0 => figure(peak),
+                Some(peak) => format!("{}, or no end (κ may be 0)", figure(peak)),
+                None => "no end (κ = 0)".to_owned(),
+            })
         }),
         row(
             "Growth from the smallest to the largest, measured",
@@ -291,72 +303,5 @@ fn turn(scale: &ScaleOut) -> Option<(&Station, f64)> {
     Some((
         next,
         next.bound_rps * nodes.demand_us / 1e6 / scale.quota_cores,
-    ))
-}
-
-/// "From 1 to 8 nodes sticky grew × 6.10, from 1,020 to 6,220 answers/s: …"
-fn growth(scale: &ScaleOut) -> String {
-    let valid: Vec<usize> = scale
-        .sizes()
-        .into_iter()
-        .filter(|nodes| !scale.valid_rps(*nodes).is_empty())
-        .collect();
-    let ends = valid
-        .first()
-        .zip(valid.last())
-        .filter(|(first, last)| first < last);
-    let Some((first, last)) = ends else {
-        return format!(
-            "Nothing can be said of {}: fewer than two sizes were measured validly.",
-            scale.strategy
-        );
-    };
-    let rps = |nodes: usize| median(&scale.valid_rps(nodes)).unwrap_or(0.0);
-    let law = scale.fit.as_ref().map_or_else(String::new, |fit| {
-        format!("; σ = {}, κ = {}", fitted(fit.sigma), fitted(fit.kappa))
-    });
-    format!(
-        "From {} to {} throughput grew × {:.2} in {}, from {} to {} answers/s{law}.",
-        label(*first),
-        label(*last),
-        rps(*last) / rps(*first),
-        scale.strategy,
-        figure(rps(*first)),
-        figure(rps(*last))
-    )
-}
-
-fn refused(all: &[ScaleOut]) -> Option<String> {
-    let refused: Vec<String> = all
-        .iter()
-        .flat_map(|scale| {
-            let points = scale.points.iter().filter(|point| !point.valid);
-            points.map(|point| format!("{} with {}", scale.strategy, label(point.nodes)))
-        })
-        .collect();
-    (!refused.is_empty()).then(|| format!("Refused were the figures of {}.", list(&refused)))
-}
-
-fn limits(all: &[ScaleOut]) -> Vec<String> {
-    let limit = |scale: &ScaleOut| {
-        let limit = title(scale.limit.as_deref()?).to_lowercase();
-        let then = turn(scale).map_or_else(String::new, |(other, nodes)| {
-            format!(
-                "; with {} nodes of this size the {} would",
-                figure(nodes),
-                title(&other.name).to_lowercase()
-            )
-        });
-        let verb = if limit == "nodes" { "limit" } else { "limits" };
-        Some(format!("In {} the {limit} {verb}{then}.", scale.strategy))
-    };
-    all.iter().filter_map(limit).collect()
-}
-
-fn no_fit(scale: &ScaleOut) -> Option<String> {
-    let reason = scale.no_fit.as_ref()?;
-    Some(format!(
-        "No law was fitted to {}: {reason}.",
-        scale.strategy
     ))
 }
