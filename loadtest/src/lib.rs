@@ -8,18 +8,22 @@
 //! * [`checker`] and [`statistics`]: history to figures. [`check`]: a history judged again, by itself.
 //! * [`expectations`]: what had to come out of it, by theory and by the scenario. [`target`]: who suffers a fault.
 //! * [`run`], [`demo`]: one scenario over all strategies, from start to [`results`].
-//! * [`report`]: results to terminal table, HTML, Markdown.
+//! * [`report`]: results to terminal table, HTML, Markdown. [`plan`]: results to what a million sessions would need.
 //! * `random`: numbers that repeat with the seed. [`exit`]: how `lab` ends.
 
 pub mod attack;
 pub mod check;
 pub mod checker;
 pub mod cluster;
+mod compose;
 pub mod demo;
 pub mod exit;
 pub mod expectations;
 pub mod faults;
 pub mod history;
+mod leftovers;
+pub mod on;
+pub mod plan;
 mod random;
 pub mod report;
 pub mod results;
@@ -30,3 +34,4 @@ pub mod secrets;
 pub mod statistics;
 pub mod target;
 pub mod up;
+pub mod wait;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use loadtest::{
     attack, check, demo,
     exit::{Exit, Failure},
-    report, run, scenarios, secrets, up,
+    plan, report, run, scenarios, secrets, up, wait,
 };
 
 #[global_allocator]
@@ -30,6 +30,8 @@ enum Command {
     Check(check::Args),
     Report(report::Args),
     Secrets(secrets::Args),
+    Plan(plan::Args),
+    Wait(wait::Args),
     /// The users of one run: started by `lab run`, never by hand.
     #[command(hide = true)]
     Attack(attack::Args),
@@ -51,6 +53,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Report(args) => report::run(args),
         Command::Secrets(args) => secrets::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Wait(args) => on_a_runtime(wait::run(args)),
         Command::Attack(args) => attack::run(args),
     };
     match outcome {

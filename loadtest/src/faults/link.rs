@@ -1,17 +1,12 @@
 //! Faults of a link. In effect is what a probe meets that goes the same way as the requests: through the proxy, to the
 //! target, and back.
 
-use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use agent::link::{Disturbance, Link};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use agent::link::{Disturbance, Met};
 
 use super::{FaultError, Seen};
-use crate::cluster::{Cluster, LinkName, STORE};
+use crate::cluster::{Cluster, LinkName, STORE, links::Proxy};
 
 /// A black hole is believed after this much silence: hundreds of times what an answer takes on loopback.
 const SILENCE: Duration = Duration::from_millis(250);
@@ -22,29 +17,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// What a probe carries there, so that a narrow link has something to be slow with.
 const LOAD_BYTES: usize = 2 * 1024;
 
-/// More than any answer.
-const LONGEST_ANSWER_BYTES: u64 = 1 << 20;
-
 /// A link that is disturbed.
 pub(super) struct Disturbed<'a> {
     name: &'a LinkName,
-    link: &'a Link,
+    link: Proxy<'a>,
     disturbance: Disturbance,
     /// What makes the target answer and close.
-    question: Vec<u8>,
-}
-
-/// What a probe met.
-#[derive(Debug, PartialEq)]
-enum Met {
-    /// So many bytes, the whole answer, after so long.
-    Answer(usize, Duration),
-    /// The connection was broken off.
-    Reset,
-    /// Nothing came in time.
-    Silence(Duration),
-    /// Something else.
-    Trouble(io::ErrorKind),
+    question: String,
 }
 
 impl<'a> Disturbed<'a> {
@@ -67,13 +46,13 @@ impl<'a> Disturbed<'a> {
             name,
             link: cluster.link(name)?,
             disturbance,
-            question: question.into_bytes(),
+            question,
         })
     }
 
     pub(super) async fn command(&self) -> Result<Seen, FaultError> {
-        let living = self.link.connections();
-        self.link.disturb(self.disturbance);
+        let living = self.link.connections().await?;
+        self.link.disturb(self.disturbance).await?;
         let patience = match self.disturbance {
             Disturbance::Blackhole { .. } => SILENCE,
             Disturbance::Delay { by, .. } => ANSWER_WITHIN + 2 * by,
@@ -84,7 +63,7 @@ impl<'a> Disturbed<'a> {
             Disturbance::Reset => ANSWER_WITHIN,
         };
         let since = Instant::now();
-        let met = probe(self.link.address(), &self.question, patience).await;
+        let met = self.link.probe(&self.question, patience).await?;
         if !self.shows(&met) {
             return Err(self.not(describe(self.disturbance), &met));
         }
@@ -96,8 +75,8 @@ impl<'a> Disturbed<'a> {
     }
 
     pub(super) async fn undo(&self) -> Result<String, FaultError> {
-        self.link.heal();
-        let met = probe(self.link.address(), &self.question, ANSWER_WITHIN).await;
+        self.link.heal().await?;
+        let met = self.link.probe(&self.question, ANSWER_WITHIN).await?;
         match met {
             Met::Answer(bytes, _) if bytes > 0 => Ok(format!("a probe {}", met.words())),
             _ => Err(self.not("well again".into(), &met)),
@@ -148,38 +127,5 @@ fn describe(disturbance: Disturbance) -> String {
         }
         Disturbance::Reset => "broken off".into(),
         Disturbance::Blackhole { .. } => "a black hole".into(),
-    }
-}
-
-impl Met {
-    fn words(&self) -> String {
-        match self {
-            Self::Answer(bytes, took) => format!(
-                "was answered with {bytes} bytes after {:.1} ms",
-                took.as_secs_f64() * 1e3
-            ),
-            Self::Reset => "was broken off".into(),
-            Self::Silence(after) => format!("got no byte within {} ms", after.as_millis()),
-            Self::Trouble(kind) => format!("failed: {kind}"),
-        }
-    }
-}
-
-/// Asks, and listens until the end.
-async fn probe(address: SocketAddr, question: &[u8], patience: Duration) -> Met {
-    let begun = Instant::now();
-    let mut answer = Vec::new();
-    let conversation = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(question).await?;
-        let mut all = stream.take(LONGEST_ANSWER_BYTES);
-        all.read_to_end(&mut answer).await
-    };
-    match timeout(patience, conversation).await {
-        Ok(Ok(bytes)) => Met::Answer(bytes, begun.elapsed()),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => Met::Reset,
-        Ok(Err(error)) => Met::Trouble(error.kind()),
-        Err(_) if answer.is_empty() => Met::Silence(patience),
-        Err(_) => Met::Trouble(io::ErrorKind::TimedOut),
     }
 }

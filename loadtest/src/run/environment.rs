@@ -94,7 +94,11 @@ pub(super) fn properties(strategy: &str) -> Option<StrategyProperties> {
 }
 
 /// The scenario in words.
-pub(super) fn settings(spec: &Spec, schedule: &[Planned]) -> BTreeMap<String, String> {
+pub(super) fn settings(
+    spec: &Spec,
+    schedule: &[Planned],
+    in_containers: bool,
+) -> BTreeMap<String, String> {
     let load = &spec.load;
     let pace = match load.pace() {
         Pace::Closed {
@@ -111,6 +115,14 @@ pub(super) fn settings(spec: &Spec, schedule: &[Planned]) -> BTreeMap<String, St
     let journey = load.journey.get_ref();
     let password = spec.cluster.password;
     let mut settings = BTreeMap::from([
+        (
+            "cluster",
+            if in_containers {
+                "containers, through their agents".into()
+            } else {
+                "processes on loopback".into()
+            },
+        ),
         ("load", pace),
         (
             "journey",
@@ -137,6 +149,18 @@ pub(super) fn settings(spec: &Spec, schedule: &[Planned]) -> BTreeMap<String, St
     if !schedule.is_empty() {
         let faults: Vec<String> = schedule.iter().map(fault).collect();
         settings.insert("faults", faults.join("; "));
+    }
+    if let Some(quota_cores) = spec.cluster.quota_cores() {
+        settings.insert("CPU limit of a node", format!("{quota_cores} cores"));
+    }
+    if load.revocations_per_s() > 0 {
+        settings.insert(
+            "revocations",
+            format!(
+                "an operator ends all logins of {} random users a second, one call each through the load balancer",
+                load.revocations_per_s()
+            ),
+        );
     }
     let spare = *spec.cluster.spare_nodes.get_ref();
     if spare > 0 {
@@ -230,22 +254,36 @@ fn after_logout(replays: Replays) -> String {
 }
 
 /// What limits the figures, the gravest first.
-pub(super) fn caveats(spec: &Spec, environment: &Environment) -> Vec<String> {
+pub(super) fn caveats(spec: &Spec, environment: &Environment, in_containers: bool) -> Vec<String> {
     let mut caveats = Vec::new();
     if cfg!(debug_assertions) {
         caveats.push("This is a debug build: every cost is many times too high.".into());
     }
     caveats.push(format!(
-        "Users, load balancer, nodes and store share {} cores and talk over loopback: compare the strategies with each \
+        "Users, load balancer, nodes and store share {} cores and talk over {}: compare the strategies with each \
          other, not with figures from elsewhere.",
-        environment.cores
+        environment.cores,
+        if in_containers {
+            "the networks between their containers"
+        } else {
+            "loopback"
+        }
     ));
+    if let Some(quota_cores) = spec.cluster.quota_cores() {
+        caveats.push(format!(
+            "Each node may use {quota_cores} cores. When it has used that up it stands still until its next turn some \
+             hundredths of a second later, and latencies show these pauses."
+        ));
+    }
     if spec.load.pace().is_saturating() {
-        caveats.push(
-            "Users never pause, so the machine is saturated on purpose: latencies show queues, and only throughput is \
-             meant to be compared."
-                .into(),
-        );
+        let full = match spec.cluster.quota {
+            Some(_) => "nodes are busy",
+            None => "machine is saturated",
+        };
+        caveats.push(format!(
+            "Users never pause, so the {full} on purpose: latencies show queues, and only throughput is meant to be \
+             compared."
+        ));
     } else {
         caveats.push(
             "The machine is far from busy, so nearly every request wakes threads that sleep: CPU a request is several \

@@ -28,7 +28,9 @@
 //! Expiry is judged by the nodes' clocks, by the field `expires`; the keys' own TTL only collects the garbage.
 
 mod answer;
+mod connection;
 mod link;
+mod master;
 mod meter;
 mod names;
 mod script;
@@ -62,7 +64,8 @@ pub static PROPERTIES: Properties = Properties {
 
 /// Where the store is, and how long sessions live. Not `Debug`: it may hold a password.
 pub struct Settings {
-    /// `redis://[user:password@]host:port[/database]`.
+    /// `redis://[user:password@]host:port[/database]`, or, for the master of which Sentinels know,
+    /// `redis+sentinel://[user:password@]host:port,host:port,…/master`.
     pub url: String,
     /// For a URL that holds no password.
     pub password: Option<String>,

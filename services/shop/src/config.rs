@@ -269,9 +269,13 @@ fn redis_url(flag: Option<Secret>, variable: Option<Secret>) -> Result<Secret, I
         }
     };
     // The URL itself stays out of the message: it may hold a password.
-    if !url.reveal().starts_with(b"redis://") {
+    if ![&b"redis://"[..], b"redis+sentinel://"]
+        .iter()
+        .any(|scheme| url.reveal().starts_with(scheme))
+    {
         return Err(Invalid(
-            "the Redis URL must look like redis://HOST:PORT".into(),
+            "the Redis URL must look like redis://HOST:PORT or redis+sentinel://HOST:PORT,HOST:PORT,…/MASTER"
+                .into(),
         ));
     }
     Ok(url)
@@ -441,7 +445,13 @@ mod tests {
             check(&[], Some("redis://shop@redis:6379/1"), b"hunter2"),
             hunter
         );
-        for url in ["redis://:secret@redis:6379", "redis://shop:secret@redis"] {
+        let sentinels = ["--redis-url", "redis+sentinel://s1:26379,s2:26379/lab"];
+        assert_eq!(check(&sentinels, None, b"hunter2"), hunter);
+        for url in [
+            "redis://:secret@redis:6379",
+            "redis://shop:secret@redis",
+            "redis+sentinel://:secret@s1:26379,s2/lab",
+        ] {
             let why = check(&[], Some(url), b"hunter2").unwrap_err().to_string();
             assert!(
                 why.contains("which one counts") && why.contains("--redis-password-file"),

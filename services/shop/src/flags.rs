@@ -121,12 +121,14 @@ pub(crate) struct Flags {
     #[arg(long, env = "SHOP_OPERATOR_TOKEN_FILE", value_name = "PATH")]
     pub operator_token_file: Option<PathBuf>,
 
-    /// The Redis that strategy redis keeps its state in, `redis://HOST:PORT`. A URL with a password in it belongs into `SHOP_REDIS_URL`.
+    /// The Redis that strategy redis keeps its state in, `redis://HOST:PORT`, or the Sentinels that know where it is,
+    /// `redis+sentinel://HOST:PORT,HOST:PORT,…/MASTER`. A URL with a password in it belongs into `SHOP_REDIS_URL`.
     // Not mirrored through clap, so that checking can tell the environment from the command line.
     #[arg(long, value_name = "URL", value_parser = |url: &str| Ok::<_, Infallible>(Secret::new(url)))]
     pub redis_url: Option<Secret>,
 
     /// The file that holds the password of that Redis, for a URL without one (or `SHOP_REDIS_PASSWORD` holds the password itself).
+    /// Sentinels that want a password are given the same one.
     #[arg(long, env = "SHOP_REDIS_PASSWORD_FILE", value_name = "PATH")]
     pub redis_password_file: Option<PathBuf>,
 
