@@ -42,9 +42,9 @@ const BODY_WITHIN: Duration = Duration::from_secs(5);
 /// After a failed `accept`, which is nearly always a lack of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Nobody waits for an answer through a link for longer.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+const LONGEST_PATIENCE: Duration = Duration::from_mins(1);
 /// Nobody waits for an end for longer.
-const LONGEST_GRACE: Duration = Duration::from_secs(3600);
+const LONGEST_GRACE: Duration = Duration::from_hours(1);
 
 const SHORTEST_TOKEN: usize = 16;
 const LONGEST_TOKEN: usize = 4096;
