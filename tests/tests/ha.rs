@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 /// Only what is broken waits as long.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 const NAMES: [&str; 6] = [
     "PORT_STICKY",
     "PORT_REDIS",
@@ -37,6 +37,8 @@ const NAMES: [&str; 6] = [
 struct Ha {
     project: String,
     ports: Vec<u16>,
+    /// The first three numbers of the stores' addresses.
+    stores_net: String,
     password: String,
 }
 
@@ -63,6 +65,7 @@ impl Ha {
         drop(held);
         let mut ha = Self {
             project: format!("session-lab-ha-{}", ports[0]),
+            stores_net: format!("10.{}.{}", 200 + ports[0] % 50, ports[0] / 50 % 250),
             ports,
             password: String::new(),
         };
@@ -81,6 +84,7 @@ impl Ha {
             .args(words)
             // A busy machine takes longer than a minute to start ten containers.
             .env("COMPOSE_HTTP_TIMEOUT", "300")
+            .env("STORES_NET", &self.stores_net)
             .envs(NAMES.iter().zip(self.ports.iter().map(u16::to_string)));
         command
     }
