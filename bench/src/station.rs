@@ -59,7 +59,7 @@ impl Station {
             program: machine.program("taskset"),
             args,
             env: start.env,
-            log: folder.join(format!("{}.log", start.address.port())),
+            log: Some(folder.join(format!("{}.log", start.address.port()))),
             ready: start.ready,
             ready_within: READY_WITHIN,
             quota: None,

@@ -88,7 +88,7 @@ pub(crate) async fn run(
             threads,
         ],
         env: Vec::new(),
-        log: log.clone(),
+        log: Some(log.clone()),
         ready: Ready::Started,
         ready_within: LATE,
         quota: None,

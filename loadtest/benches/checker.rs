@@ -282,6 +282,7 @@ impl User {
             read: None,
             version: None,
             mistaken_for: None,
+            revoked: None,
             alive_until_unix_s: None,
             sent_bytes: 312,
             received_bytes: 421,

@@ -24,7 +24,8 @@
 //! # Layout
 //! * `plan`: what the parent wants. `engine`: goose, set up for it.
 //! * `journey`: one user and what it wants next; `act`: how it does it. [`crate::random`] draws for it, `browser` keeps its cookies
-//!   and tokens, `replays` the credentials that it logged out.
+//!   and tokens, `replays` the credentials that should be dead.
+//! * `operator`: ends the logins of users while they act.
 //! * `schedule`: when arrivals are due; `arrivals`: gives them to users, with `alarm` for the time.
 //! * `exchange`: one request and its answer; `answer` reads bodies; `outcome` judges.
 //! * `recorder`: from users to the file. `in_flight`: a second look at how much is going on.
@@ -38,6 +39,7 @@ mod engine;
 mod exchange;
 mod in_flight;
 mod journey;
+mod operator;
 mod outcome;
 mod plan;
 mod recorder;
@@ -61,7 +63,7 @@ use arrivals::Arrivals;
 pub(crate) use arrivals::LATE_US;
 use in_flight::Gauge;
 use journey::Common;
-pub use plan::{Plan, account};
+pub use plan::{Plan, Revocations, account};
 pub(crate) use schedule::Schedule;
 
 /// No user waits longer for a whole answer. Longer than every time limit of the load balancer and the nodes, so that
@@ -108,6 +110,7 @@ async fn play(plan: Plan) -> Result<(), String> {
     });
     let arriving = arrivals_beside(&common);
     let watching = in_flight_beside(&common);
+    let operating = tokio::spawn(operator::work(Arc::clone(&common), recorder.clone()));
     let metrics = Box::pin(engine::attack(Arc::clone(&common), recorder.clone()))
         .await
         // Goose's short form leaves out which option it dislikes.
@@ -116,6 +119,10 @@ async fn play(plan: Plan) -> Result<(), String> {
         let ended = arriving.await.map_err(|error| error.to_string())?;
         ended.map_err(|error| format!("the system's timer failed: {error}"))?;
     }
+    operating
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| format!("no client for the operator: {error}"))?;
     let in_flight = match watching.join() {
         Ok(in_flight) => in_flight,
         Err(panic) => std::panic::resume_unwind(panic),

@@ -10,7 +10,7 @@ use crate::checker::{self, Verdict};
 use crate::exit::{Exit, Failure};
 use crate::history::History;
 use crate::report::proof;
-use crate::results::{Anomalies, Anomaly, Revocation, Witness};
+use crate::results::{Anomalies, Anomaly, Revocation, Revocations, Witness};
 use crate::{expectations, statistics};
 
 /// Judge a history: what was lost, stale, rolled back, doubled, leaked or accepted after its end, with the proof.
@@ -63,6 +63,7 @@ struct Finding {
     /// The kinds found that the strategy must not show.
     forbidden: Vec<Anomaly>,
     revocation_ms: Option<Revocation>,
+    revocations: Option<Revocations>,
     witnesses: Vec<Witness>,
 }
 
@@ -76,6 +77,7 @@ impl Finding {
             witnesses,
             losses,
             revocation_ms,
+            revocations,
             ..
         } = verdict;
         let meta = &history.meta;
@@ -91,6 +93,7 @@ impl Finding {
             anomalies,
             forbidden: expectations::shown_though_forbidden(&run),
             revocation_ms,
+            revocations,
             witnesses,
         }
     }
@@ -101,7 +104,7 @@ impl Finding {
             _ if self.anomalies.count(kind) == 0 => "",
             Anomaly::Unknown => "NOT PROVEN: no verdict without a final read",
             _ if self.forbidden.contains(&kind) => "MUST NOT BE",
-            Anomaly::Exposure => "as declared: a logout here cannot revoke at once",
+            Anomaly::Exposure => "as declared: nothing here can revoke at once",
             _ => "as theory says: state that lives there does not survive that fault",
         }
     }
@@ -130,7 +133,7 @@ impl fmt::Display for Finding {
         for kind in Anomaly::ALL {
             let count = self.anomalies.count(kind);
             let line = format!(
-                "  {count:>7}  {:<28} {}",
+                "  {count:>7}  {:<33} {}",
                 kind.words().1,
                 self.judgement(kind)
             );
@@ -141,6 +144,15 @@ impl fmt::Display for Finding {
                 out,
                 "\nA credential lived on after its logout for {} ms in the median, {} ms at most.",
                 revocation.p50, revocation.max
+            )?;
+        }
+        if let Some(revoked) = self.revocations {
+            writeln!(
+                out,
+                "\nAn operator ended all logins of a user {} times; of {} credentials tried afterwards, {} were accepted.",
+                revoked.asked,
+                revoked.sessions,
+                revoked.accepted()
             )?;
         }
         for (witness, number) in self.witnesses.iter().zip(1..) {

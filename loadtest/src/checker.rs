@@ -4,11 +4,16 @@
 //! What is `info` may have happened, then or later, so it excuses both. Each anomaly is told once, with a [`Witness`].
 //!
 //! **Sessions**
-//! * *Session lost*: a node refuses a credential (401) that was neither logged out nor expired.
-//! * *Resurrection*: a credential is accepted by a request that was sent after its logout was acknowledged.
+//! * *Session lost*: a node refuses a credential (401) that was neither logged out nor revoked nor expired.
+//! * *Resurrection*: a credential is accepted by a request that was sent after its logout was acknowledged, or an operator's
+//!   revocation of all logins of its user.
 //! * *Exposure*: the same where the strategy declares that it cannot revoke at once: until the end that the node
-//!   declared at the logout, or, where it declared none, by another node than the one that acknowledged the logout.
-//!   After that end, or by that very node, it is a resurrection there too.
+//!   declared at the logout, or, where it declared none, by another node than the one that acknowledged it.
+//!   After that end, or by that very node, it is a resurrection there too. Where a node says that its strategy cannot revoke
+//!   (501), every use after that answer is an exposure.
+//!
+//! A login may have ended by a revocation when a node may have done it, did not say that it ended nothing, and the credential
+//! was not (as declared) accepted afterwards all the same. Such an end, and that of a lifetime, is no loss and no failure.
 //!
 //! **Carts.** A cart belongs to one session, and each line has an id of its own, so that every line can be followed
 //! alone. Every answer that shows the cart is a read. A line is *known* once its adding was acknowledged or a read
@@ -38,7 +43,7 @@
 //! each session.
 //!
 //! # Layout
-//! * `sessions`: life and death of logins. `carts`: the rules for lines. `faults`: which fault is to blame.
+//! * `sessions`: life and death of logins. `revocations`: an operator's part in it. `carts`: the rules for lines. `faults`: which fault is to blame.
 //!   `losses`: what each fault cost. `witness`: counts, and proof that a person can follow.
 //!
 //! When something happened in time (unavailable, recovered) is the business of [`crate::statistics`].
@@ -46,13 +51,15 @@
 mod carts;
 mod faults;
 mod losses;
+mod revocations;
 mod sessions;
 mod witness;
 
 use crate::history::{History, Operation, Outcome};
-use crate::results::{Anomalies, Revocation, Witness};
+use crate::results::{Anomalies, Revocation, Revocations, Witness};
 pub use losses::Losses;
 use sessions::Session;
+pub use sessions::{End, Ends};
 use witness::Evidence;
 
 /// What the history proves.
@@ -68,12 +75,17 @@ pub struct Verdict {
     pub logins_again: u64,
     /// How long credentials outlived their logout; `None` where nobody tried.
     pub revocation_ms: Option<Revocation>,
+    /// What became of an operator's revocations; `None` where there were none.
+    pub revocations: Option<Revocations>,
+    /// The refusals that had to be.
+    pub ends: Ends,
 }
 
 /// Judges a history.
 pub fn check(history: &History) -> Verdict {
     let ordered = sessions::in_order(&history.operations);
-    let sessions = sessions::of(&ordered, &history.meta);
+    let orders = revocations::by_user(&history.revocations);
+    let sessions = sessions::of(&ordered, &orders, &history.meta);
     let faults = faults::of(&history.faults);
     let mut evidence = Evidence::new(&faults);
     let mut losses = vec![Losses::default(); faults.len()];
@@ -85,20 +97,19 @@ pub fn check(history: &History) -> Verdict {
     let again = sessions.iter().filter(|session| session.follows_a_loss);
     Verdict {
         logins_again: again.count() as u64,
-        revocation_ms: revocation(&sessions),
+        revocation_ms: lived_on(sessions.iter().filter_map(Session::outlived_logout_ms)),
+        revocations: revocations::sum(&history.revocations, &sessions),
+        ends: Ends::of(&sessions),
         losses,
         anomalies: evidence.anomalies,
         witnesses: evidence.witnesses,
     }
 }
 
-/// Milliseconds from the acknowledged logout to the end of the credential: 0 when it was refused at once; where it was
+/// Milliseconds from the acknowledged end to the last moment of the credential: 0 when it was refused at once; where it was
 /// accepted, the end that the node itself declared, or the last time that it was seen to work.
-fn revocation(sessions: &[Session<'_>]) -> Option<Revocation> {
-    let mut alive_ms: Vec<u64> = sessions
-        .iter()
-        .filter_map(Session::outlived_logout_ms)
-        .collect();
+fn lived_on(alive_ms: impl Iterator<Item = u64>) -> Option<Revocation> {
+    let mut alive_ms: Vec<u64> = alive_ms.collect();
     alive_ms.sort_unstable();
     Some(Revocation {
         p50: *alive_ms.get(alive_ms.len().checked_sub(1)? / 2)?,

@@ -60,7 +60,7 @@ fn monotonic_us() -> i64 {
 pub enum Line {
     /// Always the first line: what run this is.
     Meta(Box<Meta>),
-    /// One user action.
+    /// One user action, or one of the operator's.
     Operation(Operation),
     /// Something was done to the cluster.
     Fault(FaultEvent),
@@ -137,7 +137,7 @@ fn microseconds(seconds: u64) -> i64 {
         .saturating_mul(1_000_000)
 }
 
-/// What a user did.
+/// What a user did, or the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -153,8 +153,10 @@ pub enum Action {
     RemoveLine,
     /// `POST /logout`
     LogOut,
-    /// `GET /me` with a credential that was logged out before: does it still work?
+    /// `GET /me` with a credential that was logged out before, or refused after a revocation: does it still work?
     Replay,
+    /// `POST /admin/users/{user}/revoke`, by the operator: ends all logins of a user.
+    Revoke,
 }
 
 impl Action {
@@ -177,6 +179,7 @@ impl Action {
             Self::RemoveLine => "remove_line",
             Self::LogOut => "log_out",
             Self::Replay => "replay",
+            Self::Revoke => "revoke",
         }
     }
 }
@@ -207,7 +210,7 @@ pub enum Reason {
     NoNode,
     /// The load balancer gave up on it, after a node may have seen it.
     BadGateway,
-    /// A node refused it (4xx); nothing was changed.
+    /// A node refused it (4xx), or has no such thing (501); nothing was changed.
     Refused,
     /// A node failed on it (5xx), perhaps after it had touched the store.
     NodeFailed,
@@ -215,20 +218,20 @@ pub enum Reason {
     NotUnderstood,
 }
 
-/// One user action, from intention to the last byte of the answer.
+/// One action of a user or of the operator, from intention to the last byte of the answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Operation {
     /// Jepsen's process: a user's next operation after an `info` runs as another process,
-    /// because the one before may still take effect.
+    /// because the one before may still take effect. 0 is the operator.
     pub process: u64,
-    /// Who acts, from 1.
+    /// Who acts, from 1; of the operator's calls, whose logins they are to end.
     pub user: u32,
     /// Which of the user's logins it acts under, from 1; a successful login carries the number of the session it began,
     /// 0 = under none.
     pub session: u32,
     /// What it does.
     pub action: Action,
-    /// Unique among the user's operations.
+    /// Unique among the user's operations, and among the operator's.
     pub id: u32,
     /// When the user wanted to act.
     pub intended_us: i64,
@@ -268,6 +271,9 @@ pub struct Operation {
     /// Whom the node took the user for, where that is somebody else.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mistaken_for: Option<Box<str>>,
+    /// On a revocation: how many logins it ended, as the node says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub revoked: Option<u64>,
     /// On a logout that leaves the credential alive: until when, seconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub alive_until_unix_s: Option<u64>,
@@ -425,8 +431,10 @@ pub struct Count {
 pub struct History {
     /// The first line.
     pub meta: Meta,
-    /// In the order of sending.
+    /// What users did, in the order of sending.
     pub operations: Vec<Operation>,
+    /// What the operator did, in the order of sending. It is no part of the load, so no figure of the load counts it.
+    pub revocations: Vec<Operation>,
     /// In the order of happening.
     pub faults: Vec<FaultEvent>,
     /// In the order of reading.

@@ -8,7 +8,7 @@
 //! * [`checker`] and [`statistics`]: history to figures. [`check`]: a history judged again, by itself.
 //! * [`expectations`]: what had to come out of it, by theory and by the scenario. [`target`]: who suffers a fault.
 //! * [`run`], [`demo`]: one scenario over all strategies, from start to [`results`].
-//! * [`report`]: results to terminal table, HTML, Markdown.
+//! * [`report`]: results to terminal table, HTML, Markdown. [`plan`]: results to what a million sessions would need.
 //! * `random`: numbers that repeat with the seed. [`exit`]: how `lab` ends.
 
 pub mod attack;
@@ -20,6 +20,8 @@ pub mod exit;
 pub mod expectations;
 pub mod faults;
 pub mod history;
+mod leftovers;
+pub mod plan;
 mod random;
 pub mod report;
 pub mod results;

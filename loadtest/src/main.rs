@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use loadtest::{
     attack, check, demo,
     exit::{Exit, Failure},
-    report, run, scenarios, secrets, up,
+    plan, report, run, scenarios, secrets, up,
 };
 
 #[global_allocator]
@@ -30,6 +30,7 @@ enum Command {
     Check(check::Args),
     Report(report::Args),
     Secrets(secrets::Args),
+    Plan(plan::Args),
     /// The users of one run: started by `lab run`, never by hand.
     #[command(hide = true)]
     Attack(attack::Args),
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Report(args) => report::run(args),
         Command::Secrets(args) => secrets::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Attack(args) => attack::run(args),
     };
     match outcome {

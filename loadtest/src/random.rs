@@ -21,6 +21,8 @@ pub(crate) enum Stream {
     Faults,
     /// Which samples the statistics draw.
     Statistics,
+    /// Whose logins the operator ends.
+    Operator,
 }
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -35,6 +37,7 @@ impl Random {
             Stream::InFlight => 1 << 33,
             Stream::Faults => 1 << 34,
             Stream::Statistics => 1 << 35,
+            Stream::Operator => 1 << 36,
         };
         let mut random = Self {
             state: seed ^ number.wrapping_mul(GOLDEN),

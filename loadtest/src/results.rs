@@ -4,15 +4,23 @@
 //! `results.schema.json` beside this crate's manifest describes the same to other programs; a test keeps the two together.
 //! Times ending in `_ms` inside a run count from the run's first measured moment (the end of warm-up).
 
+mod anomalies;
 mod expectation;
+mod generator;
 mod repeats;
+mod scale_out;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use anomalies::{
+    Anomalies, Anomaly, Revocation, Revocations, Witness, WitnessFault, WitnessOperation,
+};
 pub use expectation::{Expectation, Prediction, Source};
+pub use generator::{Arrivals, Generator, InFlight};
 pub use repeats::{Comparison, Conclusion, Estimate, Summary};
+pub use scale_out::{Fitted, ScaleFit, ScaleOut, ScalePoint, Station};
 
 /// The value of [`Results::schema`].
 pub const SCHEMA: &str = "sessionlab.results/1";
@@ -54,8 +62,19 @@ pub struct Results {
     /// Every two strategies, figure by figure.
     #[serde(default)]
     pub comparisons: Vec<Comparison>,
+    /// How throughput grows with nodes, each strategy; empty where all runs had the same number of them. (`summary` and
+    /// `comparisons` are then about the largest clusters.)
+    #[serde(default)]
+    pub scale_out: Vec<ScaleOut>,
     /// In the order in which they ran.
     pub runs: Vec<Run>,
+}
+
+/// The runs that may stand beside each other: those with the most nodes. That is all of them, but in a scenario with several
+/// sizes of cluster.
+pub fn of_one_size(runs: &[Run]) -> impl Iterator<Item = &Run> {
+    let most = runs.iter().map(|run| run.nodes).max();
+    runs.iter().filter(move |run| Some(run.nodes) == most)
 }
 
 /// The verdict over all runs.
@@ -137,8 +156,11 @@ pub struct Run {
     pub anomalies: Anomalies,
     /// Proof of `anomalies`: of each kind the first few.
     pub witnesses: Vec<Witness>,
-    /// Time for which a dead credential was still accepted; `None` where it was not tried.
+    /// Time for which a credential was still accepted after its logout; `None` where it was not tried.
     pub revocation_ms: Option<Revocation>,
+    /// What became of an operator's revocations; `None` where there were none.
+    #[serde(default)]
+    pub revocations: Option<Revocations>,
     /// Whether the generator measured the cluster or itself.
     pub generator: Generator,
     /// One entry per slice of time, in order, without gaps.
@@ -192,8 +214,15 @@ pub struct Requests {
     pub ok: u64,
     /// Did not: an error answer (a 401 for a lost session too), a broken connection, no answer in time.
     pub failed: u64,
-    /// Of `failed`: reads and other requests that may be repeated without harm.
+    /// Of `failed`: reads and other requests that may be repeated without harm, and that nobody served: 5xx, a broken
+    /// connection, no answer in time. (A lost session is counted as such, and no repetition would bring it back.)
     pub failed_idempotent: u64,
+    /// Neither `ok` nor `failed`: refused because the credential's time was over.
+    #[serde(default)]
+    pub refused_expired: u64,
+    /// Neither `ok` nor `failed`: refused because an operator had ended the login.
+    #[serde(default)]
+    pub refused_revoked: u64,
     /// Answers for which the balancer had to ask more than one node.
     pub retried_by_balancer: u64,
 }
@@ -317,239 +346,6 @@ pub struct Fault {
     pub cart_lines_on_target: u64,
     /// Of `cart_lines_acknowledged`: gone for good, though nobody removed them.
     pub cart_lines_lost: u64,
-}
-
-/// Counts of what the checker proved; [`crate::checker`] defines each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Anomalies {
-    /// A live session was refused.
-    pub session_lost: u64,
-    /// A line that was acknowledged, or seen, is gone for good though nobody removed it.
-    pub line_lost: u64,
-    /// A cart was shown as it had been before an acknowledged change, which showed later.
-    pub stale_read: u64,
-    /// A cart was shown older than an earlier answer had shown it, or an acknowledged removal is undone for good.
-    pub rollback: u64,
-    /// A line is in a cart twice.
-    pub duplicate: u64,
-    /// A line of the user's own that this session never put there: its adding certainly failed, or was another session's.
-    pub phantom: u64,
-    /// An answer that showed what is somebody else's, or that was meant for somebody else.
-    pub leak: u64,
-    /// A credential was accepted after its acknowledged logout, or after its declared end.
-    pub resurrection: u64,
-    /// The same by a strategy that declares that it cannot revoke at once: before the declared end, or by another node.
-    pub exposure: u64,
-    /// Carts without a final read: nothing can be said.
-    pub unknown: u64,
-}
-
-/// The kinds of [`Anomalies`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(
-    missing_docs,
-    reason = "the fields of `Anomalies` are the same, and say it"
-)]
-pub enum Anomaly {
-    SessionLost,
-    LineLost,
-    StaleRead,
-    Rollback,
-    Duplicate,
-    Phantom,
-    Leak,
-    Resurrection,
-    Exposure,
-    Unknown,
-}
-
-impl Anomaly {
-    /// All, in the order in which they are told.
-    pub const ALL: [Self; 10] = [
-        Self::SessionLost,
-        Self::LineLost,
-        Self::StaleRead,
-        Self::Rollback,
-        Self::Duplicate,
-        Self::Phantom,
-        Self::Leak,
-        Self::Resurrection,
-        Self::Exposure,
-        Self::Unknown,
-    ];
-
-    /// As in `results.json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SessionLost => "session_lost",
-            Self::LineLost => "line_lost",
-            Self::StaleRead => "stale_read",
-            Self::Rollback => "rollback",
-            Self::Duplicate => "duplicate",
-            Self::Phantom => "phantom",
-            Self::Leak => "leak",
-            Self::Resurrection => "resurrection",
-            Self::Exposure => "exposure",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// For people: what one and what several of them are called.
-    pub fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::SessionLost => ("session lost", "sessions lost"),
-            Self::LineLost => ("cart line lost", "cart lines lost"),
-            Self::StaleRead => ("stale read", "stale reads"),
-            Self::Rollback => ("rollback", "rollbacks"),
-            Self::Duplicate => ("duplicated line", "duplicated lines"),
-            Self::Phantom => ("phantom line", "phantom lines"),
-            Self::Leak => ("leak to another user", "leaks to another user"),
-            Self::Resurrection => ("resurrection after logout", "resurrections after logout"),
-            Self::Exposure => ("exposure after logout", "exposures after logout"),
-            Self::Unknown => ("cart unknown", "carts unknown"),
-        }
-    }
-}
-
-impl Anomalies {
-    /// How many of one kind.
-    pub fn count(&self, kind: Anomaly) -> u64 {
-        let mut counts = *self;
-        *counts.count_mut(kind)
-    }
-
-    pub(crate) fn count_mut(&mut self, kind: Anomaly) -> &mut u64 {
-        match kind {
-            Anomaly::SessionLost => &mut self.session_lost,
-            Anomaly::LineLost => &mut self.line_lost,
-            Anomaly::StaleRead => &mut self.stale_read,
-            Anomaly::Rollback => &mut self.rollback,
-            Anomaly::Duplicate => &mut self.duplicate,
-            Anomaly::Phantom => &mut self.phantom,
-            Anomaly::Leak => &mut self.leak,
-            Anomaly::Resurrection => &mut self.resurrection,
-            Anomaly::Exposure => &mut self.exposure,
-            Anomaly::Unknown => &mut self.unknown,
-        }
-    }
-}
-
-/// The few operations that prove one anomaly, so that a person can follow it in the history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Witness {
-    /// What it proves.
-    pub kind: Anomaly,
-    /// Whose session.
-    pub user: u32,
-    /// Which of the user's logins, from 1.
-    pub session: u32,
-    /// The cart line that it is about.
-    pub line: Option<String>,
-    /// In the order of sending.
-    pub operations: Vec<WitnessOperation>,
-    /// The fault next to them, if there was one before.
-    pub fault: Option<WitnessFault>,
-    /// What happened, in words.
-    pub sentence: String,
-}
-
-/// One operation of a [`Witness`], as the history has it. Times are microseconds from the run's first measured moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WitnessOperation {
-    /// The user's number of it.
-    pub id: u32,
-    /// `add_line`
-    pub action: String,
-    /// When the request was sent.
-    pub sent_us: i64,
-    /// When the whole answer was there.
-    pub done_us: i64,
-    /// The node that answered.
-    pub node: Option<String>,
-    /// `ok`, `fail` or `info`.
-    pub outcome: String,
-    /// Status of the answer.
-    pub status: Option<u16>,
-}
-
-/// The fault of a [`Witness`]. Times are microseconds from the run's first measured moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WitnessFault {
-    /// Its place among the run's faults, from 0.
-    pub index: usize,
-    /// `kill`
-    pub kind: String,
-    /// `node-2`
-    pub target: String,
-    /// When the lab asked for it.
-    pub commanded_us: i64,
-    /// When it was seen to be in effect.
-    pub effective_us: Option<i64>,
-    /// When it was undone.
-    pub undone_us: Option<i64>,
-}
-
-/// How long dead credentials lived on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revocation {
-    /// Median.
-    pub p50: u64,
-    /// Longest.
-    pub max: u64,
-}
-
-/// The generator's judgement of itself.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Generator {
-    /// Whether the figures may be believed.
-    pub valid: bool,
-    /// Why not.
-    pub reason: Option<String>,
-    /// The generator's own lag, 99th percentile: how much later a request was sent than it could have been, from the moment
-    /// at which it was due and a user was free.
-    pub lag_p99_us: Option<u64>,
-    /// All these lags, as a histogram: ascending upper bounds with the count in each bin.
-    #[serde(default)]
-    pub lag_us: Vec<Bin>,
-    /// Cores' worth of CPU that the generator took, 0 to the number of cores.
-    pub cpu_cores: Option<f64>,
-    /// Cores' worth that all processes of the run took together, the generator included.
-    pub machine_cpu_cores: Option<f64>,
-    /// What became of the arrivals; `None` for a closed loop, which has none.
-    #[serde(default)]
-    pub arrivals: Option<Arrivals>,
-    /// Operations in flight at the same time; `None` when nobody looked.
-    #[serde(default)]
-    pub in_flight: Option<InFlight>,
-}
-
-/// The arrivals of an open loop that were due in the measured part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Arrivals {
-    /// The scenario's rate.
-    pub target_per_s: f64,
-    /// Those that were sent, a second.
-    pub achieved_per_s: f64,
-    /// All.
-    pub due: u64,
-    /// Those that were sent.
-    pub sent: u64,
-    /// Of `sent`: more than 1 ms after they were due.
-    pub late: u64,
-    /// Of `late`: because all users were still waiting for answers.
-    pub late_without_user: u64,
-    /// Never sent: no user was free for a second.
-    pub dropped: u64,
-}
-
-/// Operations in flight, on average over the measured part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct InFlight {
-    /// Seen by looking at random moments.
-    pub seen: f64,
-    /// By Little's law: throughput × mean service time, from the recorded operations.
-    pub by_littles_law: f64,
 }
 
 /// A slice of time (see [`Run::timeline`]).

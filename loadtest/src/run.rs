@@ -2,7 +2,7 @@
 //! what comes out is a folder with the histories, the results and the reports.
 //!
 //! # Layout
-//! * `one`: one run, from the first process to the figures. It uses `memory` (what sessions take), [`faults`](crate::faults)
+//! * `series`: all runs and their results. `one`: one run, from the first process to the figures. It uses `memory` (what sessions take), [`faults`](crate::faults)
 //!   (what is done to the cluster) and `samples` (CPU and store commands).
 //! * `environment`, `folder`, `progress`: where it was measured, where it is kept, what the terminal shows meanwhile.
 
@@ -12,17 +12,18 @@ mod memory;
 mod one;
 mod progress;
 mod samples;
+mod series;
 
 use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
-use crate::results::{Expectation, Results, Run, SCHEMA, Verdict};
+use crate::results::Verdict;
 use crate::scenario::{Scenario, ScenarioError};
-use crate::{expectations, report, scenarios, statistics};
+use crate::{report, scenarios};
 use folder::Folder;
-use progress::Progress;
+use series::Series;
 
 /// Perform scenarios: the same users and faults for each strategy, then a report.
 ///
@@ -92,7 +93,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     Ok(worst)
 }
 
-/// Performs one scenario with `options`; a signal ends it cleanly. `command` is what the report tells readers to type.
+/// Performs one scenario with `options`; a signal ends it cleanly, with a report of the runs that are finished. `command` is what the report tells readers to type.
 pub(crate) async fn perform(
     mut scenario: Scenario,
     options: &Options,
@@ -104,20 +105,25 @@ pub(crate) async fn perform(
     let system = |error| Failure::new(Exit::NoCluster, format!("cannot wait for signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
-    let results = tokio::select! {
+    let mut series = Series::begin(&scenario, command).await;
+    let is_complete = tokio::select! {
         biased;
         // Dropping the unfinished run kills its processes and removes what they wrote.
-        _ = interrupt.recv() => None,
-        _ = terminate.recv() => None,
-        results = measure(&scenario, &folder, command) => Some(results?),
+        _ = interrupt.recv() => false,
+        _ = terminate.recv() => false,
+        measured = series.measure(&folder) => measured.map(|()| true)?,
     };
-    let Some(results) = results else {
+    if !is_complete {
+        series.progress.finish();
         eprintln!(
             "Stopped; the cluster is gone. What was recorded until then is in {}",
             folder.path().display()
         );
-        return Ok(Exit::Interrupted);
-    };
+        if series.runs.is_empty() {
+            return Ok(Exit::Interrupted);
+        }
+    }
+    let results = series.results();
     let written = |error: report::ReportError| Failure::new(Exit::NoCluster, error.to_string());
     report::write_all(&results, folder.path()).map_err(written)?;
     folder.point_latest_here()?;
@@ -134,101 +140,11 @@ pub(crate) async fn perform(
         report::terminal::headline(&results, report::terminal::width())
     );
     Ok(match results.verdict {
+        _ if !is_complete => Exit::Interrupted,
         Verdict::Pass => Exit::Held,
         Verdict::Fail => Exit::ExpectationFailed,
         Verdict::Invalid => Exit::Invalid,
     })
-}
-
-/// All runs of a scenario, interleaved (ABC ABC): what changes on the machine over time changes for all strategies.
-async fn measure(
-    scenario: &Scenario,
-    folder: &Folder,
-    command: String,
-) -> Result<Results, Failure> {
-    let spec = &scenario.spec;
-    let strategies = spec.cluster.strategy_names();
-    let repeats = *spec.repeats.get_ref();
-    let schedule = spec.schedule();
-    let started_at = chrono::Utc::now();
-    let environment = environment::read(&spec.cluster).await;
-    let progress = Progress::new(strategies.len() * repeats as usize);
-    let mut runs = Vec::new();
-    let (mut proxies_us, mut requests) = (0, 0);
-    for repeat in 1..=repeats {
-        for strategy in &strategies {
-            let run = one::Setup {
-                scenario,
-                schedule: &schedule,
-                strategy,
-                repeat,
-                history: folder.history(strategy, repeat),
-                cores: environment.cores,
-            };
-            let performed = run.perform(&progress).await?;
-            proxies_us += performed.proxies_us.unwrap_or(0);
-            requests += performed.requests;
-            runs.push(performed.run);
-        }
-    }
-    let mut caveats = environment::caveats(spec, &environment);
-    caveats.extend(environment::proxies(&schedule, proxies_us, requests));
-    progress.finish();
-    let (expectations, matrix) = expectations::judge(&runs, &scenario.thresholds);
-    let (verdict, reasons) = judge(&runs, &expectations);
-    Ok(Results {
-        schema: SCHEMA.into(),
-        scenario: scenario.name.clone(),
-        question: spec.question.clone(),
-        seed: spec.seed,
-        command,
-        started_at: started_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-        settings: environment::settings(spec, &schedule),
-        caveats,
-        environment,
-        verdict,
-        reasons,
-        expectations,
-        matrix,
-        summary: statistics::summaries(&runs, spec.seed),
-        comparisons: statistics::comparisons(&runs, spec.seed),
-        runs,
-    })
-}
-
-/// Invalid measurements prove nothing, not even failures; so they are judged first.
-fn judge(runs: &[Run], expectations: &[Expectation]) -> (Verdict, Vec<String>) {
-    let repeated = runs.iter().any(|run| run.repeat > 1);
-    let about = |run: &Run, reason: &str| {
-        if repeated {
-            format!("{}, repeat {}: {reason}", run.strategy, run.repeat)
-        } else {
-            format!("{}: {reason}", run.strategy)
-        }
-    };
-    let invalid: Vec<String> = runs
-        .iter()
-        .filter_map(|run| Some(about(run, run.generator.reason.as_deref()?)))
-        .collect();
-    if !invalid.is_empty() {
-        return (Verdict::Invalid, invalid);
-    }
-    let failed: Vec<String> = expectations
-        .iter()
-        .filter(|expectation| !expectation.held)
-        .map(|missed| {
-            format!(
-                "{}: expected “{}”, observed: {}",
-                missed.strategy, missed.expectation, missed.observed
-            )
-        })
-        .collect();
-    let verdict = if failed.is_empty() {
-        Verdict::Pass
-    } else {
-        Verdict::Fail
-    };
-    (verdict, failed)
 }
 
 impl Options {

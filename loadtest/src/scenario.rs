@@ -10,6 +10,7 @@ mod expect;
 mod fault;
 mod load;
 pub mod schedule;
+mod sizes;
 mod source;
 
 use std::fs;
@@ -25,6 +26,7 @@ pub use cluster::{ClusterPart, Password};
 pub use expect::{Relation, Threshold};
 pub use fault::{Fault, FaultKind};
 pub use load::{Arrivals, Journey, Load, Pace, Replays};
+pub use sizes::Sizes;
 use source::Source;
 
 /// A scenario cannot be used.

@@ -2,11 +2,13 @@
 //!
 //! **Which operations count.** All figures but the checker's are over operations whose answer was complete in the
 //! measured part; what began in warm-up and ended in it counts, what ended after it does not. So total, timeline and
-//! throughput agree. A request that did not do what the user wanted counts as failed, whoever's fault it was.
+//! throughput agree. A request that did not do what the user wanted counts as failed, whoever's fault it was; but not a refusal
+//! that had to be, because the credential had expired or was revoked ([`crate::checker::Ends`]).
 //!
 //! * `latency`: percentiles and histogram. `timeline`: slices. `faults` with `windows`: what happened when. `costs`: CPU,
 //!   bytes, store commands, memory. `generator`: whether any of this may be believed, with `arrivals` (what became of those
 //!   of an open loop) and `in_flight` (Little's law).
+//! * `scale_out`: several sizes of cluster, with `scalability` (the law that is fitted).
 //! * `repeats`: several runs together, with `bootstrap` (how far a median may be trusted) and `ranks` (whether two strategies
 //!   differ).
 
@@ -19,14 +21,17 @@ mod in_flight;
 mod latency;
 mod ranks;
 mod repeats;
+mod scalability;
+mod scale_out;
 mod timeline;
 mod windows;
 
-use crate::checker::Verdict;
-use crate::history::{History, Operation, Outcome};
+use crate::checker::{End, Ends, Verdict};
+use crate::history::{History, Operation, Outcome, Reason};
 use crate::results::{Requests, Run};
 pub use bootstrap::median;
 pub use repeats::{comparisons, summaries};
+pub use scale_out::{refuse, scale_out};
 
 /// Computes the run's figures.
 pub fn summarise(history: &History, verdict: &Verdict) -> Run {
@@ -36,10 +41,11 @@ pub fn summarise(history: &History, verdict: &Verdict) -> Run {
         .iter()
         .filter(|operation| (0..meta.measured_until_us).contains(&operation.done_us))
         .collect();
-    let requests = requests(&measured);
+    let ends = &verdict.ends;
+    let requests = requests(&measured, ends);
     let seconds = meta.measured_until_us as f64 / 1e6;
     let rate = |count: u64| (seconds > 0.0).then(|| count as f64 / seconds);
-    let timeline = timeline::of(&measured, meta);
+    let timeline = timeline::of(&measured, ends, meta);
     let costs = costs::of(history);
     Run {
         strategy: meta.strategy.clone(),
@@ -54,7 +60,10 @@ pub fn summarise(history: &History, verdict: &Verdict) -> Run {
         goodput_rps: rate(requests.ok),
         latency_us: latency::percentiles(measured.iter().filter_map(|one| latency::of(one))),
         failure_latency_us: latency::percentiles(
-            measured.iter().filter_map(|one| latency::of_failure(one)),
+            measured
+                .iter()
+                .filter(|one| ends.is_failure(one))
+                .filter_map(|one| latency::of_failure(one)),
         ),
         response_us: latency::percentiles(
             measured.iter().filter_map(|one| latency::of_response(one)),
@@ -66,24 +75,31 @@ pub fn summarise(history: &History, verdict: &Verdict) -> Run {
         store_operations_per_request: costs.store_operations,
         memory_bytes_per_session: costs::memory(history.memory),
         logins_again: verdict.logins_again,
-        faults: faults::of(history, &verdict.losses),
+        faults: faults::of(history, ends, &verdict.losses),
         anomalies: verdict.anomalies,
         witnesses: verdict.witnesses.clone(),
         revocation_ms: verdict.revocation_ms,
+        revocations: verdict.revocations,
         generator: generator::judge(history),
         timeline,
     }
 }
 
-fn requests(measured: &[&Operation]) -> Requests {
+fn requests(measured: &[&Operation], ends: &Ends) -> Requests {
     let mut requests = Requests::default();
     for operation in measured {
         requests.total += 1;
-        if operation.outcome == Outcome::Ok {
-            requests.ok += 1;
-        } else {
-            requests.failed += 1;
-            requests.failed_idempotent += u64::from(operation.action.is_idempotent());
+        match ends.why(operation) {
+            Some(End::Expired) => requests.refused_expired += 1,
+            Some(End::Revoked) => requests.refused_revoked += 1,
+            None if operation.outcome == Outcome::Ok => requests.ok += 1,
+            None => {
+                requests.failed += 1;
+                // What a node refuses (4xx), it would refuse again.
+                let unserved = operation.reason != Some(Reason::Refused);
+                requests.failed_idempotent +=
+                    u64::from(unserved && operation.action.is_idempotent());
+            }
         }
         requests.retried_by_balancer += u64::from(operation.retries > 0);
     }
@@ -99,7 +115,8 @@ fn ms(us: i64) -> u64 {
 mod tests {
     use super::*;
     use crate::checker::check;
-    use crate::history::testing::{add, browse, history, log_in, read};
+    use crate::history::Lifetime;
+    use crate::history::testing::{add, browse, history, log_in, read, revoke};
 
     #[test]
     fn only_the_measured_part_counts() {
@@ -117,7 +134,7 @@ mod tests {
             ok: 1,
             failed: 2,
             failed_idempotent: 1,
-            retried_by_balancer: 0,
+            ..Requests::default()
         };
         assert_eq!(run.requests, expected);
         assert_eq!(run.throughput_rps, Some(0.3));
@@ -128,6 +145,38 @@ mod tests {
             .map(|slice| slice.ok + slice.failed)
             .sum();
         assert_eq!(in_slices, 3);
+    }
+
+    #[test]
+    fn a_refusal_that_had_to_be_is_no_failure() {
+        let mut history = history([
+            log_in(1, 1, 1, 0),
+            browse(1, 1, 2, 8_500).refused(), // it lived for 8 s
+            log_in(2, 1, 1, 0),
+            browse(2, 1, 2, 3_000).refused(), // the operator ended it at 2 s
+            log_in(3, 1, 1, 0),
+            browse(3, 1, 2, 4_000).refused(), // lost
+            browse(3, 0, 3, 4_500).failed(),
+        ]);
+        history.meta.lifetime = Some(Lifetime {
+            absolute_s: 8,
+            idle_s: None,
+        });
+        history.revocations = vec![revoke(2, 1, 2_000, 1)];
+        let run = summarise(&history, &check(&history));
+        let expected = Requests {
+            total: 7,
+            ok: 3,
+            failed: 2,
+            failed_idempotent: 1, // the lost session is counted as such
+            refused_expired: 1,
+            refused_revoked: 1,
+            retried_by_balancer: 0,
+        };
+        assert_eq!(run.requests, expected);
+        assert_eq!(run.anomalies.session_lost, 1);
+        let in_slices: u64 = run.timeline.iter().map(|slice| slice.failed).sum();
+        assert_eq!(in_slices, 2);
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! What a fault's target stands for: histories and results name it with a word, `node-2`, or a link, `node-2->store`.
 
+use crate::cluster::{LOAD_BALANCER, STORE};
+
+/// All nodes, one after the other or by number.
+pub const NODES: &str = "nodes";
+
 /// Who suffers a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
@@ -13,20 +18,25 @@ pub enum Target<'a> {
     LoadBalancer,
     /// What travels between the balancer and this node.
     ToNode(&'a str),
-    /// What travels between this node and the store, or another node.
-    FromNode(&'a str),
+    /// What travels between a node and the store, or another node.
+    FromNode {
+        /// The node that asks.
+        node: &'a str,
+        /// Whom it asks.
+        to: &'a str,
+    },
 }
 
 impl<'a> Target<'a> {
     /// Understands a name. What is no other word is a node's name.
     pub fn of(name: &'a str) -> Self {
         match name {
-            "store" => Self::Store,
-            "load-balancer" => Self::LoadBalancer,
-            "nodes" => Self::Nodes,
+            STORE => Self::Store,
+            LOAD_BALANCER => Self::LoadBalancer,
+            NODES => Self::Nodes,
             _ => match name.split_once("->") {
-                Some(("load-balancer", node)) => Self::ToNode(node),
-                Some((node, _)) => Self::FromNode(node),
+                Some((LOAD_BALANCER, node)) => Self::ToNode(node),
+                Some((node, to)) => Self::FromNode { node, to },
                 None => Self::Node(name),
             },
         }
@@ -35,7 +45,7 @@ impl<'a> Target<'a> {
     /// The one node that suffers, itself or its link.
     pub fn node(self) -> Option<&'a str> {
         match self {
-            Self::Node(node) | Self::ToNode(node) | Self::FromNode(node) => Some(node),
+            Self::Node(node) | Self::ToNode(node) | Self::FromNode { node, .. } => Some(node),
             Self::Nodes | Self::Store | Self::LoadBalancer => None,
         }
     }
@@ -59,7 +69,13 @@ mod tests {
             Target::of("load-balancer->node-2"),
             Target::ToNode("node-2")
         );
-        assert_eq!(Target::of("node-2->store"), Target::FromNode("node-2"));
+        assert_eq!(
+            Target::of("node-2->store"),
+            Target::FromNode {
+                node: "node-2",
+                to: "store"
+            }
+        );
         assert!(Target::of("nodes").hits("node-1"));
         assert!(Target::of("load-balancer->node-1").hits("node-1"));
         assert!(!Target::of("node-2").hits("node-1"));

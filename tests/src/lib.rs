@@ -5,6 +5,8 @@
 //! * this file: the cluster, its users, and what the load balancer thinks of the nodes.
 //! * [`failure`]: the ways in which a store can fail, with its tools: [`store`] (the Redis in a test's hands), [`detour`]
 //!   (a longer way to it), [`impostor`] (something else in its place).
+//! * [`compose`]: the cluster in containers.
+//! * [`manifests`]: the Kubernetes manifests, rendered.
 //! * [`table`]: the table in `docs/failure.md`, compared with what was seen.
 
 #![allow(
@@ -14,10 +16,12 @@
     reason = "a test reports by panicking"
 )]
 
+pub mod compose;
 pub mod detour;
 pub mod direct;
 pub mod failure;
 pub mod impostor;
+pub mod manifests;
 pub mod store;
 pub mod table;
 

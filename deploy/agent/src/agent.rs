@@ -17,7 +17,8 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, getpgid};
+use rustix::process::{Pid, Signal, WaitOptions, getpgid, waitpid};
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{AgentError, Ready, cgroup::Throttled, ports, process::Process, procfs};
@@ -40,8 +41,9 @@ pub struct ProcessSpec {
     pub args: Vec<String>,
     /// Its whole environment; nothing is inherited.
     pub env: Vec<(String, String)>,
-    /// Standard output and standard error are appended to this file.
-    pub log: PathBuf,
+    /// Standard output and standard error are appended to this file; with `None` they are the supervisor's own, and
+    /// errors show no last lines.
+    pub log: Option<PathBuf>,
     /// When it is ready.
     pub ready: Ready,
     /// The time that it has to become ready.
@@ -51,7 +53,7 @@ pub struct ProcessSpec {
 }
 
 /// What a process has used and holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// CPU time over all its lives, killed ones included; the kernel counts in steps of 10 ms.
     pub cpu_us: u64,
@@ -80,6 +82,8 @@ struct Life {
     past_throttled: Throttled,
     /// Where this life's part of the log begins.
     log_start: u64,
+    /// Arguments after those of the spec.
+    more_args: Vec<String>,
 }
 
 impl Agent {
@@ -95,7 +99,17 @@ impl Agent {
     ///
     /// May be cancelled at any point: the process then belongs to the agent as ever.
     pub async fn start(&self) -> Result<(), AgentError> {
-        let process = self.spawn()?;
+        self.start_life(None).await
+    }
+
+    /// The same, with these arguments after those of the spec, in the place of those that were given here before.
+    /// [`start`](Self::start) keeps them.
+    pub async fn start_with(&self, more_args: Vec<String>) -> Result<(), AgentError> {
+        self.start_life(Some(more_args)).await
+    }
+
+    async fn start_life(&self, more_args: Option<Vec<String>>) -> Result<(), AgentError> {
+        let process = self.spawn(more_args)?;
         let ready = self.spec.ready.wait(self.spec.ready_within);
         let outcome = tokio::select! {
             // Readiness first: a program that serves nobody may be done before we look, and that is no failure.
@@ -206,6 +220,39 @@ impl Agent {
         self.running().is_ok()
     }
 
+    /// The state of each of its threads: `T` stands still.
+    pub fn thread_states(&self) -> Result<Vec<char>, AgentError> {
+        let process = self.running()?;
+        procfs::thread_states(process.pid())
+            .map_err(|source| self.system("read thread states", source))
+    }
+
+    /// How the present life ended; `None` while it runs, and before the first one.
+    pub fn has_ended(&self) -> Option<ExitStatus> {
+        let ended = self.life().process.as_ref()?.has_ended()?;
+        Some(ended.status)
+    }
+
+    /// Reaps children of this whole program other than the agent's process: what the process left behind, where this
+    /// program is PID 1 or a child subreaper. Only for a program that has no other children.
+    ///
+    /// True when the agent's process itself was among the dead: its own thread reaps it, and then it is time to look again.
+    pub fn reap_orphans(&self) -> io::Result<bool> {
+        // Held all along: nothing is forked meanwhile, so a child that is not the process is nobody's.
+        let life = self.life();
+        let ours = life.process.as_ref().filter(|p| p.has_ended().is_none());
+        let mut ours_is_dead = false;
+        for pid in procfs::dead_children(std::process::id())? {
+            if ours.is_some_and(|process| process.pid() == pid) {
+                ours_is_dead = true;
+            } else if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
+                // It may be gone: then there is nothing to do.
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            }
+        }
+        Ok(ours_is_dead)
+    }
+
     /// What it was told to run.
     pub fn spec(&self) -> &ProcessSpec {
         &self.spec
@@ -225,7 +272,7 @@ impl Agent {
         running.cloned().ok_or_else(|| self.not_running())
     }
 
-    fn spawn(&self) -> Result<Arc<Process>, AgentError> {
+    fn spawn(&self, more_args: Option<Vec<String>>) -> Result<Arc<Process>, AgentError> {
         let mut life = self.life();
         if let Some(running) = life
             .process
@@ -237,8 +284,14 @@ impl Agent {
                 pid: running.pid(),
             });
         }
-        life.log_start = self.spec.log.metadata().map_or(0, |log| log.len());
-        let process = Arc::new(Process::spawn(&self.spec)?);
+        let log = self.spec.log.as_ref();
+        life.log_start = log
+            .and_then(|log| log.metadata().ok())
+            .map_or(0, |log| log.len());
+        if let Some(more_args) = more_args {
+            life.more_args = more_args;
+        }
+        let process = Arc::new(Process::spawn(&self.spec, &life.more_args)?);
         let before = life.process.replace(Arc::clone(&process));
         if let Some(ended) = before.and_then(|before| before.has_ended()) {
             life.past_cpu_us += ended.cpu_us;
@@ -296,7 +349,9 @@ impl Agent {
     /// The last lines that this life wrote.
     fn tail(&self) -> String {
         let start = self.life().log_start;
-        read_tail(&self.spec.log, start).unwrap_or_default()
+        let log = self.spec.log.as_ref();
+        log.and_then(|log| read_tail(log, start).ok())
+            .unwrap_or_default()
     }
 
     fn not_running(&self) -> AgentError {

@@ -24,6 +24,7 @@ use rustix::{
     fs::{Access, access},
     process::{Pid, Signal, kill_process},
 };
+use serde::{Deserialize, Serialize};
 
 /// The start of the name of every group; the supervisor's process id and a number follow.
 const PREFIX: &str = "session-lab-";
@@ -81,7 +82,7 @@ pub enum QuotaError {
 }
 
 /// How often and for how long a process had to wait because its share was used up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Throttled {
     /// Periods in which that happened.
     pub periods: u64,

@@ -48,8 +48,8 @@ pub enum AgentError {
         name: String,
         /// How it ended.
         status: ExitStatus,
-        /// Its log.
-        log: PathBuf,
+        /// Its log, when it has one of its own.
+        log: Option<PathBuf>,
         /// The log's last lines.
         tail: String,
     },
@@ -65,8 +65,8 @@ pub enum AgentError {
         within: Duration,
         /// What the last look at it found.
         problem: String,
-        /// Its log.
-        log: PathBuf,
+        /// Its log, when it has one of its own.
+        log: Option<PathBuf>,
         /// The log's last lines.
         tail: String,
     },
@@ -79,6 +79,26 @@ pub enum AgentError {
         address: SocketAddr,
         /// Who serves it.
         owner: Owner,
+    },
+    /// An agent elsewhere could not be asked, or its answer not be read.
+    #[error("{name}: its agent at {url} cannot be reached: {problem}")]
+    Unreachable {
+        /// The process.
+        name: String,
+        /// The agent's control port.
+        url: String,
+        /// What happened.
+        problem: String,
+    },
+    /// An agent elsewhere could not do what it was asked.
+    #[error("{name}: its agent answered {status}: {detail}")]
+    Remote {
+        /// The process.
+        name: String,
+        /// The HTTP status of its answer.
+        status: u16,
+        /// In the agent's own words.
+        detail: String,
     },
     /// A signal was sent, and its effect did not show.
     #[error("{name}: {fault} had no effect within {within:?}")]
@@ -103,7 +123,10 @@ pub enum AgentError {
 }
 
 /// The log's last lines below a message, and where to read the rest.
-fn excerpt(log: &std::path::Path, tail: &str) -> String {
+fn excerpt(log: &Option<PathBuf>, tail: &str) -> String {
+    let Some(log) = log else {
+        return String::new();
+    };
     if tail.is_empty() {
         format!(" (its log {} is empty)", log.display())
     } else {

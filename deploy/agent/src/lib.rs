@@ -9,11 +9,15 @@
 //! * `process.rs`: one life, from fork to reaping, on a thread of its own.
 //! * [`QuotaError`], [`Throttled`] (`cgroup.rs`): a limit of CPU time for a process and all that it forks.
 //! * [`Ready`] (`ready.rs`): when a process may be called ready.
+//! * [`probe`]: whether the server behind a URL answers.
 //! * [`link`]: a proxy on the way between two processes, which delays, throttles, breaks off or swallows.
 //! * [`resp`]: just enough of Redis' protocol to ask a store how it is.
 //! * [`procfs`]: what `/proc` says about a process, as pure parsers.
 //! * [`ports`]: which port is free, and who has one that is not.
+//! * [`Remote`] (`remote.rs`): an agent elsewhere, with the methods of [`Agent`]; [`wire`]: what goes over its control port.
 //! * [`AgentError`] (`error.rs`): what can go wrong.
+//!
+//! The binary `agent` (`main.rs` and what it names) is PID 1 of every container: an [`Agent`] with a control port.
 //!
 //! # Left to others
 //! Which processes there are and in what order they start (the cluster in `loadtest`), when a fault happens and what it
@@ -24,12 +28,16 @@ mod cgroup;
 mod error;
 pub mod link;
 pub mod ports;
+pub mod probe;
 mod process;
 pub mod procfs;
 mod ready;
+mod remote;
 pub mod resp;
+pub mod wire;
 
 pub use agent::{Agent, ProcessSpec, Usage};
 pub use cgroup::{QuotaError, Throttled};
 pub use error::AgentError;
 pub use ready::Ready;
+pub use remote::Remote;

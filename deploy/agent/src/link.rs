@@ -18,9 +18,11 @@
 //! a refusal, and a black hole as silence after connecting and not as silence while connecting. And it costs CPU: all proxies
 //! of a cluster share one thread, whose time [`Links::cpu_us`] tells.
 //!
-//! This file: proxies and their connections. `carry`: what happens to the bytes.
+//! This file: proxies and their connections. `carry`: what happens to the bytes. `probe`: what somebody meets who goes
+//! that way.
 
 mod carry;
+mod probe;
 
 use std::{
     io,
@@ -37,6 +39,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     time::{ClockId, clock_gettime},
 };
+use serde::{Deserialize, Serialize};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{Builder, Handle},
@@ -46,6 +49,7 @@ use tokio::{
 };
 
 use self::carry::{Flow, carry};
+pub use self::probe::{Met, probe};
 
 /// Connections at the same time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -57,13 +61,16 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 
 /// What is done to a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Disturbance {
     /// Everything arrives later.
     Delay {
         /// By this much, in each direction that is meant.
+        #[serde(rename = "by_us", with = "micros")]
         by: Duration,
         /// Which way.
+        #[serde(default)]
         direction: Direction,
     },
     /// No more than so many bytes pass.
@@ -71,6 +78,7 @@ pub enum Disturbance {
         /// On each connection, in each direction that is meant.
         bytes_per_s: u64,
         /// Which way.
+        #[serde(default)]
         direction: Direction,
     },
     /// Every connection is broken off.
@@ -78,12 +86,14 @@ pub enum Disturbance {
     /// Nothing passes.
     Blackhole {
         /// Which way.
+        #[serde(default)]
         direction: Direction,
     },
 }
 
 /// The direction that a disturbance is meant for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// There and back.
     #[default]
@@ -103,6 +113,21 @@ impl Direction {
     /// Whether it means what comes from the target.
     pub fn means_back(self) -> bool {
         self != Self::There
+    }
+}
+
+/// A duration as whole microseconds, as all times of the control port.
+pub(crate) mod micros {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_micros)
     }
 }
 
@@ -141,6 +166,11 @@ impl Links {
 
     /// A proxy that listens at `listen` and carries everything to `target`, undisturbed.
     pub fn open(&self, listen: SocketAddr, target: SocketAddr) -> io::Result<Link> {
+        self.open_to(listen, target.to_string())
+    }
+
+    /// The same, to a target `HOST:PORT` whose name is resolved anew for each connection.
+    pub fn open_to(&self, listen: SocketAddr, target: String) -> io::Result<Link> {
         let listener = std::net::TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -149,7 +179,7 @@ impl Links {
         let count = Arc::clone(&connections);
         let task = self.handle.spawn(async move {
             match TcpListener::from_std(listener) {
-                Ok(listener) => accept(listener, target, disturbed, &count).await,
+                Ok(listener) => accept(listener, target.into(), disturbed, &count).await,
                 Err(error) => tracing::warn!(%address, %error, "a proxy cannot listen"),
             }
         });
@@ -197,6 +227,11 @@ impl Link {
         self.disturbance.send_replace(None);
     }
 
+    /// What disturbs it now.
+    pub fn disturbance(&self) -> Option<Disturbance> {
+        *self.disturbance.borrow()
+    }
+
     /// Connections that exist now.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -213,7 +248,7 @@ type Disturbed = watch::Receiver<Option<Disturbance>>;
 
 async fn accept(
     listener: TcpListener,
-    target: SocketAddr,
+    target: Arc<str>,
     disturbed: Disturbed,
     count: &AtomicUsize,
 ) {
@@ -223,7 +258,7 @@ async fn accept(
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((client, _)) => {
-                    connections.spawn(connection(client, target, disturbed.clone()));
+                    connections.spawn(connection(client, Arc::clone(&target), disturbed.clone()));
                 }
                 Err(_) => sleep(ACCEPT_AGAIN).await,
             },
@@ -234,12 +269,12 @@ async fn accept(
 }
 
 /// One connection, from `accept` to its end.
-async fn connection(mut client: TcpStream, target: SocketAddr, mut disturbed: Disturbed) {
+async fn connection(mut client: TcpStream, target: Arc<str>, mut disturbed: Disturbed) {
     if !may_connect(&client, &mut disturbed).await {
         let _ = client.set_zero_linger();
         return;
     }
-    let Ok(Ok(mut server)) = timeout(CONNECT_WITHIN, TcpStream::connect(target)).await else {
+    let Ok(Ok(mut server)) = timeout(CONNECT_WITHIN, TcpStream::connect(&*target)).await else {
         let _ = client.set_zero_linger();
         return;
     };

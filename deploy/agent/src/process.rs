@@ -54,7 +54,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts it; returns when the program has been executed.
-    pub(crate) fn spawn(spec: &ProcessSpec) -> Result<Self, AgentError> {
+    pub(crate) fn spawn(spec: &ProcessSpec, more_args: &[String]) -> Result<Self, AgentError> {
         let not_limited = |problem| AgentError::Quota {
             name: spec.name.clone(),
             problem,
@@ -67,7 +67,8 @@ impl Process {
         let group = spec.quota.map(Cgroup::create).transpose();
         let group = group.map_err(not_limited)?.map(Arc::new);
         let door = group.as_ref().map(|group| group.door()).transpose();
-        let command = command(spec, door.map_err(not_limited)?).map_err(not_started)?;
+        let mut command = command(spec, door.map_err(not_limited)?).map_err(not_started)?;
+        command.args(more_args);
         Self::run(&spec.name, command, group).map_err(not_started)
     }
 
@@ -165,10 +166,13 @@ impl Drop for Process {
 }
 
 fn command(spec: &ProcessSpec, door: Option<File>) -> io::Result<Command> {
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&spec.log)?;
+    let (stdout, stderr) = match &spec.log {
+        Some(log) => {
+            let log = OpenOptions::new().create(true).append(true).open(log)?;
+            (Stdio::from(log.try_clone()?), Stdio::from(log))
+        }
+        None => (Stdio::inherit(), Stdio::inherit()),
+    };
     let mut command = Command::new(&spec.program);
     command
         .args(&spec.args)
@@ -176,8 +180,8 @@ fn command(spec: &ProcessSpec, door: Option<File>) -> io::Result<Command> {
         .env_clear()
         .envs(spec.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
+        .stdout(stdout)
+        .stderr(stderr)
         // A group of its own: Ctrl-C at the terminal reaches only us, and we end our processes in order.
         .process_group(0);
     before_exec(&mut command, door);

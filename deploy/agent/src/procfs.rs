@@ -13,6 +13,8 @@ use std::{
 pub struct Stat {
     /// `R` running, `S` sleeping, `T` stopped by a signal, `Z` zombie …
     pub state: char,
+    /// The process that gets its exit status.
+    pub parent: u32,
     /// CPU time in user and kernel mode of all threads, ended ones included, in clock ticks.
     pub cpu_ticks: u64,
 }
@@ -46,6 +48,7 @@ pub fn parse_stat(text: &str) -> Option<Stat> {
     let ticks = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     Some(Stat {
         state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
         cpu_ticks: ticks(14)? + ticks(15)?,
     })
 }
@@ -122,6 +125,19 @@ pub fn thread_states(pid: u32) -> io::Result<Vec<char>> {
     Ok(states)
 }
 
+/// The zombies among the children of a process.
+pub fn dead_children(parent: u32) -> io::Result<Vec<u32>> {
+    let processes = fs::read_dir("/proc")?.filter_map(|entry| {
+        let entry = entry.ok()?;
+        entry.file_name().to_str()?.parse::<u32>().ok()
+    });
+    let dead = processes.filter(|pid| {
+        read_stat(&format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| stat.state == 'Z' && stat.parent == parent)
+    });
+    Ok(dead.collect())
+}
+
 fn read_stat(path: &str) -> io::Result<Stat> {
     parse_stat(&fs::read_to_string(path)?).ok_or_else(|| {
         io::Error::new(
@@ -148,6 +164,7 @@ mod tests {
             parse_stat(line),
             Some(Stat {
                 state: 'T',
+                parent: 1,
                 cpu_ticks: 300
             })
         );

@@ -10,10 +10,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::resp;
+use crate::{probe::Target, resp};
 
 /// How long one look may take.
-const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// Between two looks: short, so that readiness is seen when it comes; not busy.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -37,6 +37,8 @@ pub enum Ready {
         /// Redis' `requirepass`.
         password: Option<String>,
     },
+    /// Answer a look at this URL.
+    Url(Target),
 }
 
 impl Ready {
@@ -55,12 +57,14 @@ impl Ready {
         }
     }
 
-    async fn look(&self) -> io::Result<()> {
+    /// Looks once.
+    pub async fn look(&self) -> io::Result<()> {
         match self {
             Self::Started => Ok(()),
             Self::Http { address, path } => timeout(LOOK, http(*address, path))
                 .await
                 .map_err(|_| io::Error::other(format!("GET {path}: no answer within {LOOK:?}")))?,
+            Self::Url(target) => target.look().await,
             Self::RedisPing { address, password } => {
                 match resp::ask(*address, password.as_deref(), &["PING"])
                     .await?
@@ -77,24 +81,34 @@ impl Ready {
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Started => None,
+            Self::Url(target) => target.address(),
             Self::Http { address, .. } | Self::RedisPing { address, .. } => Some(*address),
         }
     }
 }
 
 async fn http(address: SocketAddr, path: &str) -> io::Result<()> {
+    match http_status(address, &address.to_string(), path).await? {
+        200 => Ok(()),
+        status => Err(io::Error::other(format!("GET {path}: {status}"))),
+    }
+}
+
+/// The status of the answer to `GET path`.
+pub(crate) async fn http_status(address: SocketAddr, host: &str, path: &str) -> io::Result<u16> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
 
     // `HTTP/1.1 200` is all that we need, and it may come in pieces.
     let mut start = [0; 12];
     stream.read_exact(&mut start).await?;
     let start = String::from_utf8_lossy(&start);
-    match start.split_once(' ') {
-        Some((version, "200")) if version.starts_with("HTTP/1.") => Ok(()),
-        _ => Err(io::Error::other(format!("GET {path}: {start}"))),
-    }
+    let status = match start.split_once(' ') {
+        Some((version, status)) if version.starts_with("HTTP/1.") => status.parse().ok(),
+        _ => None,
+    };
+    status.ok_or_else(|| io::Error::other(format!("GET {path}: {start}")))
 }
 
 #[cfg(test)]
@@ -127,7 +141,7 @@ mod tests {
         for (answer, problem) in [
             (
                 "HTTP/1.1 503 Service Unavailable\r\n\r\n",
-                "GET /readyz: HTTP/1.1 503",
+                "GET /readyz: 503",
             ),
             ("SSH-2.0-OpenSSH\r\n", "GET /readyz: SSH-2.0-Open"),
             ("HTTP/1.1", "early eof"),

@@ -23,7 +23,7 @@ fn shell(dir: &Path, script: &str, ready: Ready) -> Agent {
         program: "/bin/sh".into(),
         args: vec!["-c".into(), script.into()],
         env: vec![],
-        log: dir.join("script.log"),
+        log: Some(dir.join("script.log")),
         ready,
         ready_within: PATIENCE,
         quota: None,
@@ -45,7 +45,7 @@ fn redis(dir: &Path, address: SocketAddr) -> Agent {
         program: "/usr/bin/env".into(),
         args: vec!["redis-server".into(), config.display().to_string()],
         env: vec![("PATH".into(), std::env::var("PATH").unwrap())],
-        log: dir.join("redis.log"),
+        log: Some(dir.join("redis.log")),
         ready: Ready::RedisPing {
             address,
             password: Some("secret".into()),
@@ -242,7 +242,7 @@ async fn what_ignores_sigterm_is_killed_after_the_grace() {
         Ready::Started,
     );
     stubborn.start().await.unwrap();
-    let log = stubborn.spec().log.clone();
+    let log = stubborn.spec().log.clone().unwrap();
     eventually("the trap is set", || {
         fs::read_to_string(&log).is_ok_and(|text| text == "deaf\n")
     });
@@ -260,7 +260,7 @@ async fn nothing_of_our_environment_is_inherited() {
     let agent = Agent::new(spec);
     agent.start().await.unwrap();
     assert!(agent.ended().await.unwrap().success());
-    let log = fs::read_to_string(&agent.spec().log).unwrap();
+    let log = fs::read_to_string(agent.spec().log.as_ref().unwrap()).unwrap();
     assert!(log.contains("GIVEN=1") && !log.contains("HOME="), "{log}");
 }
 
@@ -270,7 +270,7 @@ async fn dropping_the_agent_kills_the_process_and_what_it_forked() {
     let agent = shell(dir.path(), "sleep 1000 & echo $!; wait", Ready::Started);
     agent.start().await.unwrap();
     let pid = agent.pid().unwrap();
-    let child = pid_in(&agent.spec().log);
+    let child = pid_in(agent.spec().log.as_ref().unwrap());
 
     drop(agent);
     assert!(!exists(pid));

@@ -20,7 +20,7 @@ fn shell(dir: &Path, script: &str, quota: Option<f64>) -> Agent {
         program: "/bin/sh".into(),
         args: vec!["-c".into(), script.into()],
         env: vec![],
-        log: dir.join("script.log"),
+        log: Some(dir.join("script.log")),
         ready: Ready::Started,
         ready_within: PATIENCE,
         quota,
@@ -103,7 +103,7 @@ async fn the_process_is_limited_from_its_first_instruction_and_so_are_its_childr
     if !started(&agent).await {
         return;
     }
-    let log = || fs::read_to_string(&agent.spec().log).unwrap();
+    let log = || fs::read_to_string(agent.spec().log.as_ref().unwrap()).unwrap();
     let child = || Some(log().strip_suffix('\n')?.lines().last()?.to_owned());
     eventually("the script wrote a process id", || {
         child().is_some_and(|line| !line.contains(':'))
@@ -128,7 +128,7 @@ async fn what_was_left_behind_ends_with_the_agent_and_its_group_with_it() {
         return;
     }
     agent.ended().await.unwrap();
-    let child = fs::read_to_string(&agent.spec().log).unwrap();
+    let child = fs::read_to_string(agent.spec().log.as_ref().unwrap()).unwrap();
     let folder = group(child.trim());
     assert!(folder.exists());
     drop(agent);

@@ -30,7 +30,7 @@ impl User {
         self.send(goose, action, intended_us, line, None).await
     }
 
-    /// Tries a credential that was logged out.
+    /// Tries a credential that should be dead.
     pub(super) async fn replay(&mut self, goose: &mut GooseUser, intended_us: i64, dead: &Dead) {
         self.send(goose, Action::Replay, intended_us, None, Some(dead))
             .await;
@@ -45,7 +45,7 @@ impl User {
         dead: Option<&Dead>,
     ) -> Outcome {
         self.operations += 1;
-        let path = path(action, line);
+        let path = path(action, self.number, line);
         let wish = Wish {
             method: method(action),
             path: &path,
@@ -105,6 +105,7 @@ impl User {
             read: said.cart.as_ref().map(|cart| cart.lines.clone()),
             version: said.cart.as_ref().map(|cart| cart.version),
             mistaken_for: self.mistaken_for(&said),
+            revoked: None,
             alive_until_unix_s: exchange.alive_until_unix_s(),
             sent_bytes: u32::try_from(sent_bytes).unwrap_or(u32::MAX),
             received_bytes: u32::try_from(exchange.received_bytes).unwrap_or(u32::MAX),
@@ -147,8 +148,20 @@ impl User {
             }
             // Also when nobody knows: the user wanted to leave and will not come back with that credential.
             (Action::LogOut, Outcome::Ok | Outcome::Info) => self.forget_session(),
-            _ if operation.lost_its_session() => self.forget_session(),
+            _ if operation.lost_its_session() => {
+                self.keep_if_revoked();
+                self.forget_session();
+            }
             _ => {}
+        }
+    }
+
+    /// Where an operator ends logins, this may be why the credential was refused. Then it must stay dead.
+    fn keep_if_revoked(&mut self) {
+        if let (Some(session), Some(_)) = (&self.session, &self.common.plan.revocations) {
+            let now_us = self.common.plan.clock.now_us();
+            let credentials = self.browser.credentials.clone();
+            self.dead.keep(session.login, credentials, now_us);
         }
     }
 
@@ -177,20 +190,21 @@ impl User {
     }
 }
 
-fn method(action: Action) -> Method {
+pub(super) fn method(action: Action) -> Method {
     match action {
-        Action::LogIn | Action::AddLine | Action::LogOut => Method::POST,
+        Action::LogIn | Action::AddLine | Action::LogOut | Action::Revoke => Method::POST,
         Action::Browse | Action::ReadCart | Action::Replay => Method::GET,
         Action::RemoveLine => Method::DELETE,
     }
 }
 
-fn path(action: Action, line: Option<LineId>) -> String {
+pub(super) fn path(action: Action, user: u32, line: Option<LineId>) -> String {
     match (action, line) {
         (Action::LogIn, _) => "/login".into(),
         (Action::Browse | Action::Replay, _) => "/me".into(),
         (Action::ReadCart, _) => "/cart".into(),
         (Action::LogOut, _) => "/logout".into(),
+        (Action::Revoke, _) => format!("/admin/users/{}/revoke", account(user)),
         (Action::RemoveLine, Some(line)) => format!("/cart/lines/{line}"),
         (Action::AddLine | Action::RemoveLine, _) => "/cart/lines".into(),
     }

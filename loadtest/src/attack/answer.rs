@@ -15,6 +15,8 @@ pub(super) struct Said {
     pub(super) token: Option<String>,
     /// The cart: each line as often as its quantity.
     pub(super) cart: Option<Cart>,
+    /// How many logins were ended.
+    pub(super) revoked: Option<u64>,
 }
 
 /// See [`Said::cart`].
@@ -48,6 +50,11 @@ struct IdentityBody<'a> {
 }
 
 #[derive(Deserialize)]
+struct RevokedBody {
+    revoked: u64,
+}
+
+#[derive(Deserialize)]
 struct CartBody<'a> {
     version: u64,
     #[serde(borrow)]
@@ -70,9 +77,16 @@ pub(super) fn understand(action: Action, body: &[u8]) -> Option<Said> {
             let said = Said {
                 user: body.user.map(Cow::into_owned),
                 token: body.access_token.map(Cow::into_owned),
-                cart: None,
+                ..Said::default()
             };
             (said.user.is_some() || said.token.is_some()).then_some(said)
+        }
+        Action::Revoke => {
+            let body: RevokedBody = serde_json::from_slice(body).ok()?;
+            Some(Said {
+                revoked: Some(body.revoked),
+                ..Said::default()
+            })
         }
         Action::AddLine | Action::ReadCart | Action::RemoveLine => {
             let body: CartBody<'_> = serde_json::from_slice(body).ok()?;
@@ -142,10 +156,17 @@ mod tests {
     }
 
     #[test]
+    fn a_revocation_brings_the_number_of_logins() {
+        let said = understand(Action::Revoke, br#"{"revoked":2}"#).unwrap();
+        assert_eq!(said.revoked, Some(2));
+    }
+
+    #[test]
     fn what_is_not_an_answer_is_not_understood() {
         for body in [&b""[..], b"{}", b"<html>", b"{\"version\":1}", b"[]"] {
             assert_eq!(understand(Action::Browse, body), None);
             assert_eq!(understand(Action::ReadCart, body), None);
+            assert_eq!(understand(Action::Revoke, body), None);
         }
         assert!(understand(Action::LogOut, b"").is_some());
     }

@@ -62,7 +62,7 @@ fn configuration(plan: &Plan) -> GooseConfiguration {
 }
 
 /// A connection of its own for each user, as a browser has; cookies and tokens are [`super::browser::Browser`]'s.
-fn client(patience: Duration) -> Result<Client, reqwest::Error> {
+pub(super) fn client(patience: Duration) -> Result<Client, reqwest::Error> {
     Client::builder()
         .timeout(patience)
         .pool_max_idle_per_host(1)

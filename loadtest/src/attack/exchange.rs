@@ -26,7 +26,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Sends `request` and reads all of the answer. Ends within the client's time limit.
+    /// Sends a user's `request` and reads all of the answer. Ends within the client's time limit.
     pub(super) async fn perform(
         goose: &mut GooseUser,
         clock: Clock,
@@ -37,6 +37,23 @@ impl Exchange {
             .name(action.name())
             .set_request_builder(request)
             .build();
+        let answer = async {
+            match goose.request(request).await.map(|goose| goose.response) {
+                Ok(answer) => answer.map_err(|error| trouble(&error)),
+                // Goose's own errors mean that it could not pass its figures on; the request may have been sent.
+                Err(_) => Err(Trouble::Broken),
+            }
+        };
+        Self::of(clock, answer).await
+    }
+
+    /// The same past goose: what nobody counts as load.
+    pub(super) async fn perform_beside(clock: Clock, request: RequestBuilder) -> Self {
+        let answer = async { request.send().await.map_err(|error| trouble(&error)) };
+        Self::of(clock, answer).await
+    }
+
+    async fn of(clock: Clock, answer: impl Future<Output = Result<Response, Trouble>>) -> Self {
         let mut exchange = Self {
             sent_us: clock.now_us(),
             first_byte_us: None,
@@ -47,14 +64,12 @@ impl Exchange {
             body: Vec::new(),
             received_bytes: 0,
         };
-        // Goose's own errors mean that it could not pass its figures on; the request may have been sent.
-        match goose.request(request).await.map(|goose| goose.response) {
-            Ok(Ok(response)) => {
+        match answer.await {
+            Ok(response) => {
                 exchange.first_byte_us = Some(clock.now_us());
                 exchange.read(response).await;
             }
-            Ok(Err(error)) => exchange.trouble = Some(trouble(&error)),
-            Err(_) => exchange.trouble = Some(Trouble::Broken),
+            Err(trouble) => exchange.trouble = Some(trouble),
         }
         exchange.done_us = clock.now_us();
         exchange

@@ -9,6 +9,7 @@
 //! | 4xx of a node | fail | a node refuses before it changes anything |
 //! | 4xx of a node, to a removal that was sent twice | info | the node before may have removed the line |
 //! | 401 to a replay | ok | the answer that a dead credential should get |
+//! | 501 of a node | fail | its strategy has no such thing |
 //! | 5xx of a node | info | it may have touched the store first |
 //! | 503 of the load balancer that says so | fail | nothing was sent to any node |
 //! | anything else from the load balancer (502, 504 …) | info | it may have sent the request before it gave up |
@@ -58,7 +59,7 @@ pub(super) fn judge(action: Action, answer: Answer) -> (Outcome, Option<Reason>)
         (true, 400..=499) if action == Action::RemoveLine && answer.retries > 0 => {
             (Outcome::Info, Some(Reason::Refused))
         }
-        (true, 400..=499) => (Outcome::Fail, Some(Reason::Refused)),
+        (true, 400..=499 | 501) => (Outcome::Fail, Some(Reason::Refused)),
         (true, 500..=599) => (Outcome::Info, Some(Reason::NodeFailed)),
         (true, 200..=299) => match answer.trouble {
             Some(Trouble::TimedOut) => (Outcome::Info, Some(Reason::TimedOut)),
@@ -75,7 +76,7 @@ pub(super) fn judge(action: Action, answer: Answer) -> (Outcome, Option<Reason>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Action::{AddLine, Browse, LogIn, LogOut, ReadCart, RemoveLine, Replay};
+    use Action::{AddLine, Browse, LogIn, LogOut, ReadCart, RemoveLine, Replay, Revoke};
     use Outcome::{Fail, Info, Ok};
 
     fn transport(trouble: Trouble) -> Answer {
@@ -182,6 +183,14 @@ mod tests {
         check(Replay, node(401), Ok, None);
         check(Replay, node(200), Ok, None);
         check(Replay, balancer(401), Info, Some(Reason::BadGateway));
+    }
+
+    #[test]
+    fn a_strategy_that_cannot_revoke_did_nothing() {
+        check(Revoke, node(200), Ok, None);
+        check(Revoke, node(501), Fail, Some(Reason::Refused));
+        check(Revoke, node(503), Info, Some(Reason::NodeFailed));
+        check(Revoke, balancer(501), Info, Some(Reason::BadGateway));
     }
 
     #[test]

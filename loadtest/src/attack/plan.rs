@@ -1,5 +1,6 @@
-//! What the parent tells the users' process: one JSON file in the cluster's private folder, for it holds a password.
+//! What the parent tells the users' process: one JSON file in the cluster's private folder, for it holds a password and a token.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,10 +36,29 @@ pub struct Plan {
     pub journey: Journey,
     /// How credentials are tried again after their logout.
     pub replays: Replays,
+    /// What an operator does meanwhile.
+    pub revocations: Option<Revocations>,
     /// No user waits longer for a whole answer.
     pub request_timeout: Duration,
     /// Seed of everything random.
     pub seed: u64,
+}
+
+/// How an operator ends all logins of users.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Revocations {
+    /// So many users a second.
+    pub per_s: u32,
+    /// Opens the nodes' operator calls.
+    pub token: String,
+}
+
+/// Without the token.
+impl fmt::Debug for Revocations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { per_s, token: _ } = self;
+        write!(f, "{per_s} a second")
+    }
 }
 
 impl Plan {

@@ -1,4 +1,4 @@
-//! Credentials that were logged out, and when each is tried again: is it dead, how long did it live on, does it come back
+//! Credentials that were logged out or revoked, and when each is tried again: is it dead, how long did it live on, does it come back
 //! to life?
 //!
 //! Each is tried equally often, whatever the answers say: a strategy that refuses at once must not get fewer requests than
@@ -13,13 +13,13 @@ use crate::scenario::Replays;
 /// A user that leaves faster than its old credentials are tried out forgets the oldest.
 const MAX_KEPT: usize = 8;
 
-/// One credential that was logged out.
+/// One credential that should be dead.
 #[derive(Clone)]
 pub(super) struct Dead {
     pub(super) login: Login,
     pub(super) credentials: Credentials,
-    /// When the logout was acknowledged.
-    logged_out_us: i64,
+    /// When the logout was acknowledged, or the credential refused.
+    dead_since_us: i64,
     /// How often it was tried.
     tries: u32,
 }
@@ -38,7 +38,7 @@ impl DeadCredentials {
         }
     }
 
-    /// `login` was logged out now.
+    /// `login` was logged out now, or refused.
     pub(super) fn keep(&mut self, login: Login, credentials: Credentials, now_us: i64) {
         if self.kept.len() == MAX_KEPT {
             self.kept.pop_front();
@@ -46,7 +46,7 @@ impl DeadCredentials {
         self.kept.push_back(Dead {
             login,
             credentials,
-            logged_out_us: now_us,
+            dead_since_us: now_us,
             tries: 0,
         });
     }
@@ -69,7 +69,7 @@ impl DeadCredentials {
         Some(dead.clone())
     }
 
-    /// The last that was logged out, for a try when everything is over.
+    /// The last of them, for a try when everything is over.
     pub(super) fn newest(&self) -> Option<&Dead> {
         self.kept.back()
     }
@@ -83,7 +83,7 @@ impl Dead {
         }
         let gaps = u64::from(replays.times.saturating_sub(1)).max(1);
         let after_us = replays.for_s * 1_000_000 * u64::from(self.tries) / gaps;
-        Some(self.logged_out_us + after_us.cast_signed())
+        Some(self.dead_since_us + after_us.cast_signed())
     }
 }
 

@@ -58,6 +58,7 @@ fn plan(url: String, pace: Pace) -> Plan {
             log_out: 2,
         },
         replays: Replays { times: 1, for_s: 0 },
+        revocations: None,
         request_timeout: REQUEST_TIMEOUT,
         seed: 1,
     }
@@ -334,6 +335,45 @@ async fn dead_credentials_are_tried_as_often_as_planned() {
         }
     }
     assert!(tried_out > 0, "nobody logged out early enough");
+}
+
+#[tokio::test]
+async fn an_operator_logs_users_out_beside_the_load() {
+    let (url, shop) = shop::open(&[]).await;
+    let plan = Plan {
+        revocations: Some(Revocations {
+            per_s: 20,
+            token: "operator".into(),
+        }),
+        journey: Journey {
+            browse: 4,
+            add_line: 4,
+            read_cart: 2,
+            ..Journey::default()
+        },
+        ..plan(url, OPEN)
+    };
+    let history = played(plan).await;
+    // Twenty a second for 1.5 s, in the middle of their slots.
+    assert_eq!(history.revocations.len(), 30);
+    let requests = history.operations.len() + history.revocations.len();
+    assert_eq!(requests as u64, shop.lock().unwrap().requests);
+    let verdict = check(&history);
+    assert_eq!(verdict.anomalies, Anomalies::default());
+    let revoked = verdict.revocations.unwrap();
+    assert_eq!((revoked.asked, revoked.acknowledged), (30, 30));
+    assert!(
+        revoked.sessions > 0 && revoked.accepted() == 0,
+        "{revoked:?}"
+    );
+    let run = summarise(&history, &verdict);
+    assert!(run.requests.refused_revoked > 0);
+    assert_eq!(run.requests.failed, 0);
+    let reason = run.generator.reason.unwrap_or_default();
+    assert!(!reason.contains("do not agree"), "{reason}");
+    // Whoever was refused tries the dead credential once more.
+    let replays = |operation: &&Operation| operation.action == Action::Replay;
+    assert!(history.operations.iter().filter(replays).count() > 0);
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ impl<'a> Cart<'a> {
         final_read_us: i64,
         evidence: &mut Evidence<'_, 'a>,
     ) {
-        if session.loss.is_some() || session.expired {
+        if session.loss.is_some() || session.has_ended() {
             return;
         }
         let acknowledged = self.lines.iter().filter_map(|line| line.acknowledged);

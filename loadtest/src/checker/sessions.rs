@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::faults::{self, Fault};
-use super::may_have_happened;
 use super::witness::{Evidence, Found, at, name};
+use super::{may_have_happened, revocations};
 use crate::history::{Action, Meta, Operation, Outcome};
 use crate::results::Anomaly;
 
@@ -23,9 +23,45 @@ pub(super) struct Session<'a> {
     pub(super) loss: Option<Loss<'a>>,
     /// Whether its user had lost the session before.
     pub(super) follows_a_loss: bool,
-    /// Whether it was refused because it had expired.
-    pub(super) expired: bool,
-    meta: &'a Meta,
+    /// Refusals that had to be: it had expired or was revoked.
+    ended: Vec<(&'a Operation, End)>,
+    /// The operator's calls about its user that may concern it, in the order of sending.
+    pub(super) orders: Vec<&'a Operation>,
+    pub(super) meta: &'a Meta,
+}
+
+/// Why a credential had to be refused, though its user had not logged out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its lifetime was over.
+    Expired,
+    /// An operator had ended it.
+    Revoked,
+}
+
+/// Which refusals had to be, by the user and its operation. They are neither losses nor failures.
+#[derive(Clone, Debug, Default)]
+pub struct Ends(HashMap<(u32, u32), End>);
+
+impl Ends {
+    pub(super) fn of(sessions: &[Session<'_>]) -> Self {
+        let ended = sessions.iter().flat_map(|session| &session.ended);
+        Self(
+            ended
+                .map(|(refused, end)| ((refused.user, refused.id), *end))
+                .collect(),
+        )
+    }
+
+    /// Why this operation had to be refused, if it had to.
+    pub fn why(&self, operation: &Operation) -> Option<End> {
+        self.0.get(&(operation.user, operation.id)).copied()
+    }
+
+    /// Whether the operation did not do what its user wanted, and should have.
+    pub fn is_failure(&self, operation: &Operation) -> bool {
+        operation.outcome != Outcome::Ok && self.why(operation).is_none()
+    }
 }
 
 /// The end of a session, or of a line in its cart, that should have lived on.
@@ -56,7 +92,11 @@ pub(super) fn in_order(operations: &[Operation]) -> Vec<&Operation> {
 }
 
 /// All sessions, by user, in the order of their beginning.
-pub(super) fn of<'a>(ordered: &'a [&'a Operation], meta: &'a Meta) -> Vec<Session<'a>> {
+pub(super) fn of<'a>(
+    ordered: &'a [&'a Operation],
+    orders: &HashMap<u32, Vec<&'a Operation>>,
+    meta: &'a Meta,
+) -> Vec<Session<'a>> {
     let mut sessions: Vec<Session<'_>> = Vec::new();
     let same = |a: &&Operation, b: &&Operation| (a.user, a.session) == (b.user, b.session);
     for group in ordered.chunk_by(same) {
@@ -67,7 +107,10 @@ pub(super) fn of<'a>(ordered: &'a [&'a Operation], meta: &'a Meta) -> Vec<Sessio
         let Some(begin) = group.iter().position(begins) else {
             continue;
         };
-        let mut session = Session::new(group[begin], &group[begin + 1..], meta);
+        let login = group[begin];
+        let orders = orders.get(&login.user).map_or(&[][..], Vec::as_slice);
+        let orders = revocations::that_concern(login, orders);
+        let mut session = Session::new(login, &group[begin + 1..], orders, meta);
         session.follows_a_loss = sessions
             .last()
             .is_some_and(|before| before.login.user == session.login.user && before.loss.is_some());
@@ -77,7 +120,12 @@ pub(super) fn of<'a>(ordered: &'a [&'a Operation], meta: &'a Meta) -> Vec<Sessio
 }
 
 impl<'a> Session<'a> {
-    fn new(login: &'a Operation, operations: &'a [&'a Operation], meta: &'a Meta) -> Self {
+    fn new(
+        login: &'a Operation,
+        operations: &'a [&'a Operation],
+        orders: Vec<&'a Operation>,
+        meta: &'a Meta,
+    ) -> Self {
         let ends = |operation: &&&Operation| {
             operation.action == Action::LogOut && may_have_happened(operation)
         };
@@ -87,36 +135,45 @@ impl<'a> Session<'a> {
             logout: operations.iter().find(ends).copied(),
             loss: None,
             follows_a_loss: false,
-            expired: false,
+            ended: Vec::new(),
+            orders,
             meta,
         };
-        if let Some(refused) = session.refused() {
-            if session.may_have_expired(refused) {
-                session.expired = true;
-            } else {
-                session.loss = Some(refused);
-            }
-        }
+        session.find_end();
         session
     }
 
-    /// The first refusal while nobody had asked for the session's end.
-    fn refused(&self) -> Option<Loss<'a>> {
+    /// Follows the refusals of the credential up to the first that nobody had asked for.
+    fn find_end(&mut self) {
         let logout_sent_us = self.logout.map_or(i64::MAX, |logout| logout.sent_us);
-        // A refusal that came in while a logout was under way is the logout's doing.
-        let refused = |operation: &&Operation| {
-            operation.lost_its_session() && operation.done_us <= logout_sent_us
+        let refused = |operation: &Operation| {
+            operation.status == Some(401)
+                && operation.action != Action::Replay
+                // A refusal that came in while a logout was under way is the logout's doing.
+                && operation.done_us <= logout_sent_us
         };
-        let place = self.operations.iter().position(refused)?;
-        let accepted = |operation: &&&Operation| operation.was_accepted();
-        Some(Loss {
-            alive: self.operations[..place]
-                .iter()
-                .rfind(accepted)
-                .copied()
-                .unwrap_or(self.login),
-            dead: self.operations[place],
-        })
+        for (place, dead) in self.operations.iter().enumerate() {
+            if !refused(dead) {
+                continue;
+            }
+            let accepted = |operation: &&&Operation| operation.was_accepted();
+            let before = self.operations[..place].iter().rfind(accepted);
+            let alive = before.copied().unwrap_or(self.login);
+            let refusal = Loss { alive, dead };
+            if self.may_have_been_revoked(refusal) {
+                self.ended.push((dead, End::Revoked));
+            } else if self.may_have_expired(refusal) {
+                self.ended.push((dead, End::Expired));
+            } else if dead.lost_its_session() {
+                self.loss = Some(refusal);
+                return;
+            }
+        }
+    }
+
+    /// Whether it ended by the operator's order or in its time.
+    pub(super) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
     }
 
     fn may_have_expired(&self, refused: Loss<'_>) -> bool {
@@ -131,7 +188,7 @@ impl<'a> Session<'a> {
     }
 
     /// Tells what the session itself proves; its cart is judged elsewhere.
-    pub(super) fn judge<'f>(&self, evidence: &mut Evidence<'f, 'a>) {
+    pub(super) fn judge(&self, evidence: &mut Evidence<'_, 'a>) {
         let faults = evidence.faults;
         if let Some(loss) = self.loss {
             evidence.find(Anomaly::SessionLost, self, || Found {
@@ -145,32 +202,27 @@ impl<'a> Session<'a> {
                 ),
             });
         }
-        let (Some(logout), Some(accepted)) =
-            (self.acknowledged_logout(), self.accepted_after_logout())
-        else {
-            return;
-        };
-        let kind = if self.declared_alive(logout, accepted) {
-            Anomaly::Exposure
-        } else {
-            Anomaly::Resurrection
-        };
-        evidence.find(kind, self, || {
-            let declared = match self.declared_end_us(logout) {
-                Some(end_us) => format!(" (declared end: {})", at(end_us)),
-                None => String::new(),
-            };
-            Found {
-                operations: vec![self.login, logout, accepted],
-                line: None,
-                blamed: None,
-                sentence: format!(
-                    "{} accepted a credential whose logout had been acknowledged at {}{declared}.",
-                    name(accepted),
-                    at(logout.done_us)
-                ),
-            }
-        });
+        if let Some(logout) = self.acknowledged_logout()
+            && let Some((accepted, kind)) = self.accepted_after(logout)
+        {
+            evidence.find(kind, self, || {
+                let declared = match self.declared_end_us(logout) {
+                    Some(end_us) => format!(" (declared end: {})", at(end_us)),
+                    None => String::new(),
+                };
+                Found {
+                    operations: vec![self.login, logout, accepted],
+                    line: None,
+                    blamed: None,
+                    sentence: format!(
+                        "{} accepted a credential whose logout had been acknowledged at {}{declared}.",
+                        name(accepted),
+                        at(logout.done_us)
+                    ),
+                }
+            });
+        }
+        self.judge_revocations(evidence);
     }
 
     /// Whether it was live at this moment, and nobody was about to end it.
@@ -212,7 +264,7 @@ impl<'a> Session<'a> {
         let logout = self.acknowledged_logout()?;
         let tried = |operation: &&&Operation| operation.outcome == Outcome::Ok;
         self.sent_after(logout).iter().find(tried)?;
-        let Some(accepted) = self.accepted_after_logout() else {
+        let Some(accepted) = self.last_accepted_after(logout) else {
             return Some(0);
         };
         let end_us = self.declared_end_us(logout).unwrap_or(i64::MIN);
@@ -224,32 +276,44 @@ impl<'a> Session<'a> {
     }
 
     /// Operations that were sent after this one was answered.
-    fn sent_after(&self, operation: &Operation) -> &'a [&'a Operation] {
+    pub(super) fn sent_after(&self, operation: &Operation) -> &'a [&'a Operation] {
         &self.operations[self.sent_before(operation.done_us)..]
     }
 
-    /// The last request that was accepted although it was sent after the logout was acknowledged.
-    fn accepted_after_logout(&self) -> Option<&'a Operation> {
-        let after = self.sent_after(self.acknowledged_logout()?);
-        after
-            .iter()
-            .rfind(|operation| operation.was_accepted())
-            .copied()
+    /// The last request that was accepted although it was sent after the order to end was answered.
+    pub(super) fn last_accepted_after(&self, order: &Operation) -> Option<&'a Operation> {
+        let after = self.sent_after(order);
+        let accepted = |operation: &&&Operation| operation.was_accepted();
+        after.iter().rfind(accepted).copied()
     }
 
-    /// Whether the strategy owns up to the credential's life after its logout: the node said until when, or the logout
-    /// was another node's.
-    fn declared_alive(&self, logout: &Operation, accepted: &Operation) -> bool {
+    /// A request that was accepted although it was sent after this logout or revocation was answered, and what that is: the
+    /// last one, or one that the strategy does not own up to.
+    pub(super) fn accepted_after(&self, order: &Operation) -> Option<(&'a Operation, Anomaly)> {
+        let after = self.sent_after(order).iter().rev().copied();
+        let mut accepted = after.filter(|operation| operation.was_accepted());
+        let last = accepted.next()?;
+        let mut all = std::iter::once(last).chain(accepted);
+        let undeclared = all.find(|accepted| !self.declared_alive(order, accepted));
+        Some(match undeclared {
+            Some(accepted) => (accepted, Anomaly::Resurrection),
+            None => (last, Anomaly::Exposure),
+        })
+    }
+
+    /// Whether the strategy owns up to the credential's life after this logout or revocation: the node said until when, or that
+    /// it cannot end it, or the order was given to another node.
+    pub(super) fn declared_alive(&self, order: &Operation, accepted: &Operation) -> bool {
         !self.meta.properties.revocable_at_once
-            && match self.declared_end_us(logout) {
+            && match self.declared_end_us(order) {
                 Some(end_us) => accepted.sent_us < end_us + SLACK_US,
-                None => accepted.node != logout.node,
+                None => order.outcome == Outcome::Fail || accepted.node != order.node,
             }
     }
 
-    /// When the credential will end that this logout left alive, as the node declared it, on the history's clock.
-    fn declared_end_us(&self, logout: &Operation) -> Option<i64> {
-        let until_unix_ms = i64::try_from(logout.alive_until_unix_s?)
+    /// When the credential will end that this order left alive, as the node declared it, on the history's clock.
+    fn declared_end_us(&self, order: &Operation) -> Option<i64> {
+        let until_unix_ms = i64::try_from(order.alive_until_unix_s?)
             .ok()?
             .checked_mul(1_000)?;
         (until_unix_ms - self.meta.origin_unix_ms).checked_mul(1_000)

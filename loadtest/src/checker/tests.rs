@@ -1,11 +1,12 @@
 //! Proof that the checker sees: each rule by a story here, then by histories drawn at random.
 //!
 //! * `blame`: faults. `simulator`: a model cluster with users, whose histories show nothing but what theory predicts.
-//! * `planted`: each anomaly planted in such a history is found. `oracle`: tiny histories against a linearizability tester.
+//! * `revoked`: an operator. `planted`: each anomaly planted in such a history is found. `oracle`: tiny histories against a linearizability tester.
 
 mod blame;
 mod oracle;
 mod planted;
+mod revoked;
 mod simulator;
 
 use super::*;

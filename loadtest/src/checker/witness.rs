@@ -54,7 +54,7 @@ impl<'f, 'a> Evidence<'f, 'a> {
         let mut operations = found.operations;
         let noticed_us = operations.last().map_or(0, |last| last.done_us);
         operations.sort_by_key(|operation| (operation.sent_us, operation.id));
-        operations.dedup_by_key(|operation| operation.id);
+        operations.dedup_by_key(|operation| (operation.process == 0, operation.id));
         let before = || {
             let begun = |fault: &&Fault<'_>| fault.commanded_us <= noticed_us;
             let begun = self.faults.iter().filter(begun);

@@ -16,15 +16,19 @@ use super::{
     ClusterError,
     secrets::{ADMIN_TOKEN, AFFINITY_KEY},
 };
+use crate::leftovers;
 
 /// The temporary folder.
 pub(super) fn folder() -> Result<TempDir, ClusterError> {
+    let parent = std::env::temp_dir();
+    leftovers::sweep(&parent);
     tempfile::Builder::new()
-        .prefix("session-lab-")
+        .prefix(leftovers::PREFIX)
         .permissions(Permissions::from_mode(0o700))
         .tempdir()
+        .and_then(|folder| leftovers::mark(folder.path()).map(|()| folder))
         .map_err(|source| ClusterError::File {
-            path: std::env::temp_dir(),
+            path: parent,
             source,
         })
 }

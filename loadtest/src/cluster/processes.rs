@@ -48,13 +48,13 @@ pub(super) fn node_process(
             .chain([no_color(), no_huge_pages(), no_address_limit()])
             .chain(spec.env.iter().cloned())
             .collect(),
-        log: dir.join(format!("{}.log", node.name)),
+        log: Some(dir.join(format!("{}.log", node.name))),
         ready: Ready::Http {
             address: node.address,
             path: "/readyz".into(),
         },
         ready_within: READY_WITHIN,
-        quota: None,
+        quota: spec.quota,
     }
 }
 
@@ -112,7 +112,7 @@ pub(super) fn balancer_process(
         program,
         args,
         env: vec![no_color()],
-        log: dir.join("load-balancer.log"),
+        log: Some(dir.join("load-balancer.log")),
         ready: Ready::Http {
             address: admin,
             path: "/healthz".into(),

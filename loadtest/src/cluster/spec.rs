@@ -77,6 +77,8 @@ pub struct ClusterSpec {
     pub password_iterations: u32,
     /// CPU work added to each request.
     pub work_us: u64,
+    /// CPU that each node may use at most, in cores; `None` sets no limit.
+    pub quota: Option<f64>,
     /// More flags for every node, after all others.
     pub shop_args: Vec<String>,
     /// More environment for every node, such as `RUST_LOG`.
@@ -105,6 +107,7 @@ impl Default for ClusterSpec {
             password_memory_kib: 19_456,
             password_iterations: 2,
             work_us: 0,
+            quota: None,
             shop_args: vec![],
             env: vec![],
             balancer_toml: String::new(),

@@ -54,7 +54,7 @@ impl Store {
             program,
             args: vec![config.display().to_string()],
             env: vec![],
-            log: dir.join("redis.log"),
+            log: Some(dir.join("redis.log")),
             ready: Ready::RedisPing {
                 address,
                 password: Some(password.clone()),

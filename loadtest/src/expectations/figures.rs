@@ -60,6 +60,18 @@ pub const FIGURES: &[Figure] = &[
     figure("failures_max_us", |run| count(run.failure_latency_us?.max)),
     figure("revocation_ms.p50", |run| count(run.revocation_ms?.p50)),
     figure("revocation_ms.max", |run| count(run.revocation_ms?.max)),
+    figure("revocations.sessions", |run| {
+        count(run.revocations?.sessions)
+    }),
+    figure("revocations.accepted", |run| {
+        count(run.revocations?.accepted())
+    }),
+    figure("revocations.alive_ms.p50", |run| {
+        count(run.revocations?.alive_ms?.p50)
+    }),
+    figure("revocations.alive_ms.max", |run| {
+        count(run.revocations?.alive_ms?.max)
+    }),
     figure("cost_us_per_request.load_balancer", |run| {
         run.cost_us_per_request.load_balancer
     }),
@@ -118,12 +130,13 @@ fn worst(run: &Run, value: fn(&Fault) -> Option<f64>) -> Option<f64> {
     values?.into_iter().reduce(f64::max)
 }
 
-/// As [`worst`], over the faults that there is a victim to be routed to.
+/// As [`worst`], over the faults that there is a victim of to be routed to. Who asks no store has none in a link to it.
 fn detected_ms(run: &Run) -> Option<f64> {
-    let of_nodes = run
-        .faults
-        .iter()
-        .filter(|fault| Target::of(&fault.target).node().is_some());
+    let has_victim = |fault: &&Fault| match Target::of(&fault.target) {
+        Target::FromNode { .. } => run.has_store(),
+        target => target.node().is_some(),
+    };
+    let of_nodes = run.faults.iter().filter(has_victim);
     let values: Option<Vec<u64>> = of_nodes.map(|fault| fault.detection_ms).collect();
     count(values?.into_iter().max()?)
 }

@@ -30,6 +30,8 @@ pub struct Cell {
 pub enum Hit {
     /// Nothing: these anomalies belong to the strategy itself.
     Nothing,
+    /// Nothing either, but an operator ends all logins of users, one call each through the load balancer.
+    Revocation,
     /// A node, or all of them.
     Node,
     /// The store.
@@ -69,6 +71,8 @@ pub static MATRIX: &[Cell] = &[
     // strategy  what is hit    by                                 predicted     tolerated  which sessions
     cell("sticky", Hit::Nothing,  &[],                             NONE,         NONE,  Extent::AsListed,
          "Affinity leads every user to the node that holds the session."),
+    cell("sticky", Hit::Revocation, &[],                           &[Exposure],  NONE,  Extent::AsListed,
+         "One call reaches one node. A login in the memory of another one lives on until it ends by itself."),
     cell("sticky", Hit::Node,     &["kill", "stop", "restart"],    LOST,         NONE,  Extent::AllPinned,
          "The session lives in the memory of one process and dies with it."),
     cell("sticky", Hit::Node,     &["rolling-restart"],            LOST,         AWAY,  Extent::AsListed,
@@ -91,11 +95,15 @@ pub static MATRIX: &[Cell] = &[
           what was acknowledged, logouts too. 3 of 80 kills did (docs/failure.md)."),
     cell("redis",  Hit::Anything, &[],                             NONE,         NONE,  Extent::AsListed,
          "All state is in the store. Any node can serve any user; without the store there are errors, and no losses."),
+    cell("redis",  Hit::Revocation, &[],                           NONE,         NONE,  Extent::AsListed,
+         "The store knows all logins of a user, and every request asks it."),
     cell("redis",  Hit::Nothing,  &[],                             NONE,         NONE,  Extent::AsListed,
          "Every request asks the one place that knows."),
 
     cell("jwt",    Hit::Nothing,  &[],                             &[Exposure],  NONE,  Extent::AsListed,
          "A logout cannot reach copies of a token: whoever holds one is let in until it expires."),
+    cell("jwt",    Hit::Revocation, &[],                           &[Exposure],  NONE,  Extent::AsListed,
+         "Nobody knows which tokens a user has, so the call is refused, and each of them works until it expires."),
     cell("jwt",    Hit::Anything, &[],                             NONE,         NONE,  Extent::AsListed,
          "The client carries login and cart. No node and no store has anything to lose."),
 ];
@@ -136,6 +144,11 @@ pub fn at_any_time(strategy: &str) -> &'static Cell {
     find(strategy, |cell| cell.hit == Hit::Nothing)
 }
 
+/// What it means to a strategy that an operator ends logins.
+pub fn under_revocation(strategy: &str) -> &'static Cell {
+    find(strategy, |cell| cell.hit == Hit::Revocation)
+}
+
 /// What a fault of this kind on this target (as the results name it) does to a strategy.
 pub fn under(strategy: &str, kind: &str, target: &str) -> &'static Cell {
     let hit = match Target::of(target) {
@@ -143,7 +156,7 @@ pub fn under(strategy: &str, kind: &str, target: &str) -> &'static Cell {
         Target::Store => Hit::Store,
         Target::LoadBalancer => Hit::Balancer,
         Target::ToNode(_) => Hit::Link,
-        Target::FromNode(_) => Hit::StoreLink,
+        Target::FromNode { .. } => Hit::StoreLink,
     };
     find(strategy, |cell| {
         (cell.hit == hit || cell.hit == Hit::Anything)
@@ -189,6 +202,7 @@ mod tests {
     fn every_strategy_has_a_cell_for_every_fault() {
         for strategy in session::STRATEGIES {
             assert_eq!(at_any_time(strategy.name).strategy, strategy.name);
+            assert_eq!(under_revocation(strategy.name).strategy, strategy.name);
             for (kind, target) in KINDS
                 .iter()
                 .flat_map(|kind| TARGETS.map(|target| (kind, target)))
@@ -209,6 +223,8 @@ mod tests {
         for (index, cell) in MATRIX.iter().enumerate() {
             let reached = cell.hit == Hit::Nothing
                 && std::ptr::eq(at_any_time(cell.strategy), cell)
+                || cell.hit == Hit::Revocation
+                    && std::ptr::eq(under_revocation(cell.strategy), cell)
                 || KINDS
                     .iter()
                     .flat_map(|kind| TARGETS.map(|target| (kind, target)))
@@ -233,5 +249,7 @@ mod tests {
         assert_eq!(under("redis", "pause", "store").tolerated, NONE);
         assert_eq!(under("redis", "kill", "store").tolerated, AWAY);
         assert_eq!(at_any_time("jwt").predicted, [Exposure]);
+        assert_eq!(under_revocation("sticky").predicted, [Exposure]);
+        assert_eq!(under_revocation("redis").tolerated, NONE);
     }
 }

@@ -1,14 +1,9 @@
 //! Faults of a link. In effect is what a probe meets that goes the same way as the requests: through the proxy, to the
 //! target, and back.
 
-use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use agent::link::{Disturbance, Link};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use agent::link::{Disturbance, Link, Met, probe};
 
 use super::{FaultError, Seen};
 use crate::cluster::{Cluster, LinkName, STORE};
@@ -22,9 +17,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// What a probe carries there, so that a narrow link has something to be slow with.
 const LOAD_BYTES: usize = 2 * 1024;
 
-/// More than any answer.
-const LONGEST_ANSWER_BYTES: u64 = 1 << 20;
-
 /// A link that is disturbed.
 pub(super) struct Disturbed<'a> {
     name: &'a LinkName,
@@ -32,19 +24,6 @@ pub(super) struct Disturbed<'a> {
     disturbance: Disturbance,
     /// What makes the target answer and close.
     question: Vec<u8>,
-}
-
-/// What a probe met.
-#[derive(Debug, PartialEq)]
-enum Met {
-    /// So many bytes, the whole answer, after so long.
-    Answer(usize, Duration),
-    /// The connection was broken off.
-    Reset,
-    /// Nothing came in time.
-    Silence(Duration),
-    /// Something else.
-    Trouble(io::ErrorKind),
 }
 
 impl<'a> Disturbed<'a> {
@@ -148,38 +127,5 @@ fn describe(disturbance: Disturbance) -> String {
         }
         Disturbance::Reset => "broken off".into(),
         Disturbance::Blackhole { .. } => "a black hole".into(),
-    }
-}
-
-impl Met {
-    fn words(&self) -> String {
-        match self {
-            Self::Answer(bytes, took) => format!(
-                "was answered with {bytes} bytes after {:.1} ms",
-                took.as_secs_f64() * 1e3
-            ),
-            Self::Reset => "was broken off".into(),
-            Self::Silence(after) => format!("got no byte within {} ms", after.as_millis()),
-            Self::Trouble(kind) => format!("failed: {kind}"),
-        }
-    }
-}
-
-/// Asks, and listens until the end.
-async fn probe(address: SocketAddr, question: &[u8], patience: Duration) -> Met {
-    let begun = Instant::now();
-    let mut answer = Vec::new();
-    let conversation = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(question).await?;
-        let mut all = stream.take(LONGEST_ANSWER_BYTES);
-        all.read_to_end(&mut answer).await
-    };
-    match timeout(patience, conversation).await {
-        Ok(Ok(bytes)) => Met::Answer(bytes, begun.elapsed()),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => Met::Reset,
-        Ok(Err(error)) => Met::Trouble(error.kind()),
-        Err(_) if answer.is_empty() => Met::Silence(patience),
-        Err(_) => Met::Trouble(io::ErrorKind::TimedOut),
     }
 }

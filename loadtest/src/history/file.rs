@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use super::{History, Line};
+use super::{Action, History, Line};
 use crate::exit::{Exit, Failure};
 
 /// The ending of a compressed history.
@@ -195,6 +195,7 @@ impl History {
                             usize::try_from(file_bytes / LINE_BYTES)
                                 .map_or(MOST_ROOM, |room| room.min(MOST_ROOM)),
                         ),
+                        revocations: Vec::new(),
                         faults: Vec::new(),
                         usage: Vec::new(),
                         memory: None,
@@ -209,15 +210,20 @@ impl History {
             path: path.to_path_buf(),
         })?;
         // In place: these are many, and nearly sorted already. Ties are broken as the users acted.
-        history
-            .operations
-            .sort_unstable_by_key(|operation| (operation.sent_us, operation.user, operation.id));
+        for operations in [&mut history.operations, &mut history.revocations] {
+            operations.sort_unstable_by_key(|operation| {
+                (operation.sent_us, operation.user, operation.id)
+            });
+        }
         Ok(history)
     }
 
     fn take(&mut self, line: Line) {
         match line {
             Line::Meta(_) => {}
+            Line::Operation(operation) if operation.action == Action::Revoke => {
+                self.revocations.push(operation);
+            }
             Line::Operation(operation) => self.operations.push(operation),
             Line::Fault(event) => self.faults.push(event),
             Line::Usage(usage) => self.usage.push(usage),

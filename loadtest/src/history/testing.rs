@@ -42,6 +42,7 @@ pub(crate) fn history(operations: impl IntoIterator<Item = Operation>) -> Histor
     History {
         meta: meta(),
         operations,
+        revocations: Vec::new(),
         faults: Vec::new(),
         usage: Vec::new(),
         memory: None,
@@ -71,6 +72,7 @@ fn operation(user: u32, session: u32, id: u32, at_ms: i64, action: Action) -> Op
         read: None,
         version: None,
         mistaken_for: None,
+        revoked: None,
         alive_until_unix_s: None,
         sent_bytes: 100,
         received_bytes: 300,
@@ -102,6 +104,16 @@ pub(crate) fn replay(user: u32, session: u32, id: u32, at_ms: i64) -> Operation 
     Operation {
         status: Some(401),
         ..operation(user, session, id, at_ms, Action::Replay)
+    }
+}
+
+/// The operator ends all logins of `user`; node-1 says that there were so many.
+pub(crate) fn revoke(user: u32, id: u32, at_ms: i64, revoked: u64) -> Operation {
+    Operation {
+        process: 0,
+        credential: None,
+        revoked: Some(revoked),
+        ..operation(user, 0, id, at_ms, Action::Revoke)
     }
 }
 
@@ -146,6 +158,15 @@ impl Operation {
         self
     }
 
+    /// The same, refused by a node whose strategy cannot do it.
+    pub(crate) fn unsupported(mut self) -> Self {
+        self.outcome = Outcome::Fail;
+        self.reason = Some(Reason::Refused);
+        self.status = Some(501);
+        self.revoked = None;
+        self
+    }
+
     /// The same, with nobody knowing whether it happened.
     pub(crate) fn unknown(mut self) -> Self {
         self.outcome = Outcome::Info;
@@ -153,6 +174,7 @@ impl Operation {
         self.status = None;
         self.node = None;
         self.read = None;
+        self.revoked = None;
         self
     }
 
@@ -163,6 +185,7 @@ impl Operation {
         self.status = Some(503);
         self.node = None;
         self.read = None;
+        self.revoked = None;
         self
     }
 }

@@ -3,8 +3,8 @@
 
 use super::failover;
 use super::format::{self, TimeUnit, figure};
-use super::table::{Cell, Column, Group, Row, Table, group, largest};
-use crate::results::{Arrivals, Latency, Run, Summary};
+use super::table::{Cell, Column, Group, Row, Table, group, largest, whole};
+use crate::results::{Arrivals, Latency, Revocations, Run, Summary};
 
 /// The main table.
 pub(super) fn figures(columns: &[Column<'_>], summaries: &[Summary]) -> Table {
@@ -18,6 +18,9 @@ pub(super) fn figures(columns: &[Column<'_>], summaries: &[Summary]) -> Table {
         .any(|run| run.revocation_ms.is_some())
     {
         groups.push(revocation(columns));
+    }
+    if revoked(columns) {
+        groups.push(by_an_operator(columns));
     }
     table("One column for each strategy.", columns, groups)
 }
@@ -67,10 +70,10 @@ pub(super) fn anomalies(columns: &[Column<'_>]) -> Table {
         Row::counts("Duplicated lines", columns, |run| run.anomalies.duplicate),
         Row::counts("Phantom lines", columns, |run| run.anomalies.phantom),
         Row::counts("Leaks to another user", columns, |run| run.anomalies.leak),
-        Row::counts("Resurrections after logout", columns, |run| {
+        Row::counts("Resurrections of dead credentials", columns, |run| {
             run.anomalies.resurrection
         }),
-        Row::counts("Uses after logout, as declared", columns, |run| {
+        Row::counts("Uses of dead credentials, as declared", columns, |run| {
             run.anomalies.exposure
         }),
         Row::counts("Carts of which nothing can be said", columns, |run| {
@@ -185,10 +188,13 @@ fn traffic(columns: &[Column<'_>]) -> Group {
             Row::parts("Failed requests", columns, format::with_share, |run| {
                 Some((run.requests.failed, run.requests.total))
             }),
-            Row::counts("of these idempotent", columns, |run| {
+            Row::counts("of these idempotent, and not served", columns, |run| {
                 run.requests.failed_idempotent
             })
             .detail(),
+            Row::counts("Refused, as it had to be", columns, |run| {
+                run.requests.refused_expired + run.requests.refused_revoked
+            }),
             Row::counts("Retried by the balancer", columns, |run| {
                 run.requests.retried_by_balancer
             }),
@@ -339,6 +345,39 @@ fn revocation(columns: &[Column<'_>]) -> Group {
         vec![
             Row::numbers("Median", unit.name(), columns, median, |us| unit.show(us)),
             Row::numbers("Longest", unit.name(), columns, longest, |us| unit.show(us)),
+        ],
+    )
+}
+
+fn revoked(columns: &[Column<'_>]) -> bool {
+    let mut runs = columns.iter().flat_map(|column| &column.runs);
+    runs.any(|run| run.revocations.is_some())
+}
+
+/// What an operator's revocations were worth.
+fn by_an_operator(columns: &[Column<'_>]) -> Group {
+    let count = |label: &str, value: fn(&Revocations) -> u64| {
+        let of = |run: &Run| run.revocations.as_ref().map(|one| value(one) as f64);
+        Row::numbers(label, "", columns, of, whole)
+    };
+    let alive_us = |run: &Run| Some(run.revocations?.alive_ms?.max as f64 * 1e3);
+    let unit = TimeUnit::for_largest(largest(columns, alive_us));
+    group(
+        "An operator ends all logins of a user",
+        vec![
+            count("Calls", |one| one.asked),
+            count("done, as a node said", |one| one.acknowledged).detail(),
+            count("refused: the strategy cannot", |one| one.unsupported).detail(),
+            Row::parts(
+                "Credentials accepted afterwards",
+                columns,
+                format::part_of,
+                |run| run.revocations.map(|one| (one.accepted(), one.sessions)),
+            ),
+            Row::numbers("Longest", unit.name(), columns, alive_us, |us| {
+                unit.show(us)
+            })
+            .detail(),
         ],
     )
 }

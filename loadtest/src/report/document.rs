@@ -2,11 +2,12 @@
 //! only lay it out, so that they cannot contradict each other.
 
 use super::format::{self, figure, list};
+use super::scale_out::{self, ScaleOutPart};
 use super::summary::{self, Summary};
-use super::table::{Column, Table, columns};
+use super::table::{Column, Table, all_columns, columns};
 use super::theory::{self, Judged};
 use super::{comparison, pairs, proof};
-use crate::results::{Results, Run, Verdict};
+use crate::results::{Results, Run, Verdict, of_one_size};
 
 /// The contents of a report, in the order in which to read them.
 pub(super) struct Document {
@@ -38,6 +39,8 @@ pub(super) struct Document {
     pub(super) settings: Vec<(String, String)>,
     /// On what: name and value.
     pub(super) machine: Vec<(String, String)>,
+    /// Throughput by nodes, where there were several sizes of cluster.
+    pub(super) scale_out: Option<ScaleOutPart>,
     /// The figures.
     pub(super) figures: Table,
     /// Strategies against each other, where they ran more than once.
@@ -59,7 +62,7 @@ pub(super) struct Document {
 impl Document {
     /// Computes all of it.
     pub(super) fn of(results: &Results) -> Self {
-        let columns = columns(results);
+        let (columns, all) = (columns(results), all_columns(results));
         let (verdict, verdict_sentence) = match results.verdict {
             Verdict::Pass => ("pass", "Every expectation held."),
             Verdict::Fail => ("fail", "An expectation failed."),
@@ -68,7 +71,18 @@ impl Document {
                 "The measurement is invalid: do not use these figures.",
             ),
         };
-        let Summary { headline, others } = summary::of(&columns, &results.comparisons);
+        let Summary {
+            mut headline,
+            mut others,
+        } = summary::of(&columns, &all, &results.comparisons);
+        let scale_out = scale_out::part(results);
+        if let Some(part) = &scale_out {
+            // That is what was asked.
+            others = std::mem::replace(&mut headline, part.sentences.clone())
+                .into_iter()
+                .chain(others)
+                .collect();
+        }
         Self {
             question: results.question.clone(),
             scenario: results.scenario.clone(),
@@ -82,14 +96,15 @@ impl Document {
             expectations: theory::expectations(results),
             matrix: theory::matrix(results),
             why: theory::why(results),
-            settings: settings(results, &columns),
+            settings: settings(results, &all),
             machine: machine(results),
+            scale_out,
             figures: comparison::figures(&columns, &results.summary),
             pairs: pairs::table(results),
             properties: comparison::properties(&columns),
-            anomalies: comparison::anomalies(&columns),
+            anomalies: comparison::anomalies(&all),
             proofs: proof::of(results),
-            generator: comparison::generator(&columns),
+            generator: comparison::generator(&all),
             command: results.command.clone(),
             origin: origin(results),
         }
@@ -166,6 +181,16 @@ fn settings(results: &Results, columns: &[Column<'_>]) -> Vec<(String, String)> 
             ),
             ("Measured".to_owned(), distinct(results, seconds)),
         ]);
+    }
+    let shown = of_one_size(&results.runs).next();
+    if let Some(shown) = shown.filter(|_| !results.scale_out.is_empty()) {
+        settings.push((
+            "Figures, comparisons and timelines".to_owned(),
+            format!(
+                "of the largest cluster, {} nodes; others under “Scale-out”",
+                shown.nodes
+            ),
+        ));
     }
     let window = |run: &Run| {
         run.cost_window_ms.map_or_else(
@@ -302,6 +327,6 @@ pub(super) const GLOSSARY: [(&str, &str); 18] = [
     ),
     (
         "Resurrection, exposure",
-        "A credential that was accepted after its logout had been acknowledged; where the strategy declares that it cannot revoke at once, that is exposure until the credential’s declared end.",
+        "A credential that was accepted after its logout, or an operator’s revocation, had been acknowledged; where the strategy declares that it cannot revoke at once, that is exposure until the credential’s declared end.",
     ),
 ];

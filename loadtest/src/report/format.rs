@@ -5,7 +5,7 @@
 pub(super) const NOT_MEASURED: &str = "–";
 
 /// A measured value with three significant digits: `0.0123`, `1.23`, `812`, `12,300`.
-pub(super) fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return if value == 0.0 {
             "0".to_owned()
@@ -25,7 +25,7 @@ pub(super) fn figure(value: f64) -> String {
 }
 
 /// A count, exact, with thousands separators: `24,310`.
-pub(super) fn count(value: u64) -> String {
+pub(crate) fn count(value: u64) -> String {
     separated(&value.to_string())
 }
 

@@ -3,6 +3,7 @@
 use askama::Template;
 
 use super::chart::latency::Distribution;
+use super::chart::scale_out::Growth;
 use super::chart::timeline::{Frame, Timeline};
 use super::document::{Document, GLOSSARY};
 use super::table::columns;
@@ -36,8 +37,13 @@ pub(super) fn render(document: &Document, results: &Results) -> Result<String, a
         Some(distribution) => Some((distribution.render()?, distribution.description)),
         None => None,
     };
+    let growth = match Growth::of(&results.scale_out) {
+        Some(growth) => Some((growth.render()?, growth.description)),
+        None => None,
+    };
     let page = Page {
         document,
+        growth,
         panels,
         nodes: frame.nodes(),
         distribution,
@@ -51,6 +57,8 @@ pub(super) fn render(document: &Document, results: &Results) -> Result<String, a
 #[template(path = "report.html")]
 struct Page<'a> {
     document: &'a Document,
+    /// Drawing and description.
+    growth: Option<(String, String)>,
     panels: Vec<Panel>,
     /// Name and class of the tint.
     nodes: Vec<(String, String)>,

@@ -32,6 +32,13 @@ pub(super) fn render(document: &Document) -> String {
         page.line(&format!("- {}: {}", text(place), text(reason)));
     }
     page.out.push('\n');
+    if let Some(part) = &document.scale_out {
+        page.heading(2, "Scale-out");
+        for (title, table) in &part.tables {
+            page.heading(3, title);
+            page.table(table);
+        }
+    }
     page.titled("Figures", &document.figures);
     if let Some(pairs) = &document.pairs {
         page.titled("Strategies against each other", pairs);

@@ -5,6 +5,7 @@
 //! * `table`, `fault`: runs grouped by strategy, faults found again in every run.
 //! * `comparison`, `failover`: which figures stand in which row; `pairs`: strategies against each other; `theory`: what was
 //!   expected; `summary`: what they say, in sentences; `format`: how numbers look.
+//! * `scale_out`: throughput by nodes, where there are several sizes of cluster.
 //! * `document`: all of that put together, once.
 //! * `html` (with `chart`), `markdown`, [`terminal`]: lay the document out. `junit`: the expectations alone, for CI.
 //!
@@ -15,12 +16,13 @@ mod comparison;
 mod document;
 mod failover;
 mod fault;
-mod format;
+pub(crate) mod format;
 mod html;
 mod junit;
 mod markdown;
 mod pairs;
 pub(crate) mod proof;
+mod scale_out;
 mod summary;
 mod table;
 pub mod terminal;
@@ -143,7 +145,7 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 /// Reads and judges a `results.json`.
-fn read(path: &Path) -> Result<Results, ReportError> {
+pub(crate) fn read(path: &Path) -> Result<Results, ReportError> {
     /// The one field that says whether the others can be understood.
     #[derive(Deserialize)]
     struct Head {

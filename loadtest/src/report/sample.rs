@@ -119,6 +119,7 @@ pub(crate) fn results() -> Results {
         matrix: Vec::new(),
         summary: Vec::new(),
         comparisons: Vec::new(),
+        scale_out: Vec::new(),
         runs: vec![sticky(1), redis(1), jwt(1)],
     }
     .judged()
@@ -142,6 +143,36 @@ pub(crate) fn repeated() -> Results {
     results.runs = (1..=3)
         .flat_map(|repeat| [sticky(repeat), redis(repeat), jwt(repeat)])
         .collect();
+    results.judged()
+}
+
+/// The same with five sizes of cluster; of redis the largest was refused.
+pub(crate) fn scaled() -> Results {
+    let mut results = results();
+    results.runs.clear();
+    for nodes in [1, 2, 4, 6, 8] {
+        for mut run in [sticky(1), redis(1), jwt(1)] {
+            run.nodes = nodes;
+            run.faults.clear();
+            run.anomalies = Anomalies::default();
+            run.witnesses.clear();
+            let count = nodes as f64;
+            let sigma = if run.strategy == "jwt" { 0.02 } else { 0.05 };
+            let scatter = 1.0 + 0.01 * ((nodes * 7 % 5) as f64 - 2.0);
+            let rps = scatter * 940.0 * count / (1.0 + sigma * (count - 1.0));
+            run.throughput_rps = Some(rps);
+            run.goodput_rps = Some(rps);
+            run.requests.failed = 0;
+            run.cost_us_per_request.node = Some(0.96 * 0.02 * count * 1e6 / rps);
+            run.cost_us_per_request.load_balancer = Some(31.0 + 0.2 * count);
+            if nodes == 8 && run.strategy == "redis" {
+                run.generator.machine_cpu_cores = Some(1.91);
+            }
+            statistics::refuse(&mut run, 0.02, 2);
+            results.runs.push(run);
+        }
+    }
+    results.scale_out = statistics::scale_out(&results.runs, 0.02, 2);
     results.judged()
 }
 
@@ -262,6 +293,8 @@ fn run(strategy: &str, repeat: u32, slow: f64) -> Run {
             ok,
             failed,
             failed_idempotent: 0,
+            refused_expired: 0,
+            refused_revoked: 0,
             retried_by_balancer: 19,
         },
         throughput_rps: Some(816.3 / slow.sqrt()),
@@ -303,6 +336,7 @@ fn run(strategy: &str, repeat: u32, slow: f64) -> Run {
         anomalies: Anomalies::default(),
         witnesses: vec![witness()],
         revocation_ms: None,
+        revocations: None,
         generator: Generator {
             valid: true,
             reason: None,

@@ -8,7 +8,7 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 
 use super::sample;
-use crate::results::{Comparison, Results};
+use crate::results::{Comparison, Results, Revocations};
 
 #[test]
 fn what_is_written_validates() {
@@ -16,6 +16,7 @@ fn what_is_written_validates() {
     for results in [
         sample::results(),
         sample::repeated(),
+        sample::scaled(),
         sample::empty_and_hostile(),
     ] {
         let dir = tempfile::tempdir().unwrap();
@@ -122,6 +123,15 @@ fn complete() -> Value {
     run.store_operations_per_request = redis.store_operations_per_request;
     run.memory_bytes_per_session.store = redis.memory_bytes_per_session.store;
     run.revocation_ms = jwt.revocation_ms;
+    run.revocations = Some(Revocations {
+        asked: 60,
+        acknowledged: 60,
+        unsupported: 0,
+        sessions: 52,
+        exposures: 31,
+        resurrections: 0,
+        alive_ms: jwt.revocation_ms,
+    });
     run.failure_latency_us = run.latency_us;
     run.generator.reason = Some("a reason".to_owned());
     run.timeline.truncate(1);
@@ -136,6 +146,19 @@ fn complete() -> Value {
     repeated.summary.truncate(1);
     results.comparisons = repeated.comparisons;
     results.summary = repeated.summary;
+    results.scale_out = sample::scaled().scale_out;
+    results.scale_out.truncate(1);
+    let scale = &mut results.scale_out[0];
+    scale.no_fit = Some("a reason".to_owned());
+    scale.points.truncate(1);
+    scale.points[0].reason = Some("a reason".to_owned());
+    scale.stations.truncate(1);
+    if let Some(fit) = &mut scale.fit {
+        // Of made-up points without coherency there is no peak.
+        fit.peak_nodes = Some(96.5);
+        fit.kappa.high = Some(0.01);
+        fit.curve.truncate(1);
+    }
     results.expectations.truncate(1);
     results.matrix.truncate(1);
     let document = serde_json::to_value(&results).unwrap();

@@ -3,7 +3,7 @@
 //! A strategy that ran more than once shows the median and, beside it, each run: the run is the unit of statistics.
 
 use super::format;
-use crate::results::{Results, Run};
+use crate::results::{Results, Run, of_one_size};
 pub(super) use crate::statistics::median;
 
 /// The runs of one strategy, in the order in which they ran.
@@ -14,10 +14,20 @@ pub(super) struct Column<'a> {
     pub(super) runs: Vec<&'a Run>,
 }
 
-/// One column for each strategy, in the order of their first runs.
+/// One column for each strategy, in the order of their first runs. Of several sizes of cluster only the largest: figures of
+/// different clusters have no median.
 pub(super) fn columns(results: &Results) -> Vec<Column<'_>> {
-    let mut columns: Vec<Column<'_>> = Vec::new();
-    for run in &results.runs {
+    by_strategy(of_one_size(&results.runs))
+}
+
+/// The same with every run, for what must hold in all of them.
+pub(super) fn all_columns(results: &Results) -> Vec<Column<'_>> {
+    by_strategy(results.runs.iter())
+}
+
+fn by_strategy<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<Column<'a>> {
+    let mut columns: Vec<Column<'a>> = Vec::new();
+    for run in runs {
         match columns
             .iter_mut()
             .find(|column| column.strategy == run.strategy)

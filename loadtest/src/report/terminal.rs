@@ -46,6 +46,12 @@ pub fn table(results: &Results, width: u16) -> String {
     for caveat in &document.caveats {
         out += &wrapped(caveat, "! ", width);
     }
+    for (title, table) in document.scale_out.iter().flat_map(|part| &part.tables) {
+        out.push('\n');
+        out += &wrapped(&format!("{title}. {}", table.caption), "", width);
+        out += &grid(table, width);
+        out += &footnotes(table, width);
+    }
     if !document.figures.columns.is_empty() {
         out.push('\n');
         out += &grid(&document.figures, width);

@@ -47,6 +47,7 @@ fn samples_to_look_at() {
     for (name, results) in [
         ("one", sample::results()),
         ("three", sample::repeated()),
+        ("sizes", sample::scaled()),
         ("hostile", sample::empty_and_hostile()),
     ] {
         write_all(&results, &dir.join(name)).unwrap();
@@ -63,6 +64,7 @@ fn the_page_loads_nothing_and_runs_nothing() {
     for results in [
         sample::results(),
         sample::repeated(),
+        sample::scaled(),
         sample::empty_and_hostile(),
     ] {
         let [html, ..] = rendered(&results);
@@ -91,6 +93,30 @@ fn the_page_loads_nothing_and_runs_nothing() {
             assert!(html[at..].starts_with("href=\"#"), "{}", &html[at..at + 40]);
         }
     }
+}
+
+#[test]
+fn sizes_of_cluster_have_a_part_of_their_own_and_nothing_else_mixes_them() {
+    let results = sample::scaled();
+    for wanted in [
+        "From 1 node to 8 nodes throughput grew × ",
+        "Refused were the figures of redis with 8 nodes.",
+        "No law was fitted to redis: 4 sizes of cluster",
+        "In jwt the nodes limit; with ",
+        "σ, contention",
+        "Demand of a request",
+        "refused",
+    ] {
+        everywhere(&results, wanted);
+    }
+    let columns = table::columns(&results);
+    assert!(columns.iter().all(|column| column.runs.len() == 1));
+    assert!(columns.iter().all(|column| column.runs[0].nodes == 8));
+    assert_eq!(table::all_columns(&results)[0].runs.len(), 5);
+    let [html, ..] = rendered(&results);
+    assert!(html.contains("Throughput by nodes, all strategies"));
+    let [html, ..] = rendered(&sample::results());
+    assert!(!html.contains("Scale-out"), "one size has no such part");
 }
 
 #[test]

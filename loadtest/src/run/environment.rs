@@ -138,6 +138,18 @@ pub(super) fn settings(spec: &Spec, schedule: &[Planned]) -> BTreeMap<String, St
         let faults: Vec<String> = schedule.iter().map(fault).collect();
         settings.insert("faults", faults.join("; "));
     }
+    if let Some(quota_cores) = spec.cluster.quota_cores() {
+        settings.insert("CPU limit of a node", format!("{quota_cores} cores"));
+    }
+    if load.revocations_per_s() > 0 {
+        settings.insert(
+            "revocations",
+            format!(
+                "an operator ends all logins of {} random users a second, one call each through the load balancer",
+                load.revocations_per_s()
+            ),
+        );
+    }
     let spare = *spec.cluster.spare_nodes.get_ref();
     if spare > 0 {
         settings.insert("spare nodes", spare.to_string());
@@ -240,12 +252,21 @@ pub(super) fn caveats(spec: &Spec, environment: &Environment) -> Vec<String> {
          other, not with figures from elsewhere.",
         environment.cores
     ));
+    if let Some(quota_cores) = spec.cluster.quota_cores() {
+        caveats.push(format!(
+            "Each node may use {quota_cores} cores. When it has used that up it stands still until its next turn some \
+             hundredths of a second later, and latencies show these pauses."
+        ));
+    }
     if spec.load.pace().is_saturating() {
-        caveats.push(
-            "Users never pause, so the machine is saturated on purpose: latencies show queues, and only throughput is \
-             meant to be compared."
-                .into(),
-        );
+        let full = match spec.cluster.quota {
+            Some(_) => "nodes are busy",
+            None => "machine is saturated",
+        };
+        caveats.push(format!(
+            "Users never pause, so the {full} on purpose: latencies show queues, and only throughput is meant to be \
+             compared."
+        ));
     } else {
         caveats.push(
             "The machine is far from busy, so nearly every request wakes threads that sleep: CPU a request is several \

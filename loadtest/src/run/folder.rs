@@ -46,9 +46,11 @@ impl Folder {
         &self.path
     }
 
-    /// The history of one run.
-    pub(super) fn history(&self, strategy: &str, repeat: u32) -> PathBuf {
-        self.path.join(format!("history-{strategy}-{repeat}.jsonl"))
+    /// The history of one run; `nodes` where the scenario has several sizes of cluster.
+    pub(super) fn history(&self, strategy: &str, nodes: Option<usize>, repeat: u32) -> PathBuf {
+        let size = nodes.map_or_else(String::new, |nodes| format!("-{nodes}-nodes"));
+        self.path
+            .join(format!("history-{strategy}{size}-{repeat}.jsonl"))
     }
 
     /// Makes `reports/latest` point here. Readers see the old link or the new one, never none.
@@ -131,7 +133,7 @@ mod tests {
             fs::write(out.path().join(name), "x").unwrap();
         }
         let folder = Folder::create(Some(out.path())).unwrap();
-        assert!(!folder.history("jwt", 1).exists());
+        assert!(!folder.history("jwt", None, 1).exists());
         assert!(!out.path().join("history-jwt-2.jsonl.zst").exists());
         assert!(out.path().join("notes.md").exists());
     }

@@ -14,7 +14,7 @@ use agent::{Agent, ProcessSpec, Ready};
 
 use super::progress::Progress;
 use super::{environment, memory, samples};
-use crate::attack::{Plan, REQUEST_TIMEOUT};
+use crate::attack::{Plan, REQUEST_TIMEOUT, Revocations};
 use crate::checker;
 use crate::cluster::{Cluster, ClusterError, ClusterSpec};
 use crate::exit::{Exit, Failure};
@@ -70,7 +70,7 @@ impl Setup<'_> {
     /// Performs the run and computes its figures.
     pub(super) async fn perform(&self, progress: &Progress) -> Result<Performed, Failure> {
         let spec = &self.scenario.spec;
-        progress.begin(self.strategy, self.repeat);
+        progress.begin(self.strategy, spec.cluster.node_count(), self.repeat);
         progress.phase("starting the cluster");
         let cluster = Cluster::start(self.cluster_spec()).await?;
         let probe = match &spec.memory {
@@ -186,7 +186,7 @@ impl Setup<'_> {
     fn cluster_spec(&self) -> ClusterSpec {
         let cluster = &self.scenario.spec.cluster;
         ClusterSpec {
-            nodes: *cluster.nodes.get_ref(),
+            nodes: cluster.node_count(),
             spare_nodes: *cluster.spare_nodes.get_ref(),
             strategies: vec![self.strategy.to_string()],
             public_ports: vec![0],
@@ -194,6 +194,7 @@ impl Setup<'_> {
             password_memory_kib: cluster.password.memory_kib,
             password_iterations: cluster.password.iterations,
             work_us: cluster.work_us,
+            quota: cluster.quota_cores(),
             shop_args: cluster.expiry_flags(),
             balancer: cluster.balancer,
             store: faults::needs_store(self.schedule),
@@ -255,6 +256,11 @@ impl Setup<'_> {
             pace: meta.pace,
             journey: *spec.load.journey.get_ref(),
             replays: spec.load.replays(),
+            revocations: Some(Revocations {
+                per_s: spec.load.revocations_per_s(),
+                token: cluster.operator_token().to_string(),
+            })
+            .filter(|revocations| revocations.per_s > 0),
             request_timeout: REQUEST_TIMEOUT,
             seed: meta.seed,
         };
@@ -274,7 +280,7 @@ impl Setup<'_> {
             program: "/proc/self/exe".into(),
             args: vec!["attack".into(), path.display().to_string()],
             env: vec![],
-            log: cluster.dir().join("users.log"),
+            log: Some(cluster.dir().join("users.log")),
             ready: Ready::Started,
             ready_within: USERS_START,
             quota: None,

@@ -41,9 +41,12 @@ impl Progress {
     }
 
     /// A run begins.
-    pub(super) fn begin(&self, strategy: &str, repeat: u32) {
+    pub(super) fn begin(&self, strategy: &str, nodes: usize, repeat: u32) {
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        let title = format!("[{number}/{}] {strategy}, repeat {repeat}", self.runs);
+        let title = format!(
+            "[{number}/{}] {strategy}, nodes {nodes}, repeat {repeat}",
+            self.runs
+        );
         match &self.bar {
             Some(bar) => {
                 bar.reset();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::load::Profile;
-use super::{Load, Spec, Threshold, fault};
+use super::{Load, Spec, Threshold, fault, sizes};
 
 /// Goose plays every user as a task with a connection of its own; file descriptors end before memory does.
 const MAX_USERS: u32 = 10_000;
@@ -13,6 +13,8 @@ const MAX_USERS: u32 = 10_000;
 const MAX_ARRIVALS_PER_S: u32 = 100_000;
 /// A credential that is tried without end leaves users no time for anything else.
 const MAX_REPLAYS: u32 = 100;
+/// An operator who logs more people out than log in leaves nobody to measure.
+const MAX_REVOCATIONS_PER_S: u32 = 100;
 const MAX_SESSIONS: u32 = 1_000_000;
 /// Sessions end after half an hour by themselves; in a run as long as that, a refusal would prove nothing.
 const MAX_S: u64 = 1_500;
@@ -43,6 +45,7 @@ pub(super) fn check(spec: &Spec) -> Result<(), Problem> {
     strategies(spec)?;
     load(&spec.load)?;
     accounts(spec)?;
+    sizes::check(spec)?;
     fault::check(spec)?;
     match &spec.chaos {
         Some(chaos) => chaos.check(spec),
@@ -57,7 +60,8 @@ pub(super) fn within<T: Copy + PartialOrd + std::fmt::Display>(
     name: &str,
 ) -> Result<(), Problem> {
     let number = *value.get_ref();
-    if number < least || number > most {
+    // Written so that a number that is none (NaN) is outside.
+    if !(least..=most).contains(&number) {
         return Err(at(
             value,
             format!("`{name}` is {number}; allowed are {least} to {most}"),
@@ -131,6 +135,9 @@ fn load(load: &Load) -> Result<(), Problem> {
     within(&load.measure_s, 1, MAX_S, "measure_s")?;
     pace(load)?;
     replays(load)?;
+    if let Some(rate) = &load.revocations_per_s {
+        within(rate, 1, MAX_REVOCATIONS_PER_S, "revocations_per_s")?;
+    }
     // Summed up wide, so that absurd weights are an error and no overflow.
     let journey = load.journey.get_ref();
     let sum: u64 = [
@@ -338,6 +345,12 @@ sessions = 200
                 "users = 0",
                 "a.toml:8:9:",
                 "allowed are 1 to 10000",
+            ),
+            (
+                "users = 100",
+                "users = 100\nrevocations_per_s = 0",
+                "a.toml:9:21:",
+                "`revocations_per_s` is 0; allowed are 1 to 100",
             ),
             (
                 "nodes = 3",

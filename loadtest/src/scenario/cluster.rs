@@ -4,9 +4,13 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::check::{Problem, at, within};
+use super::sizes::Sizes;
 use crate::cluster::{BalancerKind, spec::MOST_NODES};
 use crate::history::Lifetime;
 
+/// The least and the most cores that a node can be limited to. The kernel gives no less than 1 ms at a time, and the agent
+/// lets nobody wait longer than 50 ms for it.
+const QUOTA: (f64, f64) = (0.02, 64.0);
 /// The longest that a session or a token may live: a year.
 const MAX_LIFE_S: u64 = 31_536_000;
 /// The longest that the node signs a token for.
@@ -22,8 +26,8 @@ const DEFAULT_TOKEN_S: u64 = 1_800;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterPart {
-    /// App nodes, `node-1` and so on.
-    pub nodes: Spanned<usize>,
+    /// App nodes, `node-1` and so on: a number, or several sizes of cluster, each of which runs by itself.
+    pub nodes: Spanned<Sizes>,
     /// Nodes that follow them in number: the load balancer knows them, and `scale` starts them.
     #[serde(default = "none")]
     pub spare_nodes: Spanned<usize>,
@@ -37,6 +41,8 @@ pub struct ClusterPart {
     /// CPU work that each request does beside the session's, microseconds.
     #[serde(default)]
     pub work_us: u64,
+    /// CPU that each node may use at most, in cores: 0.02 is 2 % of one. Without it, what the machine has.
+    pub quota: Option<Spanned<f64>>,
     /// What checking a password costs.
     pub password: Password,
     /// A session ends when nothing was heard of its client for so many seconds.
@@ -62,9 +68,19 @@ pub struct Password {
 }
 
 impl ClusterPart {
+    /// How many nodes run from the start; of several sizes the largest.
+    pub fn node_count(&self) -> usize {
+        self.nodes.get_ref().largest()
+    }
+
+    /// CPU that each node may use, in cores.
+    pub fn quota_cores(&self) -> Option<f64> {
+        self.quota.as_ref().map(|quota| *quota.get_ref())
+    }
+
     /// The names of the nodes that run from the start.
     pub fn node_names(&self) -> Vec<String> {
-        (1..=*self.nodes.get_ref())
+        (1..=self.node_count())
             .map(|number| format!("node-{number}"))
             .collect()
     }
@@ -106,8 +122,11 @@ impl ClusterPart {
 
     /// Numbers that make sense. (Strategies are checked elsewhere.)
     pub(super) fn check(&self) -> Result<(), Problem> {
-        within(&self.nodes, 1, MOST_NODES, "nodes")?;
-        let room = MOST_NODES - self.nodes.get_ref();
+        self.sizes()?;
+        if let Some(quota) = &self.quota {
+            within(quota, QUOTA.0, QUOTA.1, "quota")?;
+        }
+        let room = MOST_NODES - self.node_count();
         within(&self.spare_nodes, 0, room, "spare_nodes")?;
         for (name, life, most) in [
             ("session_idle_s", &self.session_idle_s, MAX_LIFE_S),
@@ -133,6 +152,29 @@ impl ClusterPart {
             )),
             _ => Ok(()),
         }
+    }
+}
+
+impl ClusterPart {
+    /// Sizes that a cluster can have, from small to large. (What else several sizes need is checked in `sizes`.)
+    fn sizes(&self) -> Result<(), Problem> {
+        let sizes = self.nodes.get_ref().all();
+        for size in sizes {
+            within(
+                &Spanned::new(self.nodes.span(), *size),
+                1,
+                MOST_NODES,
+                "nodes",
+            )?;
+        }
+        if sizes.is_empty() || sizes.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err(at(
+                &self.nodes,
+                "`nodes` is a number, or a list of sizes from the smallest to the largest, each once: [1, 2, 4]"
+                    .into(),
+            ));
+        }
+        Ok(())
     }
 }
 

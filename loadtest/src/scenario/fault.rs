@@ -10,8 +10,6 @@ use toml::Spanned;
 
 pub(super) use check::check;
 
-/// The target that stands for all nodes.
-pub(super) const NODES: &str = "nodes";
 /// The target that stands for a node that the seed chooses.
 pub(super) const RANDOM: &str = "random";
 /// The target that stands for the node that has the most sessions when the fault comes.

@@ -27,6 +27,9 @@ pub struct Load {
     /// Over how long these tries are spread, seconds. What revokes later, or comes back to life, shows only in this time.
     #[serde(default = "at_once")]
     pub replay_for_s: Spanned<u64>,
+    /// An operator ends all logins of so many users a second, drawn at random, while it is measured. Whose credential is then
+    /// refused tries it again as after a logout.
+    pub revocations_per_s: Option<Spanned<u32>>,
     /// How long users act before anything is measured. Each begins with a login; in an open loop it takes `users` ÷
     /// `arrivals_per_s` seconds until all have had their first arrival. 0 measures these logins: that is a login storm.
     pub warm_up_s: Spanned<u64>,
@@ -135,6 +138,13 @@ impl Load {
             times: *self.replays.get_ref(),
             for_s: *self.replay_for_s.get_ref(),
         }
+    }
+
+    /// How many users an operator logs out a second; 0 where there is none.
+    pub fn revocations_per_s(&self) -> u32 {
+        self.revocations_per_s
+            .as_ref()
+            .map_or(0, |rate| *rate.get_ref())
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use agent::link::{Direction, Disturbance};
 
-use super::fault::{Fault, FaultKind, MOST_SESSIONS, NODES, RANDOM, Way};
+use super::fault::{Fault, FaultKind, MOST_SESSIONS, RANDOM, Way};
 use super::{Spec, chaos};
 use crate::cluster::{LOAD_BALANCER, LinkName, STORE};
 use crate::random::{Random, Stream};
+use crate::target::{self, NODES};
 
 /// How long a restart may take: the node serves on for a while so that load balancers notice, ends, starts, and is
 /// found well by a check. Only used to see whether a scenario makes sense.
@@ -100,7 +101,7 @@ impl Spec {
 }
 
 pub(super) fn random_node(spec: &Spec, random: &mut Random) -> String {
-    let nodes = *spec.cluster.nodes.get_ref() as u64;
+    let nodes = spec.cluster.node_count() as u64;
     format!("node-{}", random.below(nodes) + 1)
 }
 
@@ -220,17 +221,23 @@ impl Deed {
 impl Target {
     /// What a name means. Whether there is such a node or link, the check says.
     pub(super) fn of(name: &str) -> Self {
-        match (name, name.split_once("->")) {
-            (RANDOM, _) => Self::Random,
-            (MOST_SESSIONS, _) => Self::MostSessions,
-            (NODES, _) => Self::Nodes,
-            (STORE, _) => Self::Store,
-            (LOAD_BALANCER, _) => Self::LoadBalancer,
-            (_, Some((from, to))) => Self::Link(LinkName {
+        let link = |from: &str, to: &str| {
+            Self::Link(LinkName {
                 from: from.into(),
                 to: to.into(),
-            }),
-            (node, None) => Self::Node(node.into()),
+            })
+        };
+        match name {
+            RANDOM => Self::Random,
+            MOST_SESSIONS => Self::MostSessions,
+            _ => match target::Target::of(name) {
+                target::Target::Nodes => Self::Nodes,
+                target::Target::Store => Self::Store,
+                target::Target::LoadBalancer => Self::LoadBalancer,
+                target::Target::ToNode(node) => link(LOAD_BALANCER, node),
+                target::Target::FromNode { node, to } => link(node, to),
+                target::Target::Node(node) => Self::Node(node.into()),
+            },
         }
     }
 }

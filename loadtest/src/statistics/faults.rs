@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::ms;
 use super::windows::Windows;
-use crate::checker::Losses;
+use crate::checker::{Ends, Losses};
 use crate::history::{FaultEvent, FaultStep, History, Operation, Outcome, Reason};
 use crate::results::Fault;
 use crate::target::Target;
@@ -21,7 +21,7 @@ const TELLS_RETRIES: &str = "pingora";
 const SESSION_LOST: &str = "session_lost";
 
 /// The run's faults in their order.
-pub(super) fn of(history: &History, losses: &[Losses]) -> Vec<Fault> {
+pub(super) fn of(history: &History, ends: &Ends, losses: &[Losses]) -> Vec<Fault> {
     let mut commanded: Vec<&FaultEvent> = history
         .faults
         .iter()
@@ -32,7 +32,7 @@ pub(super) fn of(history: &History, losses: &[Losses]) -> Vec<Fault> {
         return Vec::new();
     };
     let until_us = history.meta.measured_until_us;
-    let windows = Windows::of(&history.operations, until_us, first_us);
+    let windows = Windows::of(&history.operations, ends, until_us, first_us);
     commanded
         .iter()
         .enumerate()
@@ -48,6 +48,7 @@ pub(super) fn of(history: &History, losses: &[Losses]) -> Vec<Fault> {
                 .clamp(event.at_us, until_us.max(event.at_us));
             let life = Life {
                 history,
+                ends,
                 windows: &windows,
                 commanded: event,
                 ascribed: event.at_us..end_us,
@@ -60,6 +61,7 @@ pub(super) fn of(history: &History, losses: &[Losses]) -> Vec<Fault> {
 /// One fault, from its command on.
 struct Life<'a> {
     history: &'a History,
+    ends: &'a Ends,
     windows: &'a Windows,
     commanded: &'a FaultEvent,
     /// What happens in here is its doing.
@@ -117,7 +119,7 @@ impl Life<'_> {
         self.history
             .operations
             .iter()
-            .filter(|operation| operation.outcome != Outcome::Ok)
+            .filter(|operation| self.ends.is_failure(operation))
             .filter(|operation| self.ascribed.contains(&operation.done_us))
             .collect()
     }
@@ -136,9 +138,14 @@ impl Life<'_> {
 
     /// The node that requests should no longer be sent to, where it can be seen that they are.
     fn victim(&self) -> Option<&str> {
-        Target::of(&self.commanded.target)
+        let meta = &self.history.meta;
+        let target = Target::of(&self.commanded.target);
+        // A node that never asks the store misses nothing, and requests are right there.
+        let unused =
+            matches!(target, Target::FromNode { .. }) && meta.properties.store_round_trips == 0;
+        target
             .node()
-            .filter(|_| self.history.meta.balancer == TELLS_RETRIES)
+            .filter(|_| meta.balancer == TELLS_RETRIES && !unused)
     }
 
     /// The last request that was still routed to the victim before it was to come back: the balancer had to ask another
@@ -251,7 +258,7 @@ mod tests {
             retried(4, 6_950), // while it comes back
             browse(1, 1, 5, 8_000),
         ]);
-        let told = of(&history, &[Losses::default()]);
+        let told = of(&history, &Ends::default(), &[Losses::default()]);
         assert_eq!(told.len(), 1);
         let told = &told[0];
         assert_eq!(told.commanded_ms, 5_000);
@@ -272,29 +279,54 @@ mod tests {
             browse(1, 1, 2, 5_100).on("node-2"),
             browse(1, 1, 3, 5_200),
         ]);
-        assert_eq!(of(&history, &[])[0].detection_ms, Some(97));
+        assert_eq!(
+            of(&history, &Ends::default(), &[])[0].detection_ms,
+            Some(97)
+        );
         let mut history = history;
         history
             .faults
             .retain(|event| event.step != FaultStep::UndoCommanded);
-        assert_eq!(of(&history, &[])[0].detection_ms, Some(0), "it may be back");
+        assert_eq!(
+            of(&history, &Ends::default(), &[])[0].detection_ms,
+            Some(0),
+            "it may be back"
+        );
     }
 
     #[test]
     fn detection_is_told_only_where_it_can_be_seen() {
         let mut history = killed(vec![log_in(1, 1, 1, 0), browse(1, 1, 2, 5_200)]);
         assert_eq!(
-            of(&history, &[])[0].detection_ms,
+            of(&history, &Ends::default(), &[])[0].detection_ms,
             Some(0),
             "nobody was sent there"
         );
         history.meta.balancer = "haproxy".into();
-        assert_eq!(of(&history, &[])[0].detection_ms, None);
+        assert_eq!(of(&history, &Ends::default(), &[])[0].detection_ms, None);
         history.meta.balancer = "pingora".into();
         for event in &mut history.faults {
             event.target = "store".into();
         }
-        assert_eq!(of(&history, &[])[0].detection_ms, None);
+        assert_eq!(of(&history, &Ends::default(), &[])[0].detection_ms, None);
+    }
+
+    #[test]
+    fn a_link_that_the_strategy_does_not_use_is_not_detected() {
+        let mut history = killed(vec![
+            log_in(1, 1, 1, 0),
+            browse(1, 1, 2, 5_200).on("node-2"),
+        ]);
+        for event in &mut history.faults {
+            event.target = "node-2->store".into();
+        }
+        let detected = |history: &History| {
+            let told = &of(history, &Ends::default(), &[])[0];
+            (told.detected_ms, told.detection_ms)
+        };
+        assert_eq!(detected(&history), (Some(5_200), Some(197)));
+        history.meta.properties.store_round_trips = 0;
+        assert_eq!(detected(&history), (None, None));
     }
 
     #[test]
@@ -310,7 +342,7 @@ mod tests {
         history
             .faults
             .push(event(1, "store", FaultStep::Commanded, 8_000));
-        let told = of(&history, &[]);
+        let told = of(&history, &Ends::default(), &[]);
         let failed: Vec<u64> = told.iter().map(|fault| fault.failed_requests).collect();
         assert_eq!(failed, [3, 1]);
         let causes: Vec<(&str, u64)> = told[0]
@@ -334,7 +366,7 @@ mod tests {
             browse(1, 1, 2, 5_000).refused(),
             browse(1, 1, 3, 5_500),
         ]);
-        let told = &of(&history, &[])[0];
+        let told = &of(&history, &Ends::default(), &[])[0];
         assert_eq!((told.unavailable_ms, told.failed_requests), (0, 1));
         assert_eq!(told.error_seconds, Some(0.0));
     }

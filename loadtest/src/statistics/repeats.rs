@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{bootstrap, latency, ranks};
 use crate::expectations::figures::{self, FIGURES, Figure};
-use crate::results::{Comparison, Conclusion, Estimate, Run, Summary};
+use crate::results::{Comparison, Conclusion, Estimate, Run, Summary, of_one_size};
 
 /// Two strategies are said to differ when chance would part their runs so much less often than this.
 const CHANCE: f64 = 0.05;
@@ -24,8 +24,9 @@ const COMPARED: [&str; 10] = [
     "memory_bytes_per_session.cluster",
 ];
 
-/// The runs of each strategy together, in the order of their first runs.
+/// The runs of each strategy together, in the order of their first runs. Of several sizes of cluster the largest.
 pub fn summaries(runs: &[Run], seed: u64) -> Vec<Summary> {
+    let runs: &[&Run] = &of_one_size(runs).collect::<Vec<_>>();
     strategies(runs)
         .into_iter()
         .map(|strategy| {
@@ -48,7 +49,7 @@ pub fn summaries(runs: &[Run], seed: u64) -> Vec<Summary> {
         .collect()
 }
 
-fn estimates(runs: &[Run], strategy: &str, seed: u64) -> BTreeMap<String, Estimate> {
+fn estimates(runs: &[&Run], strategy: &str, seed: u64) -> BTreeMap<String, Estimate> {
     FIGURES
         .iter()
         .filter_map(|figure| {
@@ -64,8 +65,9 @@ fn estimates(runs: &[Run], strategy: &str, seed: u64) -> BTreeMap<String, Estima
         .collect()
 }
 
-/// Every two strategies, in each figure that all their runs have.
+/// Every two strategies, in each figure that all their runs have. Of several sizes of cluster the largest.
 pub fn comparisons(runs: &[Run], seed: u64) -> Vec<Comparison> {
+    let runs: &[&Run] = &of_one_size(runs).collect::<Vec<_>>();
     let strategies = strategies(runs);
     let mut comparisons = Vec::new();
     for figure in COMPARED.iter().filter_map(|name| figures::named(name)) {
@@ -78,7 +80,7 @@ pub fn comparisons(runs: &[Run], seed: u64) -> Vec<Comparison> {
     comparisons
 }
 
-fn compare(runs: &[Run], figure: &Figure, a: &str, b: &str, seed: u64) -> Option<Comparison> {
+fn compare(runs: &[&Run], figure: &Figure, a: &str, b: &str, seed: u64) -> Option<Comparison> {
     let (of_a, of_b) = (values(runs, a, figure)?, values(runs, b, figure)?);
     let (median_a, median_b) = (bootstrap::median(&of_a)?, bootstrap::median(&of_b)?);
     let interval = bootstrap::of_ratio(&of_a, &of_b, seed);
@@ -104,14 +106,14 @@ fn compare(runs: &[Run], figure: &Figure, a: &str, b: &str, seed: u64) -> Option
 }
 
 /// The figure of every run of a strategy; `None` if one has none.
-fn values(runs: &[Run], strategy: &str, figure: &Figure) -> Option<Vec<f64>> {
+fn values(runs: &[&Run], strategy: &str, figure: &Figure) -> Option<Vec<f64>> {
     runs.iter()
         .filter(|run| run.strategy == strategy)
-        .map(figure.of)
+        .map(|run| (figure.of)(run))
         .collect()
 }
 
-fn strategies(runs: &[Run]) -> Vec<&str> {
+fn strategies<'a>(runs: &[&'a Run]) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
     for run in runs {
         if !names.contains(&run.strategy.as_str()) {
@@ -189,6 +191,22 @@ mod tests {
             (11.0, Some(10.0), Some(30.0))
         );
         assert!(!redis.figures.contains_key("store_operations_per_request"));
+    }
+
+    #[test]
+    fn sizes_of_cluster_are_not_mixed() {
+        let mut runs = runs(&[10.0, 30.0], &[5.0, 7.0]);
+        for run in &mut runs {
+            run.nodes = if run.repeat == 1 { 1 } else { 8 };
+        }
+        let summaries = summaries(&runs, 1);
+        let cost = summaries[0].figures["cost_us_per_request.node"];
+        assert_eq!((summaries[0].runs, cost.median), (1, 30.0));
+        let comparisons = comparisons(&runs, 1);
+        let cost = comparisons
+            .iter()
+            .find(|one| one.figure == "cost_us_per_request.cluster");
+        assert_eq!(cost.unwrap().ratio, Some(7.0 / 30.0));
     }
 
     #[test]

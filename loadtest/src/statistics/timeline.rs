@@ -1,7 +1,8 @@
 //! The run in slices of time, by the moment at which an answer was complete.
 
 use super::latency;
-use crate::history::{Meta, Operation, Outcome};
+use crate::checker::Ends;
+use crate::history::{Meta, Operation};
 use crate::results::Slice;
 
 /// Length of a slice: short enough to see a failover, long enough to hold some hundred requests.
@@ -11,7 +12,7 @@ const SLICE_US: i64 = 250_000;
 const NO_NODE: &str = "none";
 
 /// One slice after the other over the whole measured part, without gaps. The last may be shorter.
-pub(super) fn of(measured: &[&Operation], meta: &Meta) -> Vec<Slice> {
+pub(super) fn of(measured: &[&Operation], ends: &Ends, meta: &Meta) -> Vec<Slice> {
     let mut done: Vec<&Operation> = measured.to_vec();
     done.sort_by_key(|operation| operation.done_us);
     let mut rest = done.as_slice();
@@ -21,14 +22,14 @@ pub(super) fn of(measured: &[&Operation], meta: &Meta) -> Vec<Slice> {
         let until_us = from_us + SLICE_US;
         let (now, later) =
             rest.split_at(rest.partition_point(|operation| operation.done_us < until_us));
-        slices.push(slice(from_us, now, &meta.nodes));
+        slices.push(slice(from_us, now, ends, &meta.nodes));
         rest = later;
         from_us = until_us;
     }
     slices
 }
 
-fn slice(from_us: i64, operations: &[&Operation], nodes: &[String]) -> Slice {
+fn slice(from_us: i64, operations: &[&Operation], ends: &Ends, nodes: &[String]) -> Slice {
     let mut latencies: Vec<u64> = operations
         .iter()
         .filter_map(|operation| latency::of(operation))
@@ -44,7 +45,7 @@ fn slice(from_us: i64, operations: &[&Operation], nodes: &[String]) -> Slice {
         per_node: nodes.iter().map(|node| (node.clone(), 0)).collect(),
     };
     for operation in operations {
-        slice.failed += u64::from(operation.outcome != Outcome::Ok);
+        slice.failed += u64::from(ends.is_failure(operation));
         let node = operation.node.as_deref().unwrap_or(NO_NODE);
         if let Some(count) = slice.per_node.get_mut(node) {
             *count += 1;
@@ -72,7 +73,11 @@ mod tests {
             measured_until_us: 1_100_000,
             ..meta()
         };
-        let slices = of(&operations.iter().collect::<Vec<_>>(), &meta);
+        let slices = of(
+            &operations.iter().collect::<Vec<_>>(),
+            &Ends::default(),
+            &meta,
+        );
         let starts: Vec<u64> = slices.iter().map(|slice| slice.at_ms).collect();
         assert_eq!(starts, [0, 250, 500, 750, 1_000]);
         assert_eq!((slices[0].ok, slices[1].ok), (2, 1));

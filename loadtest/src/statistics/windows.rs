@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::checker::Ends;
 use crate::history::{Action, Operation, Outcome};
 
 /// Length of a window.
@@ -43,7 +44,12 @@ pub(super) struct Windows {
 
 impl Windows {
     /// Sorts `operations` into windows up to `until_us`; the first fault came at `first_fault_us`.
-    pub(super) fn of(operations: &[Operation], until_us: i64, first_fault_us: i64) -> Self {
+    pub(super) fn of(
+        operations: &[Operation],
+        ends: &Ends,
+        until_us: i64,
+        first_fault_us: i64,
+    ) -> Self {
         let count = index(until_us + WINDOW_US - 1);
         let mut windows = vec![Window::default(); count];
         for operation in operations {
@@ -57,7 +63,8 @@ impl Windows {
                 && let Some(window) = windows.get_mut(index(operation.sent_us))
             {
                 window.sent_ok += u64::from(good);
-                window.sent_failed += u64::from(!good && !operation.lost_its_session());
+                let failed = ends.is_failure(operation) && !operation.lost_its_session();
+                window.sent_failed += u64::from(failed);
                 window.logins += u64::from(operation.action == Action::LogIn);
             }
         }

@@ -129,6 +129,17 @@ impl Seen {
                 self.sessions.insert(cookie, (user.clone(), Vec::new()));
                 ("200 OK", format!(r#"{{"user":"{user}"}}"#))
             }
+            ("POST", path, _) if path.starts_with("/admin/users/") => {
+                let of_user = |user: &String| path == format!("/admin/users/{user}/revoke");
+                let before = self.sessions.len();
+                self.sessions.retain(|_, (user, _)| !of_user(user));
+                let revoked = before - self.sessions.len();
+                if head.contains("authorization: Bearer operator\r\n") {
+                    ("200 OK", format!(r#"{{"revoked":{revoked}}}"#))
+                } else {
+                    ("401 Unauthorized", "{}".into())
+                }
+            }
             ("POST", "/logout", _) => {
                 self.sessions.remove(cookie);
                 ("204 No Content", String::new())

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::simulator::{KINDS, Kind, Life, lives};
+use super::simulator::{Events, KINDS, Kind, Life, lives};
 use super::*;
 use crate::history::testing::*;
 use crate::history::{Action, LineId, Operation};
@@ -21,6 +21,10 @@ fn is_found(kind: Anomaly, plant: Plant) {
 }
 
 fn is_found_in(strategies: &[Kind], kind: Anomaly, plant: Plant) {
+    is_found_among(strategies, Events::default(), kind, plant);
+}
+
+fn is_found_among(strategies: &[Kind], events: Events, kind: Anomaly, plant: Plant) {
     for &strategy in strategies {
         let config = ProptestConfig {
             cases: 60,
@@ -28,7 +32,7 @@ fn is_found_in(strategies: &[Kind], kind: Anomaly, plant: Plant) {
             ..ProptestConfig::default()
         };
         let planted = Cell::new(0);
-        proptest!(config, |(mut life in lives(strategy, false), pick: Index)| {
+        proptest!(config, |(mut life in lives(strategy, events), pick: Index)| {
             let Some(place) = plant(&mut life, pick) else { return Ok(()) };
             planted.set(planted.get() + 1);
             *life.predicted.count_mut(kind) += 1;
@@ -286,6 +290,114 @@ fn a_token_accepted_after_its_logout() {
         }
         life.history.operations[place].status = Some(200);
         life.predicted.exposure = 0;
+        Some(place)
+    });
+}
+
+const REVOCATIONS: Events = Events {
+    kills: false,
+    revocations: true,
+};
+
+/// An order that ended a session which was in use before and was refused after it: the order, and that refusal.
+fn revocation_that_ended(life: &Life, pick: Index) -> Option<(Operation, Operation)> {
+    let refused = pick_place(life, pick, |one| {
+        let refused = one.status == Some(401) && one.action != Action::Replay;
+        refused && order_before(life, one).is_some()
+    })?;
+    let refused = life.history.operations[refused].clone();
+    Some((order_before(life, &refused)?.clone(), refused))
+}
+
+/// The only order about the session of `refused`, if it reached its node: then it has ended it.
+fn order_before<'a>(life: &'a Life, refused: &Operation) -> Option<&'a Operation> {
+    let login = life.history.operations.iter().find(|one| {
+        (one.user, one.session, one.action) == (refused.user, refused.session, Action::LogIn)
+    })?;
+    let mut orders = life.history.revocations.iter().filter(|order| {
+        order.user == refused.user && (login.done_us..refused.sent_us).contains(&order.sent_us)
+    });
+    let order = orders.next()?;
+    let reached = life.history.meta.properties.revocable_at_once || order.node == login.node;
+    let ended = order.outcome == Outcome::Ok && order.revoked > Some(0) && reached;
+    (ended && orders.next().is_none()).then_some(order)
+}
+
+/// Adds an operation to a life; its place.
+fn insert(life: &mut Life, operation: Operation) -> usize {
+    let operations = &mut life.history.operations;
+    let place = operations.partition_point(|one| one.sent_us < operation.sent_us);
+    operations.insert(place, operation);
+    place
+}
+
+#[test]
+fn a_revocation_undone() {
+    let strategies = [Kind::Sticky, Kind::Redis];
+    is_found_among(
+        &strategies,
+        REVOCATIONS,
+        Anomaly::Resurrection,
+        |life, pick| {
+            let (order, refused) = revocation_that_ended(life, pick)?;
+            // Accepted by the very node that had said that it was done, before another request finds the end.
+            let mut accepted = browse(refused.user, refused.session, 100_000, 0)
+                .on(order.node.as_deref().unwrap_or_default());
+            (accepted.sent_us, accepted.done_us) = (order.done_us + 1_000, order.done_us + 3_000);
+            Some(insert(life, accepted))
+        },
+    );
+}
+
+#[test]
+fn a_credential_accepted_after_a_revocation_that_could_not_reach_it() {
+    let strategies = [Kind::Sticky, Kind::Jwt];
+    is_found_in(&strategies, Anomaly::Exposure, |life, pick| {
+        // Of logouts in jwt there is enough elsewhere.
+        for one in &mut life.history.operations {
+            if one.action == Action::Replay {
+                one.status = Some(401);
+            }
+        }
+        life.predicted.exposure = 0;
+        let place = pick_place(life, pick, |one| {
+            one.action == Action::Browse && one.outcome == Outcome::Ok && one.status == Some(200)
+        })?;
+        let used = life.history.operations[place].clone();
+        let mut order = revoke(used.user, 1, 0, 0).on("node-9");
+        if !life.history.meta.properties.survives_node_death {
+            assert_ne!(used.node, order.node);
+        } else {
+            order = order.unsupported();
+        }
+        (order.sent_us, order.done_us) = (used.sent_us - 3_000, used.sent_us - 1_000);
+        life.history.revocations.push(order);
+        // The last use of the credential is the one that is told.
+        life.history.operations.iter().rposition(|one| {
+            (one.user, one.session) == (used.user, used.session) && one.was_accepted()
+        })
+    });
+}
+
+#[test]
+fn a_session_refused_though_its_revocation_ended_nothing() {
+    let strategies = [Kind::Sticky, Kind::Redis];
+    is_found_in(&strategies, Anomaly::SessionLost, |life, pick| {
+        let place = pick_place(life, pick, |one| {
+            one.action == Action::Browse && one.outcome == Outcome::Ok
+        })?;
+        let operations = &mut life.history.operations;
+        operations[place] = operations[place].clone().refused();
+        let refused = operations[place].clone();
+        // Whatever was accepted after it is no part of this.
+        operations.retain(|one| {
+            (one.user, one.session) != (refused.user, refused.session)
+                || one.sent_us <= refused.sent_us
+        });
+        life.predicted.line_lost = check(&history(operations.clone())).anomalies.line_lost;
+        let mut order = revoke(refused.user, 1, 0, 0).on("node-9");
+        (order.sent_us, order.done_us) = (refused.sent_us - 3_000, refused.sent_us - 1_000);
+        life.history.revocations.push(order);
         Some(place)
     });
 }

@@ -55,6 +55,17 @@ enum Does {
     Leave,
     /// Not the user's doing: a node is killed, and is back at once.
     Kill,
+    /// Not the user's doing: an operator ends all its logins.
+    Revoke,
+}
+
+/// What happens to users.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Events {
+    /// Nodes die.
+    pub(super) kills: bool,
+    /// An operator ends logins.
+    pub(super) revocations: bool,
 }
 
 /// A history, and what theory predicts to be found in it.
@@ -64,15 +75,16 @@ pub(super) struct Life {
     pub(super) predicted: Anomalies,
 }
 
-/// Lives of a few users on this kind of cluster; with `kills`, nodes die.
-pub(super) fn lives(kind: Kind, kills: bool) -> impl Strategy<Value = Life> {
+/// Lives of a few users on this kind of cluster.
+pub(super) fn lives(kind: Kind, events: Events) -> impl Strategy<Value = Life> {
     let does = prop_oneof![
         2 => Just(Does::Browse),
         5 => Just(Does::Add),
         3 => Just(Does::Remove),
         4 => Just(Does::Read),
         2 => Just(Does::Leave),
-        u32::from(kills) => Just(Does::Kill),
+        u32::from(events.kills) => Just(Does::Kill),
+        2 * u32::from(events.revocations) => Just(Does::Revoke),
     ];
     let fate = prop_oneof![
         12 => Just(Fate::Answered),
@@ -101,6 +113,7 @@ struct Cluster {
     late: Vec<(u8, (u32, u32), Effect)>,
     users: Vec<User>,
     operations: Vec<Operation>,
+    revocations: Vec<Operation>,
     faults: Vec<FaultEvent>,
     predicted: Anomalies,
 }
@@ -110,6 +123,8 @@ enum Effect {
     Add(u32),
     Remove(u32),
     End,
+    /// Of all logins of the user that the node of this number knows.
+    Revoke(usize),
 }
 
 #[derive(Clone)]
@@ -118,6 +133,8 @@ struct User {
     sessions: u32,
     operations: u32,
     session: Option<Client>,
+    /// Whether there was an order of which nobody knows what became.
+    perhaps_revoked: bool,
 }
 
 /// What a user knows of its session.
@@ -128,6 +145,13 @@ struct Client {
     cart: Vec<u32>,
     known: BTreeSet<u32>,
     perhaps_removed: BTreeSet<u32>,
+    /// An operator's order about it was answered, and the credential was not used since. (The model's knowledge, not the
+    /// user's; as the next.)
+    ordered: bool,
+    /// That it was accepted all the same is predicted already.
+    outlived: bool,
+    /// A refusal may be an order's doing.
+    perhaps_revoked: bool,
 }
 
 impl Cluster {
@@ -137,6 +161,7 @@ impl Cluster {
             sessions: 0,
             operations: 0,
             session: None,
+            perhaps_revoked: false,
         };
         Self {
             kind,
@@ -145,6 +170,7 @@ impl Cluster {
             late: Vec::new(),
             users: (1..=USERS).map(user).collect(),
             operations: Vec::new(),
+            revocations: Vec::new(),
             faults: Vec::new(),
             predicted: Anomalies::default(),
         }
@@ -159,7 +185,11 @@ impl Cluster {
             }
             let place = wish.user.index(self.users.len());
             let mut user = self.users[place].clone();
-            self.act(&mut user, wish);
+            if wish.does == Does::Revoke {
+                self.revoke(&mut user, wish.pick.index(3), wish.fate);
+            } else {
+                self.act(&mut user, wish);
+            }
             self.users[place] = user;
         }
         self.at_ms = 11_000;
@@ -173,10 +203,11 @@ impl Cluster {
             }
         }
         let mut history = history(self.operations);
+        history.revocations = self.revocations;
         history.faults = self.faults;
         let properties = &mut history.meta.properties;
         properties.survives_node_death = self.kind != Kind::Sticky;
-        properties.revocable_at_once = self.kind != Kind::Jwt;
+        properties.revocable_at_once = self.kind == Kind::Redis;
         Life {
             history,
             predicted: self.predicted,
@@ -261,9 +292,11 @@ impl Cluster {
                     self.take_effect(key, effect);
                 }
                 let Some((_, cart)) = self.sessions.get(&key) else {
-                    self.predicted.session_lost += 1;
-                    let owed = session.known.difference(&session.perhaps_removed);
-                    self.predicted.line_lost += owed.count() as u64;
+                    if !session.perhaps_revoked && !user.perhaps_revoked {
+                        self.predicted.session_lost += 1;
+                        let owed = session.known.difference(&session.perhaps_removed);
+                        self.predicted.line_lost += owed.count() as u64;
+                    }
                     user.session = None;
                     return self.operations.push(operation.refused());
                 };
@@ -272,6 +305,13 @@ impl Cluster {
         };
         if does == Does::Remove {
             session.perhaps_removed.insert(removed);
+        }
+        if std::mem::take(&mut session.ordered) {
+            // Evidently no order has ended it.
+            session.perhaps_revoked = false;
+            if !std::mem::replace(&mut session.outlived, true) {
+                self.predicted.exposure += 1;
+            }
         }
         let node = self.node_of(key);
         let mut operation = operation.on(&node);
@@ -324,9 +364,42 @@ impl Cluster {
         self.operations.push(unanswered(operation, fate));
     }
 
+    /// An operator asks one node to end all logins of the user.
+    fn revoke(&mut self, user: &mut User, node: usize, fate: Fate) {
+        self.at_ms += 10;
+        let id = u32::try_from(self.revocations.len()).unwrap() + 1;
+        let order = revoke(user.number, id, self.at_ms, 0).on(&node_name(node));
+        if self.kind == Kind::Jwt && fate == Fate::Answered {
+            if let Some(session) = &mut user.session {
+                session.ordered = true;
+            }
+            return self.revocations.push(order.unsupported());
+        }
+        let key = (user.number, 0);
+        let before = self.sessions.len();
+        match fate {
+            Fate::Answered | Fate::UnknownNow => self.take_effect(key, Effect::Revoke(node)),
+            Fate::UnknownLate(steps) => self.late.push((steps, key, Effect::Revoke(node))),
+            Fate::Failed | Fate::UnknownNever => {}
+        }
+        if fate != Fate::Answered {
+            user.perhaps_revoked |= fate != Fate::Failed;
+            return self.revocations.push(unanswered(order, fate));
+        }
+        let ended = (before - self.sessions.len()) as u64;
+        if let Some(session) = &mut user.session {
+            session.ordered = true;
+            session.perhaps_revoked |= ended > 0;
+        }
+        self.revocations.push(Operation {
+            revoked: Some(ended),
+            ..order
+        });
+    }
+
     fn kill(&mut self, place: usize) {
         self.at_ms += 10;
-        let node = format!("node-{}", place + 1);
+        let node = node_name(place);
         let steps = [
             FaultStep::Commanded,
             FaultStep::Effective,
@@ -364,6 +437,16 @@ impl Cluster {
     fn take_effect(&mut self, key: (u32, u32), effect: Effect) {
         if let Effect::End = effect {
             self.sessions.remove(&key);
+        } else if let Effect::Revoke(node) = effect {
+            let kind = self.kind;
+            self.sessions.retain(|(user, _), (home, _)| {
+                *user != key.0
+                    || match kind {
+                        Kind::Sticky => *home != node_name(node),
+                        Kind::Redis => false,
+                        Kind::Jwt => true,
+                    }
+            });
         } else if let Some((_, cart)) = self.sessions.get_mut(&key) {
             change(cart, Some(effect));
         }
@@ -384,11 +467,15 @@ impl Cluster {
     }
 }
 
+fn node_name(place: usize) -> String {
+    format!("node-{}", place + 1)
+}
+
 fn change(cart: &mut Vec<u32>, effect: Option<Effect>) {
     match effect {
         Some(Effect::Add(line)) => cart.push(line),
         Some(Effect::Remove(line)) => cart.retain(|known| *known != line),
-        Some(Effect::End) | None => {}
+        Some(Effect::End | Effect::Revoke(_)) | None => {}
     }
 }
 
@@ -410,7 +497,11 @@ fn clean_histories_show_what_theory_predicts_and_nothing_else() {
             ..ProptestConfig::default()
         };
         let lost = std::cell::Cell::new(0);
-        proptest!(config, |(life in lives(kind, true))| {
+        let events = Events {
+            kills: true,
+            revocations: false,
+        };
+        proptest!(config, |(life in lives(kind, events))| {
             let verdict = check(&life.history);
             prop_assert_eq!(verdict.anomalies, life.predicted, "{:#?}", verdict.witnesses);
             let blamed: u64 = verdict.losses.iter().map(|losses| losses.sessions_lost).sum();
@@ -421,6 +512,42 @@ fn clean_histories_show_what_theory_predicts_and_nothing_else() {
             lost.get() > 100,
             kind == Kind::Sticky,
             "only there a kill costs sessions, and many"
+        );
+    }
+}
+
+/// The same with an operator: what it ends is no loss, and what it cannot end is exposed, once each session.
+#[test]
+fn revocations_end_what_they_reach_and_nothing_else_is_found() {
+    for kind in KINDS {
+        let config = ProptestConfig {
+            cases: 150,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        let (exposed, refused) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+        let events = Events {
+            kills: true,
+            revocations: true,
+        };
+        proptest!(config, |(life in lives(kind, events))| {
+            let verdict = check(&life.history);
+            prop_assert_eq!(verdict.anomalies, life.predicted, "{:#?}", verdict.witnesses);
+            let Some(revoked) = verdict.revocations else { return Ok(()) };
+            prop_assert_eq!(revoked.resurrections, 0);
+            prop_assert!(revoked.sessions >= revoked.exposures);
+            exposed.set(exposed.get() + revoked.exposures);
+            refused.set(refused.get() + revoked.sessions - revoked.exposures);
+        });
+        assert_eq!(
+            exposed.get() > 100,
+            kind != Kind::Redis,
+            "{kind:?}: {exposed:?}"
+        );
+        assert_eq!(
+            refused.get() > 100,
+            kind != Kind::Jwt,
+            "{kind:?}: {refused:?}"
         );
     }
 }

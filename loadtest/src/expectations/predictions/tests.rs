@@ -117,6 +117,47 @@ fn a_token_must_outlive_its_logout_if_somebody_tried() {
 }
 
 #[test]
+fn a_revocation_ends_logins_where_the_matrix_says_so() {
+    let revoked = |mut run: Run, sessions, exposures| {
+        run.anomalies.exposure += exposures;
+        run.revocations = Some(Revocations {
+            asked: sessions,
+            acknowledged: sessions,
+            unsupported: 0,
+            sessions,
+            exposures,
+            resurrections: 0,
+            alive_ms: None,
+        });
+        missed(&run)
+    };
+    assert_eq!(revoked(sample::redis(1), 40, 0), Vec::<String>::new());
+    let redis = revoked(sample::redis(1), 40, 1);
+    assert_eq!(
+        redis[0],
+        "no credential is accepted after an operator's revocation: 1 of 40 were"
+    );
+    assert_eq!(revoked(sample::sticky(1), 40, 27), Vec::<String>::new());
+    let sticky = revoked(sample::sticky(1), 40, 0);
+    assert_eq!(
+        sticky,
+        ["credentials are accepted after an operator's revocation: 0 of 40 were"]
+    );
+    assert_eq!(
+        revoked(sample::sticky(1), 3, 0),
+        Vec::<String>::new(),
+        "chance"
+    );
+    let mut jwt = sample::jwt(1);
+    jwt.anomalies.exposure = 0;
+    assert_eq!(
+        revoked(jwt, 40, 40),
+        ["credentials are accepted after their logout, until they expire: 0 were"],
+        "what outlived a revocation says nothing of logouts"
+    );
+}
+
+#[test]
 fn what_may_be_repeated_must_not_fail_where_another_node_can_help() {
     let mut run = sample::jwt(1);
     run.requests.failed_idempotent = 1;

@@ -84,10 +84,16 @@ fn declared(columns: &[Column<'_>]) -> Option<String> {
         .sum();
     (times > 0).then(|| {
         format!(
-            "A credential was accepted after its logout {} in {strategies}, as declared: a logout there cannot revoke at once.",
+            "A credential was accepted after its {} {} in {strategies}, as declared: nothing there can revoke at once.",
+            if operated(columns) { "logout or revocation" } else { "logout" },
             plural(times, "time", "times")
         )
     })
+}
+
+fn operated(columns: &[Column<'_>]) -> bool {
+    let mut runs = columns.iter().flat_map(|column| &column.runs);
+    runs.any(|run| run.revocations.is_some())
 }
 
 fn revocable(column: &Column<'_>) -> bool {

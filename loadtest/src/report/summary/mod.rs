@@ -23,8 +23,12 @@ pub(super) struct Summary {
     pub(super) others: Vec<String>,
 }
 
-/// What the runs say.
-pub(super) fn of(columns: &[Column<'_>], comparisons: &[Comparison]) -> Summary {
+/// What the runs say; `all` are those of every size of cluster.
+pub(super) fn of(
+    columns: &[Column<'_>],
+    all: &[Column<'_>],
+    comparisons: &[Comparison],
+) -> Summary {
     if columns.is_empty() {
         return Summary {
             headline: vec!["No run was completed, so there is nothing to compare.".to_owned()],
@@ -36,16 +40,22 @@ pub(super) fn of(columns: &[Column<'_>], comparisons: &[Comparison]) -> Summary 
         failures,
         others,
     } = losses::sentences(columns);
-    let revocation = revocation::sentence(columns);
+    let revocation: Vec<String> = [
+        revocation::by_an_operator(columns),
+        revocation::sentence(columns),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     // Room for each kind: who was logged out, then who waited, then whom a logout protects.
-    let room = HEADLINE - usize::from(!failures.is_empty()) - usize::from(revocation.is_some());
+    let room = HEADLINE - usize::from(!failures.is_empty()) - revocation.len();
     let mut sessions = sessions.into_iter();
     let mut failures = failures.into_iter();
     let mut headline: Vec<String> = sessions.by_ref().take(room).collect();
     headline.extend(failures.next());
     headline.extend(revocation);
     let mut rest: Vec<String> = sessions.chain(failures).chain(others).collect();
-    rest.extend(anomalies::sentences(columns));
+    rest.extend(anomalies::sentences(all));
     rest.extend(costs::sentences(columns, comparisons));
     let mut rest = rest.into_iter();
     // Without a fault there is less to remember, and the first of the rest matters most.

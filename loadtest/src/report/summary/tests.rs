@@ -1,11 +1,12 @@
 //! The sentences, word by word.
 
 use crate::report::{sample, table};
-use crate::results::{Anomalies, Results, Revocation};
+use crate::results::{Anomalies, Results, Revocation, Revocations};
 
 fn sentences(results: &Results) -> String {
     let results = results.clone().judged();
-    let said = super::of(&table::columns(&results), &results.comparisons);
+    let columns = table::columns(&results);
+    let said = super::of(&columns, &columns, &results.comparisons);
     [said.headline, said.others].concat().join("\n")
 }
 
@@ -95,11 +96,46 @@ fn a_credential_that_outlives_its_logout_is_an_anomaly_only_where_that_was_not_d
     results.runs[0].anomalies.resurrection = 3;
     let text = sentences(&results);
     assert!(
-        text.contains("The checker found in sticky 3 resurrections after logout."),
+        text.contains("The checker found in sticky 3 resurrections of dead credentials."),
         "{text}"
     );
     assert!(
         text.contains("A credential was accepted after its logout 24 times in jwt, as declared"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_revocation_is_told_by_what_it_is_worth() {
+    let mut results = sample::results();
+    let revoked = |exposures, unsupported| {
+        Some(Revocations {
+            asked: 60,
+            acknowledged: 60 - unsupported,
+            unsupported,
+            sessions: 50,
+            exposures,
+            resurrections: 0,
+            alive_ms: Some(Revocation {
+                p50: 0,
+                max: 9_800 * exposures.min(1),
+            }),
+        })
+    };
+    results.runs[1].revocations = revoked(0, 0);
+    let lead = "After an operator had ended all logins of a user, the credential was";
+    let refused = format!("{lead} refused at once in redis.");
+    assert!(sentences(&results).contains(&refused));
+    results.runs[0].revocations = revoked(30, 0);
+    results.runs[2].revocations = revoked(50, 60);
+    let text = sentences(&results);
+    let all = format!(
+        "{lead} still accepted from 30 of 50 (60 %) sessions in sticky for up to 9.80 s and 50 of 50 (100 %) sessions in jwt \
+         for up to 9.80 s (it cannot revoke); in redis it was refused at once."
+    );
+    assert!(text.contains(&all), "{text}");
+    assert!(
+        text.contains("after its logout or revocation 24 times in jwt"),
         "{text}"
     );
 }
@@ -166,7 +202,7 @@ fn the_headline_has_room_for_each_kind() {
         run.faults.extend([pause.clone(), pause]);
     }
     let columns = table::columns(&results);
-    let headline = super::of(&columns, &results.comparisons).headline;
+    let headline = super::of(&columns, &columns, &results.comparisons).headline;
     let begins = ["Killing", "Pausing", "Killing node-2:", "After its logout"];
     assert_eq!(headline.len(), begins.len(), "{headline:#?}");
     for (sentence, begin) in headline.iter().zip(begins) {

@@ -9,8 +9,9 @@ use toml::Spanned;
 use super::super::Spec;
 use super::super::check::{Problem, at, within};
 use super::super::schedule::{Planned, Target, occurrences};
-use super::{Fault, FaultKind, MOST_SESSIONS, NODES, RANDOM};
+use super::{Fault, FaultKind, MOST_SESSIONS, RANDOM};
 use crate::cluster::{BalancerKind, LOAD_BALANCER, STORE};
+use crate::target::NODES;
 
 const MAX_TIMES: u64 = 1_000;
 const MAX_DELAY_MS: u64 = 60_000;
@@ -193,7 +194,7 @@ fn numbers(spec: &Spec, fault: &Fault) -> Result<(), Problem> {
     let Some(nodes) = &fault.nodes else {
         return Ok(());
     };
-    let first = *spec.cluster.nodes.get_ref();
+    let first = spec.cluster.node_count();
     let most = first + spec.cluster.spare_nodes.get_ref();
     within(nodes, 1, most, "nodes")?;
     if *nodes.get_ref() == first {
@@ -228,7 +229,7 @@ fn balancer(spec: &Spec, fault: &Fault) -> Result<(), Problem> {
 /// Over before the end, and no two that would hide each other.
 fn times(spec: &Spec) -> Result<(), Problem> {
     let measured = *spec.load.measure_s.get_ref();
-    let nodes = *spec.cluster.nodes.get_ref() + *spec.cluster.spare_nodes.get_ref();
+    let nodes = spec.cluster.node_count() + *spec.cluster.spare_nodes.get_ref();
     let all: Vec<(&Fault, Planned)> = spec
         .faults
         .iter()

@@ -1,0 +1,426 @@
+//! The control port: what [`agent::wire`] says, for those who have the token.
+//!
+//! Each call runs to its end, even if the one who made it leaves: a process that is half started helps nobody.
+
+use std::{collections::BTreeMap, io, os::unix::process::ExitStatusExt, sync::Arc, time::Duration};
+
+use agent::{
+    AgentError,
+    link::{Disturbance, Link, Links, probe},
+    wire::{self, Ended, LONGEST_POLL, MAX_BODY_BYTES, Problem, Question, Start, Status, Stop},
+};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::{
+    Json, Router,
+    body::{Body, to_bytes},
+    extract::{Path, Query, Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+
+use crate::supervise::Supervised;
+
+/// Far more than one lab and its health checks need.
+const MAX_CONNECTIONS: usize = 64;
+/// For a complete head, and for an idle connection.
+const HEAD_WITHIN: Duration = Duration::from_secs(75);
+/// For a complete body.
+const BODY_WITHIN: Duration = Duration::from_secs(5);
+/// After a failed `accept`, which is nearly always a lack of file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Nobody waits for an answer through a link for longer.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+/// Nobody waits for an end for longer.
+const LONGEST_GRACE: Duration = Duration::from_secs(3600);
+
+const SHORTEST_TOKEN: usize = 16;
+const LONGEST_TOKEN: usize = 4096;
+
+/// What the calls must bring.
+pub(crate) struct Token(Vec<u8>);
+
+impl Token {
+    /// The text of a token file, without the white space around it.
+    pub(crate) fn new(text: &[u8]) -> Result<Self, String> {
+        let token = text.trim_ascii();
+        if !(SHORTEST_TOKEN..=LONGEST_TOKEN).contains(&token.len()) {
+            return Err(format!(
+                "a token has {SHORTEST_TOKEN} to {LONGEST_TOKEN} characters, this one has {}; make a new one",
+                token.len()
+            ));
+        }
+        if !token.iter().all(u8::is_ascii_graphic) {
+            return Err("a token is plain ASCII in one line; make a new one".into());
+        }
+        Ok(Self(token.to_owned()))
+    }
+
+    fn is_in(&self, headers: &HeaderMap) -> bool {
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| {
+            let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
+            scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+        });
+        given.is_some_and(|token| verify_slices_are_equal(token, &self.0).is_ok())
+    }
+}
+
+/// The proxies of the command line.
+pub(crate) struct Proxies {
+    /// Dropped before the thread that they run on.
+    pub(crate) open: BTreeMap<String, Proxy>,
+    pub(crate) links: Links,
+}
+
+/// One of them.
+pub(crate) struct Proxy {
+    pub(crate) link: Link,
+    pub(crate) target: String,
+}
+
+/// What the calls act on.
+#[derive(Clone)]
+pub(crate) struct Control(Arc<Parts>);
+
+struct Parts {
+    supervised: Arc<Supervised>,
+    token: Token,
+    proxies: Option<Proxies>,
+}
+
+impl Control {
+    pub(crate) fn new(supervised: Arc<Supervised>, token: Token, proxies: Option<Proxies>) -> Self {
+        Self(Arc::new(Parts {
+            supervised,
+            token,
+            proxies,
+        }))
+    }
+
+    /// Serves from now on, until the runtime ends.
+    pub(crate) fn serve(self, listener: std::net::TcpListener) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        tracing::info!(address = %listener.local_addr()?, "control port");
+        let router = self.router();
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        tokio::spawn(async move {
+            loop {
+                // Never closed, so this only waits.
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                    return;
+                };
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        tokio::spawn(connection(stream, router.clone(), place));
+                    }
+                    Err(_) => sleep(ACCEPT_AGAIN).await,
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn router(self) -> Router {
+        Router::new()
+            .route("/healthz", get(async || "alive\n"))
+            .route("/process", get(status))
+            .route("/process/ended", get(ended))
+            .route("/process/start", post(start))
+            .route("/process/kill", post(kill))
+            .route("/process/stop", post(stop))
+            .route("/process/pause", post(pause))
+            .route("/process/resume", post(resume))
+            .route("/links/{name}", put(disturb).delete(undisturb))
+            .route("/links/{name}/probe", post(probe_link))
+            .fallback(async || Failure::NotFound("there is no such call; see docs/agent.md".into()))
+            .method_not_allowed_fallback(async || Failure::Method)
+            .layer(from_fn_with_state(self.clone(), with_token))
+            .with_state(self)
+    }
+
+    fn proxy(&self, name: &str) -> Result<&Proxy, Failure> {
+        let proxies = self.0.proxies.as_ref();
+        let found = proxies.and_then(|proxies| proxies.open.get(name));
+        found.ok_or_else(|| {
+            let known: Vec<&str> = proxies
+                .iter()
+                .flat_map(|proxies| proxies.open.keys().map(String::as_str))
+                .collect();
+            Failure::NotFound(format!(
+                "no link has that name; there are: {}",
+                known.join(", ")
+            ))
+        })
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, place: OwnedSemaphorePermit) {
+    let _ = stream.set_nodelay(true);
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "connection broke off");
+    }
+    drop(place);
+}
+
+/// Lets pass who brings the token; a health check has none.
+async fn with_token(State(control): State<Control>, request: Request, next: Next) -> Response {
+    if request.uri().path() == "/healthz" || control.0.token.is_in(request.headers()) {
+        next.run(request).await
+    } else {
+        let refused = Failure::Unauthorized.into_response();
+        ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response()
+    }
+}
+
+async fn status(State(control): State<Control>) -> Result<Json<Status>, Failure> {
+    let agent = control.0.supervised.agent();
+    let pid = agent.pid();
+    // It may end while we look: then it has no threads.
+    let thread_states = agent.thread_states().unwrap_or_default();
+    // One that stands still answers nobody: no need to wait for it.
+    let can_answer = pid.is_some() && !thread_states.iter().all(|state| *state == 'T');
+    let ready = can_answer && agent.spec().ready.look().await.is_ok();
+    Ok(Json(Status {
+        name: agent.spec().name.clone(),
+        pid,
+        running: pid.is_some(),
+        ready,
+        thread_states,
+        ended: agent.has_ended().map(ExitStatusExt::into_raw),
+        usage: agent.usage()?,
+        links: links(control.0.proxies.as_ref()).await,
+    }))
+}
+
+async fn links(proxies: Option<&Proxies>) -> wire::Links {
+    let Some(proxies) = proxies else {
+        return wire::Links::default();
+    };
+    let open = proxies.open.iter().map(|(name, proxy)| wire::Link {
+        name: name.clone(),
+        address: proxy.link.address().to_string(),
+        target: proxy.target.clone(),
+        connections: proxy.link.connections(),
+        disturbance: proxy.link.disturbance(),
+    });
+    wire::Links {
+        cpu_us: proxies.links.cpu_us().await.ok(),
+        open: open.collect(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Within {
+    within_ms: Option<u64>,
+}
+
+async fn ended(
+    State(control): State<Control>,
+    Query(within): Query<Within>,
+) -> Result<Response, Failure> {
+    let within = within.within_ms.map_or(LONGEST_POLL, Duration::from_millis);
+    match timeout(
+        within.min(LONGEST_POLL),
+        control.0.supervised.agent().ended(),
+    )
+    .await
+    {
+        Ok(status) => Ok(Json(Ended {
+            status: status?.into_raw(),
+        })
+        .into_response()),
+        Err(_) => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+async fn start(State(control): State<Control>, body: Body) -> Result<StatusCode, Failure> {
+    let Start { more_args } = read(body).await?;
+    // An argument cannot hold a NUL, and no command line is as long as a body.
+    to_its_end(async move { control.0.supervised.start(more_args).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn kill(State(control): State<Control>) -> Result<StatusCode, Failure> {
+    to_its_end(async move { control.0.supervised.kill().await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn stop(State(control): State<Control>, body: Body) -> Result<Json<Ended>, Failure> {
+    let Stop { grace_ms } = read(body).await?;
+    let grace = Duration::from_millis(grace_ms).min(LONGEST_GRACE);
+    let status = to_its_end(async move { control.0.supervised.stop(grace).await }).await?;
+    Ok(Json(Ended {
+        status: status.into_raw(),
+    }))
+}
+
+async fn pause(State(control): State<Control>) -> Result<StatusCode, Failure> {
+    to_its_end(async move { control.0.supervised.agent().pause().await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn resume(State(control): State<Control>) -> Result<StatusCode, Failure> {
+    to_its_end(async move { control.0.supervised.agent().resume().await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn disturb(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<StatusCode, Failure> {
+    let proxy = control.proxy(&name)?;
+    let disturbance: Disturbance = read(body).await?;
+    proxy.link.disturb(disturbance);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn undisturb(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Failure> {
+    control.proxy(&name)?.link.heal();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn probe_link(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Response, Failure> {
+    let address = control.proxy(&name)?.link.address();
+    let Question { question, patience } = read(body).await?;
+    let met = probe(address, question.as_bytes(), patience.min(LONGEST_PATIENCE)).await;
+    Ok(Json(met).into_response())
+}
+
+/// Not even the end of the connection breaks it off.
+async fn to_its_end<T: Send + 'static>(
+    call: impl Future<Output = Result<T, AgentError>> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::spawn(call).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(error) => Err(Failure::Broken(error.to_string())),
+    }
+}
+
+/// A JSON body; none at all is an empty object.
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
+    let bytes = timeout(BODY_WITHIN, to_bytes(body, MAX_BODY_BYTES))
+        .await
+        .map_err(|_| Failure::Invalid("the body took too long to arrive".into()))?
+        .map_err(|_| {
+            Failure::Invalid(format!(
+                "the body broke off, or has more than {MAX_BODY_BYTES} bytes"
+            ))
+        })?;
+    let bytes = if bytes.is_empty() { b"{}" } else { &bytes[..] };
+    serde_json::from_slice(bytes).map_err(|error| Failure::Invalid(error.to_string()))
+}
+
+/// Why a call is answered with a problem.
+enum Failure {
+    Unauthorized,
+    NotFound(String),
+    Method,
+    Invalid(String),
+    Agent(AgentError),
+    Broken(String),
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        Self::Agent(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        const CONFLICT: StatusCode = StatusCode::CONFLICT;
+        const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+        let of = |kind: &str| format!("urn:session-lab:{kind}");
+        let (status, kind, title, detail) = match self {
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                of("unauthorized"),
+                "The agent's token is wanted",
+                "send Authorization: Bearer and what is in the agent's token file".into(),
+            ),
+            Self::NotFound(detail) => (StatusCode::NOT_FOUND, of("not-found"), "Not found", detail),
+            Self::Method => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                of("method-not-allowed"),
+                "Wrong method",
+                "docs/agent.md has the method of each call".into(),
+            ),
+            Self::Invalid(detail) => (
+                StatusCode::BAD_REQUEST,
+                of("invalid-request"),
+                "The request makes no sense",
+                detail,
+            ),
+            Self::Agent(error) => {
+                let detail = error.to_string();
+                match error {
+                    AgentError::NotRunning { .. } => (
+                        CONFLICT,
+                        wire::NOT_RUNNING.into(),
+                        "It does not run",
+                        detail,
+                    ),
+                    AgentError::AlreadyRunning { .. } => {
+                        (CONFLICT, of("already-running"), "It runs already", detail)
+                    }
+                    _ => (FAILED, of("no-effect"), "It could not be done", detail),
+                }
+            }
+            Self::Broken(detail) => (FAILED, of("broken"), "The agent is broken", detail),
+        };
+        let problem = Problem {
+            kind,
+            title: title.into(),
+            status: status.as_u16(),
+            detail,
+        };
+        let json = [(header::CONTENT_TYPE, "application/problem+json")];
+        (status, json, Json(problem)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_long_enough_and_one_plain_line() {
+        assert!(Token::new(b"0123456789abcdef\n").is_ok());
+        for wrong in [
+            &b"0123456789abcde\n"[..],
+            b"",
+            b"0123456789 abcdef",
+            &[b'a'; 5000],
+        ] {
+            assert!(Token::new(wrong).is_err());
+        }
+        let error = Token::new(b"geheim").err().unwrap();
+        assert!(!error.contains("geheim"), "{error}");
+    }
+}

@@ -1,0 +1,239 @@
+//! PID 1 of every container: runs one program, and lets those who have the token kill, stop, pause, resume and start it.
+//!
+//! # Layout
+//! * this file: flags and exit codes.
+//! * `supervise`: the program's life and ours: signals, orphans, exit status.
+//! * `control`: the control port.
+//! * `listen`: which address a port is opened at.
+//!
+//! What a process is and how faults are done is in the library.
+
+mod control;
+mod listen;
+mod supervise;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, IsTerminal as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use agent::{Agent, ProcessSpec, Ready, link::Links, probe::Target};
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    control::{Control, Proxies, Proxy, Token},
+    listen::{LinkFlag, on_our_address},
+    supervise::{Signals, Supervised},
+};
+
+/// A probe that got no answer.
+const NOT_ALIVE: u8 = 1;
+/// Wrong usage, or a token file that cannot be used.
+const INVALID: u8 = 2;
+/// The program, or the control port, could not be started.
+const NOT_STARTED: u8 = 4;
+
+/// For what still runs when everything is over; nothing that matters does.
+const LAST_MOMENTS: Duration = Duration::from_millis(200);
+
+/// Supervises one program, in a container as its PID 1.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a program under control. Exits as the program does; 2 after wrong usage, 4 when it could not be started.
+    Run(Run),
+    /// Ask a server once: exit status 0 when it answers, 1 when not. For health checks without a shell.
+    Probe {
+        /// `http://HOST:PORT/PATH` must answer with 2xx, `redis://HOST:PORT` to PING; one that wants a password lives.
+        url: Target,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// The process's name in errors and answers; the host's name unless given.
+    #[arg(long)]
+    name: Option<String>,
+
+    /// Where the control port is: of the addresses behind HOST the one that belongs to this machine, so that a name
+    /// that only one network knows keeps the port on that network.
+    #[arg(long, value_name = "HOST:PORT")]
+    control: String,
+
+    /// The file with the token that every call must bring; at least 16 characters.
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+
+    /// The program is ready when this URL answers, as `agent probe` asks it; at once unless given.
+    #[arg(long, value_name = "URL")]
+    ready: Option<Target>,
+
+    /// For the program to become ready.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    ready_within_s: u64,
+
+    /// Between SIGTERM and SIGKILL, when we are told to end.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    grace_s: u64,
+
+    /// A proxy that can be disturbed: listens like --control and carries everything to the target. Any number of times.
+    #[arg(long, value_name = "NAME=HOST:PORT=TARGET:PORT")]
+    link: Vec<LinkFlag>,
+
+    /// The program and its arguments, after `--`.
+    #[arg(last = true, required = true, value_name = "PROGRAM ARG")]
+    program: Vec<String>,
+}
+
+/// What keeps the agent from its work, and the exit status for it.
+struct Refusal(u8, String);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        // Standard output belongs to the program.
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .try_init();
+    // One thread: the agent stands beside what is measured, and should cost next to nothing.
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("agent: cannot start: {error}");
+            return ExitCode::from(NOT_STARTED);
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Run(args) => run(args).await,
+            Command::Probe { url } => probe(&url).await,
+        }
+    });
+    // A resolver that hangs would keep us.
+    runtime.shutdown_timeout(LAST_MOMENTS);
+    match outcome {
+        Ok(status) => ExitCode::from(status),
+        Err(Refusal(status, reason)) => {
+            eprintln!("agent: {reason}");
+            ExitCode::from(status)
+        }
+    }
+}
+
+async fn probe(url: &Target) -> Result<u8, Refusal> {
+    match url.look().await {
+        Ok(()) => Ok(0),
+        Err(error) => Err(Refusal(NOT_ALIVE, format!("{url}: {error}"))),
+    }
+}
+
+async fn run(args: Run) -> Result<u8, Refusal> {
+    // Before anything else: PID 1 does not even die of a signal that it did not ask for.
+    let signals = Signals::catch()
+        .map_err(|error| Refusal(NOT_STARTED, format!("cannot catch signals: {error}")))?;
+    let token = token(&args.token_file).map_err(|reason| Refusal(INVALID, reason))?;
+    let grace = Duration::from_secs(args.grace_s);
+    let not_started = |reason| Refusal(NOT_STARTED, reason);
+
+    let proxies = proxies(&args.link).await?;
+    let listener = on_our_address(&args.control, std::net::TcpListener::bind)
+        .await
+        .map_err(|reason| not_started(format!("--control {}: {reason}", args.control)))?;
+    let supervised = Arc::new(Supervised::new(Agent::new(spec(args)?)));
+    let control = Control::new(Arc::clone(&supervised), token, proxies);
+    control
+        .serve(listener)
+        .map_err(|error| not_started(format!("cannot serve the control port: {error}")))?;
+    supervise::run(&supervised, signals, grace)
+        .await
+        .map_err(|error| not_started(error.to_string()))
+}
+
+fn spec(args: Run) -> Result<ProcessSpec, Refusal> {
+    let mut words = args.program.into_iter();
+    let program = words.next().unwrap_or_default();
+    let program = find_program(&program).ok_or_else(|| {
+        let reason =
+            format!("there is no program {program:?}: give its path, or a name that PATH finds");
+        Refusal(NOT_STARTED, reason)
+    })?;
+    Ok(ProcessSpec {
+        name: args.name.unwrap_or_else(host_name),
+        program,
+        args: words.collect(),
+        // In a container the environment is ours to hand on: it was set for the program.
+        env: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        log: None,
+        ready: args.ready.map_or(Ready::Started, Ready::Url),
+        ready_within: Duration::from_secs(args.ready_within_s),
+        quota: None,
+    })
+}
+
+/// As a shell finds it.
+fn find_program(name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(name.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn token(file: &Path) -> Result<Token, String> {
+    let text = fs::read(file)
+        .map_err(|error| format!("cannot read the token file {}: {error}", file.display()))?;
+    Token::new(&text).map_err(|reason| format!("the token file {}: {reason}", file.display()))
+}
+
+async fn proxies(flags: &[LinkFlag]) -> Result<Option<Proxies>, Refusal> {
+    if flags.is_empty() {
+        return Ok(None);
+    }
+    let failed =
+        |link: &str, reason: String| Refusal(NOT_STARTED, format!("--link {link}: {reason}"));
+    let links = Links::start().map_err(|error| failed(&flags[0].name, error.to_string()))?;
+    let mut open = BTreeMap::new();
+    for flag in flags {
+        let link = on_our_address(&flag.listen, |address| {
+            links.open_to(address, flag.target.clone())
+        });
+        let proxy = Proxy {
+            link: link.await.map_err(|reason| failed(&flag.name, reason))?,
+            target: flag.target.clone(),
+        };
+        if open.insert(flag.name.clone(), proxy).is_some() {
+            return Err(Refusal(
+                INVALID,
+                format!("two links have the name {}", flag.name),
+            ));
+        }
+    }
+    Ok(Some(Proxies { open, links }))
+}

@@ -1,0 +1,175 @@
+//! All runs of a scenario, one after the other, and what comes out of them together.
+
+use super::folder::Folder;
+use super::progress::Progress;
+use super::{environment, one};
+use crate::exit::Failure;
+use crate::results::{Environment, Expectation, Results, Run, SCHEMA, Verdict};
+use crate::scenario::Scenario;
+use crate::scenario::schedule::Planned;
+use crate::{expectations, statistics};
+
+/// All runs of a scenario, interleaved (ABC ABC, at each size of cluster): what changes on the machine over time changes for
+/// all strategies. Those that are finished are kept, also if somebody stops the rest.
+pub(super) struct Series<'a> {
+    scenario: &'a Scenario,
+    /// The same scenario at each of its sizes of cluster.
+    sizes: Vec<Scenario>,
+    /// The CPU limit of a node, where sizes are compared.
+    quota_cores: Option<f64>,
+    command: String,
+    started_at: chrono::DateTime<chrono::Utc>,
+    schedule: Vec<Planned>,
+    environment: Environment,
+    pub(super) progress: Progress,
+    /// How many runs there are to be.
+    planned: usize,
+    /// Those that are finished.
+    pub(super) runs: Vec<Run>,
+    /// CPU of the proxies on disturbed links, and requests, over all finished runs.
+    proxies_us: u64,
+    requests: u64,
+}
+
+impl<'a> Series<'a> {
+    pub(super) async fn begin(scenario: &'a Scenario, command: String) -> Self {
+        let spec = &scenario.spec;
+        let sizes = scenario.by_size();
+        let quota_cores = spec.cluster.quota_cores().filter(|_| sizes.len() > 1);
+        let planned =
+            spec.cluster.strategies.len() * sizes.len() * *spec.repeats.get_ref() as usize;
+        Self {
+            scenario,
+            sizes,
+            quota_cores,
+            command,
+            started_at: chrono::Utc::now(),
+            schedule: spec.schedule(),
+            environment: environment::read(&spec.cluster).await,
+            progress: Progress::new(planned),
+            planned,
+            runs: Vec::new(),
+            proxies_us: 0,
+            requests: 0,
+        }
+    }
+
+    pub(super) async fn measure(&mut self, folder: &Folder) -> Result<(), Failure> {
+        let spec = &self.scenario.spec;
+        let several = self.sizes.len() > 1;
+        for repeat in 1..=*spec.repeats.get_ref() {
+            for scenario in &self.sizes {
+                let nodes = several.then(|| scenario.spec.cluster.node_count());
+                for strategy in &spec.cluster.strategy_names() {
+                    let run = one::Setup {
+                        scenario,
+                        schedule: &self.schedule,
+                        strategy,
+                        repeat,
+                        history: folder.history(strategy, nodes, repeat),
+                        cores: self.environment.cores,
+                    };
+                    let mut performed = run.perform(&self.progress).await?;
+                    self.proxies_us += performed.proxies_us.unwrap_or(0);
+                    self.requests += performed.requests;
+                    if let Some(quota_cores) = self.quota_cores {
+                        let cores = self.environment.cores;
+                        statistics::refuse(&mut performed.run, quota_cores, cores);
+                    }
+                    self.runs.push(performed.run);
+                }
+            }
+        }
+        self.progress.finish();
+        Ok(())
+    }
+
+    /// What the finished runs show.
+    pub(super) fn results(self) -> Results {
+        let (spec, runs) = (&self.scenario.spec, self.runs);
+        let mut caveats = Vec::new();
+        if runs.len() < self.planned {
+            caveats.push(format!(
+                "Stopped by hand after {} of {} runs: this is about those, and what is missing says nothing.",
+                runs.len(),
+                self.planned
+            ));
+        }
+        caveats.extend(environment::caveats(spec, &self.environment));
+        caveats.extend(environment::proxies(
+            &self.schedule,
+            self.proxies_us,
+            self.requests,
+        ));
+        let (expectations, matrix) = expectations::judge(&runs, &self.scenario.thresholds);
+        let (verdict, reasons) = judge(&runs, &expectations);
+        let cores = self.environment.cores;
+        let scale_out = self.quota_cores.map_or_else(Vec::new, |quota_cores| {
+            statistics::scale_out(&runs, quota_cores, cores)
+        });
+        Results {
+            schema: SCHEMA.into(),
+            scenario: self.scenario.name.clone(),
+            question: spec.question.clone(),
+            seed: spec.seed,
+            command: self.command,
+            started_at: self
+                .started_at
+                .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            settings: environment::settings(spec, &self.schedule),
+            caveats,
+            environment: self.environment,
+            verdict,
+            reasons,
+            expectations,
+            matrix,
+            summary: statistics::summaries(&runs, spec.seed),
+            comparisons: statistics::comparisons(&runs, spec.seed),
+            scale_out,
+            runs,
+        }
+    }
+}
+
+/// Invalid measurements prove nothing, not even failures; so they are judged first.
+fn judge(runs: &[Run], expectations: &[Expectation]) -> (Verdict, Vec<String>) {
+    let repeated = runs.iter().any(|run| run.repeat > 1);
+    let several_sizes = runs.iter().any(|run| Some(run.nodes) != first_nodes(runs));
+    let about = |run: &Run, reason: &str| {
+        let nodes = several_sizes.then(|| format!(", nodes {}", run.nodes));
+        let repeat = repeated.then(|| format!(", repeat {}", run.repeat));
+        format!(
+            "{}{}{}: {reason}",
+            run.strategy,
+            nodes.unwrap_or_default(),
+            repeat.unwrap_or_default()
+        )
+    };
+    let invalid: Vec<String> = runs
+        .iter()
+        .filter_map(|run| Some(about(run, run.generator.reason.as_deref()?)))
+        .collect();
+    if !invalid.is_empty() {
+        return (Verdict::Invalid, invalid);
+    }
+    let failed: Vec<String> = expectations
+        .iter()
+        .filter(|expectation| !expectation.held)
+        .map(|missed| {
+            format!(
+                "{}: expected “{}”, observed: {}",
+                missed.strategy, missed.expectation, missed.observed
+            )
+        })
+        .collect();
+    let verdict = if failed.is_empty() {
+        Verdict::Pass
+    } else {
+        Verdict::Fail
+    };
+    (verdict, failed)
+}
+
+fn first_nodes(runs: &[Run]) -> Option<usize> {
+    runs.first().map(|run| run.nodes)
+}

@@ -1,0 +1,322 @@
+//! The cluster in containers: brought up, locked down, scaled under load, partitioned, and gone without a trace.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test reports by panicking"
+)]
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use agent::Remote;
+use agent::link::{Direction, Disturbance};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::compose::{Stack, docker, is_possible, program, root};
+use tests::{STRATEGIES, client, cluster, eventually, send, try_send};
+use tokio::net::TcpStream;
+
+const CHAOS: &str = "deploy/compose/chaos.yml";
+const PATIENCE: Duration = Duration::from_mins(1);
+const AGENT_PORT: u16 = 7070;
+const ADMIN_PORT: u16 = 8090;
+
+#[test]
+fn every_combination_of_files_and_profiles_is_valid() {
+    let Some(compose) = program() else {
+        println!("SKIPPED: there is neither docker-compose nor the Compose plugin");
+        return;
+    };
+    for more in [&[][..], &["-f", CHAOS]] {
+        let output = Command::new(compose[0])
+            .args(&compose[1..])
+            .args(["-f", "docker-compose.yml"])
+            .args(more)
+            .args([
+                "--profile",
+                "loadtest",
+                "--profile",
+                "observe",
+                "config",
+                "-q",
+            ])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{more:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn three_strategies_side_by_side_in_containers_that_can_do_little() {
+    if !is_possible() {
+        return;
+    }
+    let stack = Stack::up(&[], &[]).await;
+    let password = stack.read("redis", "/secrets/password").await;
+    for (number, strategy) in (1..).zip(STRATEGIES) {
+        let mut user = stack.user(strategy, number, &password);
+        user.login().await.expect(200);
+        user.add("a").await.expect(201);
+        let cart = user.cart().await.expect(200);
+        assert_eq!(cart.lines(), ["a"], "{strategy}");
+        assert_eq!(user.me().await.body["strategy"], strategy);
+    }
+    let containers = stack.containers(None).await;
+    assert_eq!(containers.len(), 5, "three nodes, the load balancer, Redis");
+    for container in &containers {
+        is_locked_down(container).await;
+        has_only_public_ports(&stack, container);
+    }
+    control_is_apart(&stack).await;
+
+    let listed = stack
+        .compose(&["run", "--rm", "-T", "--no-deps", "loadtest", "scenarios"])
+        .await;
+    assert!(listed.contains("kill-node"), "{listed}");
+
+    assert_eq!(stack.down().await, "", "nothing is left");
+}
+
+/// What was asked for, and what the kernel made of it.
+async fn is_locked_down(container: &Value) {
+    let (name, host) = (&container["Name"], &container["HostConfig"]);
+    assert_eq!(container["Config"]["User"], "10001:10001", "{name}");
+    assert_eq!(host["ReadonlyRootfs"], true, "{name}");
+    assert_eq!(host["RestartPolicy"]["Name"], "unless-stopped", "{name}");
+    for limit in ["Memory", "NanoCpus"] {
+        assert!(host[limit].as_u64().unwrap() > 0, "{name} has no {limit}");
+    }
+    let id = container["Id"].as_str().unwrap();
+    let process = docker(&["exec", id, "cat", "/proc/1/comm", "/proc/1/status"]).await;
+    assert!(process.starts_with("agent\n"), "{name}: {process}");
+    let field = |name: &str| {
+        let line = process.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().split_whitespace().next().unwrap().to_owned()
+    };
+    assert_eq!(field("Uid:"), "10001", "{name}");
+    assert_eq!(field("NoNewPrivs:"), "1", "{name}");
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(field(set), "0000000000000000", "{name} {set}");
+    }
+}
+
+fn has_only_public_ports(stack: &Stack, container: &Value) {
+    let is_balancer =
+        container["Config"]["Labels"]["com.docker.compose.service"] == "load-balancer";
+    let ports = container["NetworkSettings"]["Ports"].as_object().unwrap();
+    let published: Vec<_> = ports.iter().filter(|(_, to)| !to.is_null()).collect();
+    for (port, hosts) in &published {
+        assert!(
+            ["8081/tcp", "8082/tcp", "8083/tcp"].contains(&port.as_str()),
+            "{port}"
+        );
+        for host in hosts.as_array().unwrap() {
+            assert_eq!(host["HostIp"], stack.address());
+        }
+    }
+    assert_eq!(published.len(), if is_balancer { 3 } else { 0 });
+}
+
+/// Agents and the admin port answer on the control network, with a token, and nowhere else.
+async fn control_is_apart(stack: &Stack) {
+    let token = stack.read("redis", "/secrets/agent.token").await;
+    for container in &stack.containers(None).await {
+        let name = container["Name"].as_str().unwrap();
+        let inside = stack.address_in(container, "control", AGENT_PORT);
+        let process = format!("http://{}/process", inside.expect("an agent each"));
+        send(client().get(&process)).await.expect(401);
+        let known = send(client().get(&process).bearer_auth(&token)).await;
+        assert_eq!(known.expect(200).body["running"], true, "{name}");
+        for network in ["edge", "cluster"] {
+            for port in [AGENT_PORT, ADMIN_PORT] {
+                if let Some(outside) = stack.address_in(container, network, port) {
+                    let refused = TcpStream::connect(outside).await.unwrap_err().kind();
+                    assert_eq!(
+                        refused,
+                        ErrorKind::ConnectionRefused,
+                        "{name} {network} {port}"
+                    );
+                }
+            }
+        }
+        let is_public = stack.address_in(container, "edge", 0).is_some();
+        assert_eq!(is_public, name.contains("load-balancer"), "{name}");
+    }
+}
+
+/// Requests of users whose sessions are in no node, until told to end.
+struct Load {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicUsize>,
+    workers: Vec<tokio::task::JoinHandle<BTreeSet<String>>>,
+}
+
+impl Load {
+    async fn start(stack: &Stack, password: &str) -> Self {
+        let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let mut workers = Vec::new();
+        for (number, strategy) in (1..).zip(["redis", "jwt", "redis", "jwt"]) {
+            let mut user = stack.user(strategy, number, password);
+            user.login().await.expect(200);
+            let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
+            workers.push(tokio::spawn(async move {
+                let mut nodes = BTreeSet::new();
+                while !stop.load(Ordering::Relaxed) {
+                    for (method, path) in [(Method::GET, "/me"), (Method::POST, "/cart/lines")] {
+                        let mut request = user.request(method.clone(), path);
+                        if method == Method::POST {
+                            request =
+                                request.json(&json!({"id": "a", "sku": "book-1", "quantity": 1}));
+                        }
+                        let answer = try_send(request).await.expect("an answer");
+                        assert!(answer.status < 300, "{method} {path}: {answer:?}");
+                        nodes.insert(answer.node().to_owned());
+                        sent.fetch_add(1, Ordering::Relaxed);
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                nodes
+            }));
+        }
+        Self {
+            stop,
+            sent,
+            workers,
+        }
+    }
+
+    /// The nodes that answered. Every request must have been served.
+    async fn end(self) -> BTreeSet<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut nodes = BTreeSet::new();
+        for worker in self.workers {
+            nodes.extend(worker.await.expect("every request was served"));
+        }
+        println!("{} requests", self.sent.load(Ordering::Relaxed));
+        nodes
+    }
+}
+
+#[tokio::test]
+async fn nodes_come_and_go_under_load_and_no_request_fails() {
+    if !is_possible() {
+        return;
+    }
+    let stack = Stack::up(&[], &[]).await;
+    let password = stack.read("redis", "/secrets/password").await;
+    let load = Load::start(&stack, &password).await;
+    let serving = async |wanted: usize| {
+        let begun = Instant::now();
+        eventually(&format!("{wanted} nodes serve"), async || {
+            let mut nodes = BTreeSet::new();
+            for _ in 0..wanted * 2 {
+                let answer = send(client().get(stack.url("jwt") + "/plain")).await;
+                nodes.insert(answer.expect(200).node().to_owned());
+            }
+            (nodes.len() == wanted).then_some(())
+        })
+        .await;
+        println!("{wanted} nodes serve, after {:?}", begun.elapsed());
+    };
+    serving(3).await;
+    stack
+        .compose(&["up", "-d", "--no-recreate", "--scale", "app=6"])
+        .await;
+    serving(6).await;
+    stack
+        .compose(&["up", "-d", "--no-recreate", "--scale", "app=3"])
+        .await;
+    serving(3).await;
+    let nodes = load.end().await;
+    assert_eq!(nodes.len(), 6, "all of them served users: {nodes:?}");
+    assert_eq!(stack.containers(Some("app")).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_partition_is_made_by_the_agents_alone() {
+    if !is_possible() {
+        return;
+    }
+    // One strategy alone, too: nobody serves the others.
+    let stack = Stack::up(&[CHAOS], &[("SESSION_STRATEGIES", "redis")]).await;
+    let password = stack.read("redis", "/secrets/password").await;
+    let mut user = stack.user("redis", 1, &password);
+    user.login().await.expect(200);
+    let none = send(client().get(stack.url("jwt") + "/plain")).await;
+    assert_eq!(none.expect(503).body["type"], "urn:session-lab:no-node");
+
+    let token = stack.read("redis", "/secrets/agent.token").await;
+    let nodes = stack.containers(Some("app")).await;
+    let cut_off = nodes[0]["Config"]["Hostname"].as_str().unwrap();
+    let agent = stack.address_in(&nodes[0], "control", AGENT_PORT).unwrap();
+    let agent = Remote::new(cut_off, format!("http://{agent}"), &token, PATIENCE).unwrap();
+    let in_rotation = async |wanted: bool| {
+        eventually(&format!("{cut_off} serves: {wanted}"), async || {
+            let mut nodes = BTreeSet::new();
+            for _ in 0..8 {
+                // Until the load balancer knows, a node without its store answers that it cannot serve.
+                let answer = user.me().await;
+                nodes.insert((answer.node().to_owned(), answer.status));
+            }
+            let serves = nodes.contains(&(cut_off.to_owned(), 200));
+            let all_served = nodes.iter().all(|(_, status)| *status == 200);
+            (all_served && serves == wanted).then_some(())
+        })
+        .await;
+    };
+    in_rotation(true).await;
+    let direction = Direction::default();
+    let cut = Disturbance::Blackhole { direction };
+    agent.disturb("store", cut).await.unwrap();
+    in_rotation(false).await;
+    agent.undisturb("store").await.unwrap();
+    in_rotation(true).await;
+}
+
+#[tokio::test]
+async fn the_dashboard_asks_for_nothing_that_is_not_there() {
+    let cluster = cluster(&STRATEGIES).await;
+    let node = cluster.node_url("node-1") + "/metrics";
+    let balancer = client()
+        .get(cluster.admin_url() + "/metrics")
+        .bearer_auth(cluster.admin_token());
+    let mut known = BTreeSet::new();
+    for request in [client().get(node), balancer] {
+        let page = request.send().await.unwrap().text().await.unwrap();
+        for family in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = family.split_once(' ').unwrap();
+            if kind == "histogram" {
+                known.extend(["bucket", "sum", "count"].map(|part| format!("{name}_{part}")));
+            } else {
+                known.insert(name.to_owned());
+            }
+        }
+    }
+    let path = root().join("deploy/compose/observe/dashboards/session-lab.json");
+    let dashboard: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut asked = 0;
+    for target in targets {
+        let expression = target["expr"].as_str().unwrap();
+        let words = expression.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_');
+        let metrics =
+            words.filter(|word| word.starts_with("shop_") || word.starts_with("load_balancer_"));
+        let metrics: Vec<_> = metrics.collect();
+        assert!(!metrics.is_empty(), "no metric in {expression}");
+        for metric in metrics {
+            assert!(known.contains(metric), "{metric} is on no page: {known:?}");
+            asked += 1;
+        }
+    }
+    assert!(asked > 10, "the dashboard shows something");
+}
