@@ -2,6 +2,7 @@
 //! what comes out is a folder with the histories, the results and the reports.
 //!
 //! # Layout
+//! * `series`: all runs of a scenario, and what they show together.
 //! * `one`: one run, from the first process to the figures. It uses `memory` (what sessions take), [`faults`](crate::faults)
 //!   (what is done to the cluster) and `samples` (CPU and store commands).
 //! * `environment`, `folder`, `progress`: where it was measured, where it is kept, what the terminal shows meanwhile.
@@ -12,18 +13,18 @@ mod memory;
 mod one;
 mod progress;
 mod samples;
+mod series;
 
 use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
-use crate::results::{Environment, Expectation, Results, Run, SCHEMA, Verdict};
-use crate::scenario::schedule::Planned;
+use crate::results::Verdict;
 use crate::scenario::{Scenario, ScenarioError};
-use crate::{expectations, report, scenarios, statistics};
+use crate::{report, scenarios};
 use folder::Folder;
-use progress::Progress;
+use series::Series;
 
 /// Perform scenarios: the same users and faults for each strategy, then a report.
 ///
@@ -113,17 +114,16 @@ pub(crate) async fn perform(
         _ = terminate.recv() => false,
         measured = series.measure(&folder) => measured.map(|()| true)?,
     };
+    let results = series.results();
     if !is_complete {
-        series.progress.finish();
         eprintln!(
             "Stopped; the cluster is gone. What was recorded until then is in {}",
             folder.path().display()
         );
-        if series.runs.is_empty() {
-            return Ok(Exit::Interrupted);
-        }
     }
-    let results = series.results();
+    let Some(results) = results else {
+        return Ok(Exit::Interrupted);
+    };
     let written = |error: report::ReportError| Failure::new(Exit::NoCluster, error.to_string());
     report::write_all(&results, folder.path()).map_err(written)?;
     folder.point_latest_here()?;
@@ -145,141 +145,6 @@ pub(crate) async fn perform(
         Verdict::Fail => Exit::ExpectationFailed,
         Verdict::Invalid => Exit::Invalid,
     })
-}
-
-/// All runs of a scenario, interleaved (ABC ABC): what changes on the machine over time changes for all strategies. Those that
-/// are finished are kept, also if somebody stops the rest.
-struct Series<'a> {
-    scenario: &'a Scenario,
-    command: String,
-    started_at: chrono::DateTime<chrono::Utc>,
-    schedule: Vec<Planned>,
-    environment: Environment,
-    progress: Progress,
-    /// How many runs there are to be.
-    planned: usize,
-    /// Those that are finished.
-    runs: Vec<Run>,
-    /// CPU of the proxies on disturbed links, and requests, over all finished runs.
-    proxies_us: u64,
-    requests: u64,
-}
-
-impl<'a> Series<'a> {
-    async fn begin(scenario: &'a Scenario, command: String) -> Self {
-        let spec = &scenario.spec;
-        let planned = spec.cluster.strategies.len() * *spec.repeats.get_ref() as usize;
-        Self {
-            scenario,
-            command,
-            started_at: chrono::Utc::now(),
-            schedule: spec.schedule(),
-            environment: environment::read(&spec.cluster).await,
-            progress: Progress::new(planned),
-            planned,
-            runs: Vec::new(),
-            proxies_us: 0,
-            requests: 0,
-        }
-    }
-
-    async fn measure(&mut self, folder: &Folder) -> Result<(), Failure> {
-        let spec = &self.scenario.spec;
-        for repeat in 1..=*spec.repeats.get_ref() {
-            for strategy in &spec.cluster.strategy_names() {
-                let run = one::Setup {
-                    scenario: self.scenario,
-                    schedule: &self.schedule,
-                    strategy,
-                    repeat,
-                    history: folder.history(strategy, repeat),
-                    cores: self.environment.cores,
-                };
-                let performed = run.perform(&self.progress).await?;
-                self.proxies_us += performed.proxies_us.unwrap_or(0);
-                self.requests += performed.requests;
-                self.runs.push(performed.run);
-            }
-        }
-        self.progress.finish();
-        Ok(())
-    }
-
-    /// What the finished runs show.
-    fn results(self) -> Results {
-        let (spec, runs) = (&self.scenario.spec, self.runs);
-        let mut caveats = Vec::new();
-        if runs.len() < self.planned {
-            caveats.push(format!(
-                "Stopped by hand after {} of {} runs: this is about those, and what is missing says nothing.",
-                runs.len(),
-                self.planned
-            ));
-        }
-        caveats.extend(environment::caveats(spec, &self.environment));
-        caveats.extend(environment::proxies(
-            &self.schedule,
-            self.proxies_us,
-            self.requests,
-        ));
-        let (expectations, matrix) = expectations::judge(&runs, &self.scenario.thresholds);
-        let (verdict, reasons) = judge(&runs, &expectations);
-        Results {
-            schema: SCHEMA.into(),
-            scenario: self.scenario.name.clone(),
-            question: spec.question.clone(),
-            seed: spec.seed,
-            command: self.command,
-            started_at: self
-                .started_at
-                .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-            settings: environment::settings(spec, &self.schedule),
-            caveats,
-            environment: self.environment,
-            verdict,
-            reasons,
-            expectations,
-            matrix,
-            summary: statistics::summaries(&runs, spec.seed),
-            comparisons: statistics::comparisons(&runs, spec.seed),
-            runs,
-        }
-    }
-}
-
-/// Invalid measurements prove nothing, not even failures; so they are judged first.
-fn judge(runs: &[Run], expectations: &[Expectation]) -> (Verdict, Vec<String>) {
-    let repeated = runs.iter().any(|run| run.repeat > 1);
-    let about = |run: &Run, reason: &str| {
-        if repeated {
-            format!("{}, repeat {}: {reason}", run.strategy, run.repeat)
-        } else {
-            format!("{}: {reason}", run.strategy)
-        }
-    };
-    let invalid: Vec<String> = runs
-        .iter()
-        .filter_map(|run| Some(about(run, run.generator.reason.as_deref()?)))
-        .collect();
-    if !invalid.is_empty() {
-        return (Verdict::Invalid, invalid);
-    }
-    let failed: Vec<String> = expectations
-        .iter()
-        .filter(|expectation| !expectation.held)
-        .map(|missed| {
-            format!(
-                "{}: expected “{}”, observed: {}",
-                missed.strategy, missed.expectation, missed.observed
-            )
-        })
-        .collect();
-    let verdict = if failed.is_empty() {
-        Verdict::Pass
-    } else {
-        Verdict::Fail
-    };
-    (verdict, failed)
 }
 
 impl Options {
