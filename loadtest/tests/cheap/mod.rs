@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use loadtest::cluster::ClusterSpec;
 
 /// On a loopback address that no other test uses.
-pub fn spec(nodes: usize, strategies: &[&str]) -> ClusterSpec {
+pub(crate) fn spec(nodes: usize, strategies: &[&str]) -> ClusterSpec {
     let [a, b, c, ..] = RandomState::new().hash_one(0).to_le_bytes();
     ClusterSpec {
         nodes,
