@@ -297,6 +297,11 @@ impl Operation {
             && !matches!(self.action, Action::LogIn | Action::LogOut | Action::Replay)
     }
 
+    /// Whether a node refused it as something that its strategy cannot do.
+    pub fn is_unsupported(&self) -> bool {
+        self.outcome == Outcome::Fail && self.status == Some(501)
+    }
+
     /// Whether a node accepted the credential that was presented.
     pub fn was_accepted(&self) -> bool {
         self.outcome == Outcome::Ok

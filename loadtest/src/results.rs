@@ -46,6 +46,9 @@ pub struct Results {
     pub settings: BTreeMap<String, String>,
     /// What a reader must know before the first figure.
     pub caveats: Vec<String>,
+    /// How many runs there were to be: more than `runs` when somebody stopped the rest.
+    #[serde(default)]
+    pub runs_planned: usize,
     /// Whether expectations held, and whether the measurement may be believed.
     pub verdict: Verdict,
     /// Sentences that say why the verdict is not `pass`.

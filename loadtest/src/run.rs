@@ -2,7 +2,8 @@
 //! what comes out is a folder with the histories, the results and the reports.
 //!
 //! # Layout
-//! * `series`: all runs and their results. `one`: one run, from the first process to the figures. It uses `memory` (what sessions take), [`faults`](crate::faults)
+//! * `series`: all runs of a scenario, and what they show together.
+//! * `one`: one run, from the first process to the figures. It uses `memory` (what sessions take), [`faults`](crate::faults)
 //!   (what is done to the cluster) and `samples` (CPU and store commands).
 //! * `environment`, `folder`, `progress`: where it was measured, where it is kept, what the terminal shows meanwhile.
 
@@ -123,17 +124,16 @@ pub(crate) async fn perform(
         _ = terminate.recv() => false,
         measured = series.measure(&folder) => measured.map(|()| true)?,
     };
+    let results = series.results();
     if !is_complete {
-        series.progress.finish();
         eprintln!(
             "Stopped; the cluster is gone. What was recorded until then is in {}",
             folder.path().display()
         );
-        if series.runs.is_empty() {
-            return Ok(Exit::Interrupted);
-        }
     }
-    let results = series.results();
+    let Some(results) = results else {
+        return Ok(Exit::Interrupted);
+    };
     let written = |error: report::ReportError| Failure::new(Exit::NoCluster, error.to_string());
     report::write_all(&results, folder.path()).map_err(written)?;
     folder.point_latest_here()?;

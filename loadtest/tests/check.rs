@@ -105,7 +105,7 @@ fn an_anomaly_ends_with_1_and_its_proof_can_be_followed() {
     let (code, text) = check(&path, &[]);
     assert_eq!(code, Some(1), "{text}");
     assert!(
-        text.contains("      1  cart lines lost              MUST NOT BE\n"),
+        text.contains("      1  cart lines lost                   MUST NOT BE\n"),
         "{text}"
     );
     let story = "
@@ -147,13 +147,13 @@ fn what_a_strategy_declares_about_itself_is_no_failure() {
     let (code, text) = check(&write(&folder, lines(false)), &[]);
     assert_eq!(code, Some(0), "{text}");
     assert!(
-        text.contains("      1  exposures after logout       as declared"),
+        text.contains("      1  exposures of dead credentials     as declared"),
         "{text}"
     );
     let (code, text) = check(&write(&folder, lines(true)), &[]);
     assert_eq!(code, Some(1), "{text}");
     assert!(
-        text.contains("      1  resurrections after logout   MUST NOT BE"),
+        text.contains("      1  resurrections of dead credentials MUST NOT BE"),
         "{text}"
     );
 }
@@ -172,7 +172,7 @@ fn a_history_that_ends_in_the_middle_is_judged_up_to_there() {
     assert!(text.contains("operations 2,"), "{text}");
     assert!(text.contains("The history ends in the middle"), "{text}");
     assert!(
-        text.contains("      1  carts unknown                NOT PROVEN"),
+        text.contains("      1  carts unknown                     NOT PROVEN"),
         "{text}"
     );
     assert_eq!(code, Some(1), "what is not proven does not hold");

@@ -2,33 +2,17 @@
 
 #![allow(clippy::unwrap_used)] // A panic is how a test reports, in its helper functions too.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    net::Ipv4Addr,
-    time::Duration,
-};
+mod cheap;
+
+use std::time::Duration;
 
 use agent::Ready;
-use loadtest::cluster::{Cluster, ClusterSpec};
-
-/// One node with everything cheap, on a loopback address that no other test uses.
-fn spec(strategies: &[&str]) -> ClusterSpec {
-    let [a, b, c, ..] = RandomState::new().hash_one(0).to_le_bytes();
-    ClusterSpec {
-        nodes: 1,
-        strategies: strategies.iter().map(ToString::to_string).collect(),
-        ip: Ipv4Addr::new(127, a % 253 + 1, b, c % 253 + 1),
-        public_ports: vec![0; strategies.len()],
-        accounts: 10,
-        password_memory_kib: 8,
-        password_iterations: 1,
-        ..ClusterSpec::default()
-    }
-}
+use cheap::spec;
+use loadtest::cluster::Cluster;
 
 #[tokio::test]
 async fn figures_of_store_and_processes_can_be_read() {
-    let cluster = Cluster::start(spec(&["redis"])).await.unwrap();
+    let cluster = Cluster::start(spec(1, &["redis"])).await.unwrap();
     let before = cluster.store_info().await.unwrap().unwrap();
     let after = cluster.store_info().await.unwrap().unwrap();
     assert!(before.used_memory_bytes > 0);
@@ -52,7 +36,7 @@ async fn figures_of_store_and_processes_can_be_read() {
 
 #[tokio::test]
 async fn a_strategy_without_store_gets_none() {
-    let cluster = Cluster::start(spec(&["jwt"])).await.unwrap();
+    let cluster = Cluster::start(spec(1, &["jwt"])).await.unwrap();
     assert!(cluster.store().is_none());
     assert_eq!(cluster.store_info().await.unwrap(), None);
     cluster.shutdown().await.unwrap();
@@ -60,7 +44,7 @@ async fn a_strategy_without_store_gets_none() {
 
 #[tokio::test]
 async fn it_ends_in_order_with_a_dead_node_and_a_frozen_store() {
-    let cluster = Cluster::start(spec(&["sticky", "redis"])).await.unwrap();
+    let cluster = Cluster::start(spec(1, &["sticky", "redis"])).await.unwrap();
     let folder = cluster.dir().to_owned();
     cluster.node("node-1").unwrap().kill().await.unwrap();
     cluster.store().unwrap().pause().await.unwrap();
@@ -71,7 +55,7 @@ async fn it_ends_in_order_with_a_dead_node_and_a_frozen_store() {
 
 #[tokio::test]
 async fn dropping_it_leaves_nothing_behind() {
-    let cluster = Cluster::start(spec(&["jwt"])).await.unwrap();
+    let cluster = Cluster::start(spec(1, &["jwt"])).await.unwrap();
     let folder = cluster.dir().to_owned();
     let node = cluster.nodes()[0].here().unwrap().spec().ready.clone();
     drop(cluster);

@@ -3,33 +3,16 @@
 
 #![allow(clippy::unwrap_used)] // A panic is how a test reports, in its helper functions too.
 
-use std::{
-    cell::RefCell,
-    hash::{BuildHasher, RandomState},
-    net::Ipv4Addr,
-    time::Duration,
-};
+mod cheap;
+
+use std::{cell::RefCell, time::Duration};
 
 use agent::link::{Direction, Disturbance};
+use cheap::spec;
 use loadtest::cluster::{BalancerKind, Cluster, ClusterSpec, LinkName};
 use loadtest::faults::{Scene, inject};
 use loadtest::history::{Clock, FaultEvent, FaultStep};
 use loadtest::scenario::schedule::{Deed, Planned, Target};
-
-/// Two nodes with everything cheap, on a loopback address that no other test uses.
-fn spec(strategies: &[&str]) -> ClusterSpec {
-    let [a, b, c, ..] = RandomState::new().hash_one(0).to_le_bytes();
-    ClusterSpec {
-        nodes: 2,
-        strategies: strategies.iter().map(ToString::to_string).collect(),
-        ip: Ipv4Addr::new(127, a % 253 + 1, b, c % 253 + 1),
-        public_ports: vec![0; strategies.len()],
-        accounts: 10,
-        password_memory_kib: 8,
-        password_iterations: 1,
-        ..ClusterSpec::default()
-    }
-}
 
 fn node(number: u32) -> Target {
     Target::Node(format!("node-{number}"))
@@ -89,7 +72,7 @@ async fn seen(cluster: &Cluster, planned: Planned) -> (FaultEvent, [String; 2]) 
 
 #[tokio::test]
 async fn processes_are_killed_stopped_paused_restarted_and_slowed() {
-    let cluster = Cluster::start(spec(&["sticky", "redis"])).await.unwrap();
+    let cluster = Cluster::start(spec(2, &["sticky", "redis"])).await.unwrap();
     let gone = "is gone: signal: 9 (SIGKILL)";
     let ended = "is gone: exit status: 0";
     for (deed, target, effective, undone) in [
@@ -139,7 +122,7 @@ async fn a_node_is_drained_and_kept_out_by_either_balancer() {
     for balancer in [BalancerKind::Pingora, BalancerKind::Haproxy] {
         let cluster = Cluster::start(ClusterSpec {
             balancer,
-            ..spec(&["sticky", "jwt"])
+            ..spec(2, &["sticky", "jwt"])
         })
         .await
         .unwrap();
@@ -160,7 +143,7 @@ async fn a_node_is_drained_and_kept_out_by_either_balancer() {
 async fn haproxy_stands_in_the_balancers_place() {
     let cluster = Cluster::start(ClusterSpec {
         balancer: BalancerKind::Haproxy,
-        ..spec(&["sticky", "jwt"])
+        ..spec(2, &["sticky", "jwt"])
     })
     .await
     .unwrap();
@@ -231,7 +214,7 @@ async fn links_are_delayed_narrowed_broken_and_swallowed() {
     let links = [link("load-balancer", "node-1"), link("node-2", "store")];
     let cluster = Cluster::start(ClusterSpec {
         links: links.to_vec(),
-        ..spec(&["redis"])
+        ..spec(2, &["redis"])
     })
     .await
     .unwrap();
@@ -276,7 +259,7 @@ async fn links_are_delayed_narrowed_broken_and_swallowed() {
 async fn the_fleet_grows_shrinks_and_is_renewed() {
     let cluster = Cluster::start(ClusterSpec {
         spare_nodes: 1,
-        ..spec(&["jwt"])
+        ..spec(2, &["jwt"])
     })
     .await
     .unwrap();
@@ -315,7 +298,7 @@ async fn the_fleet_grows_shrinks_and_is_renewed() {
 
 #[tokio::test]
 async fn the_node_with_the_most_sessions_is_found() {
-    let cluster = Cluster::start(spec(&["sticky"])).await.unwrap();
+    let cluster = Cluster::start(spec(2, &["sticky"])).await.unwrap();
     // Past the load balancer, so that it is known who has them.
     let client = reqwest::Client::new();
     for _ in 0..3 {
@@ -339,7 +322,7 @@ async fn a_strategy_without_a_store_has_one_beside_it_where_the_same_fault_hits_
     let cluster = Cluster::start(ClusterSpec {
         store: true,
         links: vec![link("node-1", "store")],
-        ..spec(&["jwt"])
+        ..spec(2, &["jwt"])
     })
     .await
     .unwrap();
@@ -360,7 +343,7 @@ async fn a_strategy_without_a_store_has_one_beside_it_where_the_same_fault_hits_
 
 #[tokio::test]
 async fn what_cannot_take_effect_is_told_and_never_called_effective() {
-    let cluster = Cluster::start(spec(&["jwt"])).await.unwrap();
+    let cluster = Cluster::start(spec(2, &["jwt"])).await.unwrap();
     cluster.node("node-1").unwrap().kill().await.unwrap();
     while cluster.node_states().await.unwrap()[0].word != "down" {
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -282,6 +282,61 @@ fn ctrl_c_in_the_middle_keeps_the_history_and_leaves_nothing_else() {
     assert_eq!(place.left_behind(), Vec::<String>::new());
 }
 
+#[test]
+fn ctrl_c_after_a_finished_run_reports_on_that_one() {
+    let place = Place::with(SCENARIO);
+    let mut lab = place
+        .command(&["--strategy", "sticky,jwt", "--out", "out"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = place.folder.path().join("out");
+    let deadline = Instant::now() + PATIENCE;
+    // The second run has begun.
+    while !out.join("history-jwt-1.jsonl").exists() {
+        assert!(Instant::now() < deadline && lab.try_wait().unwrap().is_none());
+        thread::sleep(Duration::from_millis(50));
+    }
+    interrupt(&lab);
+    let output = lab.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    let results = results(&out);
+    let strategies: Vec<&str> = results
+        .runs
+        .iter()
+        .map(|run| run.strategy.as_str())
+        .collect();
+    assert_eq!(
+        (strategies.as_slice(), results.runs_planned),
+        (&["sticky"][..], 2)
+    );
+    let page = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(page.contains("Stopped by hand after 1 of 2 runs"), "{page}");
+    assert_eq!(place.left_behind(), Vec::<String>::new());
+}
+
+/// `kill -9` leaves no time to clean up; the next lab does.
+#[test]
+fn what_a_killed_lab_left_is_removed_by_the_next() {
+    let place = Place::with(SCENARIO);
+    let mut lab = place
+        .command(&["--strategy", "jwt", "--out", "out"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !place.folder.path().join("out/history-jwt-1.jsonl").exists() {
+        assert!(Instant::now() < deadline && lab.try_wait().unwrap().is_none());
+        thread::sleep(Duration::from_millis(50));
+    }
+    lab.kill().unwrap();
+    lab.wait().unwrap();
+    assert_eq!(fs::read_dir(place.temporary()).unwrap().count(), 1);
+    place.run(&["--strategy", "jwt", "--out", "out"]);
+    assert_eq!(place.left_behind(), Vec::<String>::new());
+}
+
 fn interrupt(process: &Child) {
     kill_process(Pid::from_child(process), Signal::INT).unwrap();
 }

@@ -61,7 +61,7 @@ fn quotas_work(folder: &Path) -> bool {
         program: "/bin/sleep".into(),
         args: vec!["60".into()],
         env: vec![],
-        log: folder.join("nothing.log"),
+        log: Some(folder.join("nothing.log")),
         ready: agent::Ready::Started,
         ready_within: std::time::Duration::from_secs(20),
         quota: Some(0.5),

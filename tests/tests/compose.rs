@@ -54,7 +54,7 @@ fn every_combination_of_files_and_profiles_is_valid() {
 }
 
 #[tokio::test]
-async fn three_strategies_side_by_side_in_containers_that_can_do_little() {
+async fn docker_three_strategies_side_by_side_in_containers_that_can_do_little() {
     if !is_possible() {
         return;
     }
@@ -205,7 +205,7 @@ impl Load {
 }
 
 #[tokio::test]
-async fn nodes_come_and_go_under_load_and_no_request_fails() {
+async fn docker_nodes_come_and_go_under_load_and_no_request_fails() {
     if !is_possible() {
         return;
     }
@@ -240,7 +240,7 @@ async fn nodes_come_and_go_under_load_and_no_request_fails() {
 }
 
 #[tokio::test]
-async fn a_partition_is_made_by_the_agents_alone() {
+async fn docker_a_partition_is_made_by_the_agents_alone() {
     if !is_possible() {
         return;
     }

@@ -226,7 +226,7 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_balancers_agree_and_a_dead_master_takes_no_session_along() {
+async fn docker_two_balancers_agree_and_a_dead_master_takes_no_session_along() {
     let Some(ha) = Ha::start() else { return };
     let ha = Arc::new(ha);
     both_balancers_send_a_client_to_its_node(&ha).await;

@@ -22,6 +22,7 @@ password = { memory_kib = 8, iterations = 1 }
 [load]
 users = 8
 think_ms = [50, 250]
+revocations_per_s = 4
 journey = { browse = 1, add_line = 5, read_cart = 5, remove_line = 2, log_out = 1 }
 warm_up_s = 1
 measure_s = 3
@@ -107,6 +108,11 @@ fn an_acknowledged_write_that_is_dropped_makes_the_run_fail() {
 #[test]
 fn a_logout_that_is_undone_makes_the_run_fail() {
     is_noticed("undo-logouts", "sticky", Anomaly::Resurrection);
+}
+
+#[test]
+fn a_revocation_that_is_forgotten_makes_the_run_fail() {
+    is_noticed("forget-revocations", "redis", Anomaly::Resurrection);
 }
 
 #[test]

@@ -261,7 +261,7 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scaled_and_updated_without_a_failed_request() {
+async fn docker_scaled_and_updated_without_a_failed_request() {
     if !is_possible() {
         return;
     }

@@ -19,7 +19,7 @@ pub(super) struct Dead {
     pub(super) login: Login,
     pub(super) credentials: Credentials,
     /// When the logout was acknowledged, or the credential refused.
-    dead_since_us: i64,
+    since_us: i64,
     /// How often it was tried.
     tries: u32,
 }
@@ -46,7 +46,7 @@ impl DeadCredentials {
         self.kept.push_back(Dead {
             login,
             credentials,
-            dead_since_us: now_us,
+            since_us: now_us,
             tries: 0,
         });
     }
@@ -83,7 +83,7 @@ impl Dead {
         }
         let gaps = u64::from(replays.times.saturating_sub(1)).max(1);
         let after_us = replays.for_s * 1_000_000 * u64::from(self.tries) / gaps;
-        Some(self.dead_since_us + after_us.cast_signed())
+        Some(self.since_us + after_us.cast_signed())
     }
 }
 

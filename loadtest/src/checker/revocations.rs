@@ -12,9 +12,6 @@ use super::{lived_on, may_have_happened};
 use crate::history::{Operation, Outcome};
 use crate::results::{Anomaly, Revocations};
 
-/// What a node answers whose strategy cannot revoke.
-const UNSUPPORTED: u16 = 501;
-
 /// All orders by user, in the order of sending.
 pub(super) fn by_user(orders: &[Operation]) -> HashMap<u32, Vec<&Operation>> {
     let mut by_user: HashMap<u32, Vec<&Operation>> = HashMap::new();
@@ -41,7 +38,7 @@ pub(super) fn sum(orders: &[Operation], sessions: &[Session<'_>]) -> Option<Revo
     let mut sum = Revocations {
         asked: orders.len() as u64,
         acknowledged: count(|order| order.outcome == Outcome::Ok),
-        unsupported: count(is_unsupported),
+        unsupported: count(Operation::is_unsupported),
         sessions: 0,
         exposures: 0,
         resurrections: 0,
@@ -56,10 +53,6 @@ pub(super) fn sum(orders: &[Operation], sessions: &[Session<'_>]) -> Option<Revo
         }
     }
     Some(sum)
-}
-
-fn is_unsupported(order: &Operation) -> bool {
-    order.outcome == Outcome::Fail && order.status == Some(UNSUPPORTED)
 }
 
 impl<'a> Session<'a> {
@@ -116,15 +109,13 @@ impl<'a> Session<'a> {
         undeclared.or(outlived.first()).copied()
     }
 
-    /// From the answer to the first order to the last time that the credential was seen to work; `None` where no order
-    /// concerned the session, or nobody tried the credential afterwards.
+    /// From the answer to the first order to the last time that the credential was seen to work. `None` where no order
+    /// concerned the session, or where nobody can say: nobody tried the credential afterwards, or it was refused for another
+    /// reason.
     fn outlived_revocation_ms(&self) -> Option<u64> {
         let order = self.answered_orders().next()?;
-        let tried =
-            |operation: &&Operation| operation.was_accepted() || operation.status == Some(401);
-        self.sent_after(order).iter().copied().find(tried)?;
         let Some(accepted) = self.last_accepted_after(order) else {
-            return Some(0);
+            return self.was_revoked_after(order).then_some(0);
         };
         u64::try_from((accepted.done_us - order.done_us) / 1_000).ok()
     }
@@ -135,7 +126,7 @@ impl<'a> Session<'a> {
         let begun_us = self.login.done_us;
         let ended_us = self.logout.map_or(i64::MAX, |logout| logout.sent_us);
         self.orders.iter().copied().filter(move |order| {
-            (order.outcome == Outcome::Ok || !revocable && is_unsupported(order))
+            (order.outcome == Outcome::Ok || !revocable && order.is_unsupported())
                 && begun_us <= order.sent_us
                 && order.done_us <= ended_us
         })

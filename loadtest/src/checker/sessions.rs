@@ -187,6 +187,14 @@ impl<'a> Session<'a> {
                 .is_some_and(|idle_us| lasted_us(refused.alive) >= idle_us)
     }
 
+    /// Whether it was refused after this order, and that may have been the operator's doing.
+    pub(super) fn was_revoked_after(&self, order: &Operation) -> bool {
+        let by_order = |(refused, end): &(&Operation, End)| {
+            *end == End::Revoked && refused.done_us >= order.sent_us
+        };
+        self.ended.iter().any(by_order)
+    }
+
     /// Tells what the session itself proves; its cart is judged elsewhere.
     pub(super) fn judge(&self, evidence: &mut Evidence<'_, 'a>) {
         let faults = evidence.faults;

@@ -111,9 +111,16 @@ impl Document {
     }
 }
 
-/// The generator shares the machine with what it measures: what it took is said before any figure.
+/// The gravest first. The generator shares the machine with what it measures: what it took is said before any figure.
 fn caveats(results: &Results) -> Vec<String> {
     let mut caveats = Vec::new();
+    let finished = results.runs.len();
+    if finished < results.runs_planned {
+        caveats.push(format!(
+            "Stopped by hand after {finished} of {} runs: nothing is said of the others.",
+            results.runs_planned
+        ));
+    }
     for run in results.runs.iter().filter(|run| !run.generator.valid) {
         let reason = run.generator.reason.as_deref();
         let reason = reason.unwrap_or("no reason was given");

@@ -110,6 +110,7 @@ pub(crate) fn results() -> Results {
             ("Think time", "100 to 300 ms between requests"),
             ("Work a request", "none"),
         ]),
+        runs_planned: 3,
         caveats: vec![
             "All processes share one machine: the network costs nothing here.".to_owned(),
         ],

@@ -379,6 +379,18 @@ fn repeats_are_compared_and_single_runs_are_not() {
 }
 
 #[test]
+fn that_somebody_stopped_it_stands_before_everything_else() {
+    let mut results = sample::results();
+    let first = |results: &Results| Document::of(results).caveats[0].clone();
+    assert!(!first(&results).contains("Stopped"));
+    results.runs_planned = 9;
+    assert_eq!(
+        first(&results),
+        "Stopped by hand after 3 of 9 runs: nothing is said of the others."
+    );
+}
+
+#[test]
 fn an_invalid_generator_is_the_first_caveat() {
     let mut results = sample::results();
     results.runs[1].generator.valid = false;

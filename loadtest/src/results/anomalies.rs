@@ -189,7 +189,8 @@ pub struct Revocations {
     pub acknowledged: u64,
     /// Of `asked`: a node said that its strategy cannot revoke (501).
     pub unsupported: u64,
-    /// Sessions that were live when one of these answers came, and whose credential was tried afterwards.
+    /// Sessions that were live when one of these answers came, and whose credential was accepted afterwards, or refused because
+    /// of it.
     pub sessions: u64,
     /// Of these: the credential was accepted, as the strategy declares.
     pub exposures: u64,

@@ -85,9 +85,11 @@ impl Progress {
             }
         }
     }
+}
 
-    /// All runs are over.
-    pub(super) fn finish(&self) {
+/// The runs are over, all of them or those that somebody let come to their end.
+impl Drop for Progress {
+    fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

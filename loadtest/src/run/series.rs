@@ -1,4 +1,4 @@
-//! All runs of a scenario, one after the other, and what comes out of them together.
+//! All runs of a scenario, and what the finished ones show together.
 
 use super::folder::Folder;
 use super::progress::Progress;
@@ -24,11 +24,11 @@ pub(super) struct Series<'a> {
     started_at: chrono::DateTime<chrono::Utc>,
     schedule: Vec<Planned>,
     environment: Environment,
-    pub(super) progress: Progress,
+    progress: Progress,
     /// How many runs there are to be.
     planned: usize,
     /// Those that are finished.
-    pub(super) runs: Vec<Run>,
+    runs: Vec<Run>,
     /// CPU of the proxies on disturbed links, and requests, over all finished runs.
     proxies_us: u64,
     requests: u64,
@@ -89,26 +89,17 @@ impl<'a> Series<'a> {
                 }
             }
         }
-        self.progress.finish();
         Ok(())
     }
 
-    /// What the finished runs show.
-    pub(super) fn results(self) -> Results {
+    /// What the finished runs show; `None` where none is.
+    pub(super) fn results(self) -> Option<Results> {
         let (spec, runs) = (&self.scenario.spec, self.runs);
-        let mut caveats = Vec::new();
-        if runs.len() < self.planned {
-            caveats.push(format!(
-                "Stopped by hand after {} of {} runs: this is about those, and what is missing says nothing.",
-                runs.len(),
-                self.planned
-            ));
+        if runs.is_empty() {
+            return None;
         }
-        caveats.extend(environment::caveats(
-            spec,
-            &self.environment,
-            self.deployment.is_some(),
-        ));
+        let in_containers = self.deployment.is_some();
+        let mut caveats = environment::caveats(spec, &self.environment, in_containers);
         caveats.extend(environment::proxies(
             &self.schedule,
             self.proxies_us,
@@ -120,7 +111,7 @@ impl<'a> Series<'a> {
         let scale_out = self.quota_cores.map_or_else(Vec::new, |quota_cores| {
             statistics::scale_out(&runs, quota_cores, cores)
         });
-        Results {
+        Some(Results {
             schema: SCHEMA.into(),
             scenario: self.scenario.name.clone(),
             question: spec.question.clone(),
@@ -129,8 +120,9 @@ impl<'a> Series<'a> {
             started_at: self
                 .started_at
                 .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-            settings: environment::settings(spec, &self.schedule, self.deployment.is_some()),
+            settings: environment::settings(spec, &self.schedule, in_containers),
             caveats,
+            runs_planned: self.planned,
             environment: self.environment,
             verdict,
             reasons,
@@ -140,7 +132,7 @@ impl<'a> Series<'a> {
             comparisons: statistics::comparisons(&runs, spec.seed),
             scale_out,
             runs,
-        }
+        })
     }
 }
 

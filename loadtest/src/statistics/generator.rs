@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::in_flight::Seen;
 use super::latency::{bins, nearest_rank};
 use super::{arrivals, in_flight};
-use crate::history::{Count, FaultStep, History, Meta};
+use crate::history::{Count, FaultStep, History, Meta, Operation, Outcome};
 use crate::results::Generator;
 use crate::scenario::Pace;
 
@@ -85,6 +85,7 @@ pub(super) fn judge(history: &History) -> Generator {
     reasons.extend(in_flight.and_then(Seen::problem));
     reasons.extend(untied(history));
     reasons.extend(faults_without_effect(history));
+    reasons.extend(unheard_operator(history));
     Generator {
         valid: reasons.is_empty(),
         reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
@@ -185,6 +186,22 @@ fn untied(history: &History) -> Option<String> {
     })
 }
 
+/// An operator whom no node listens to proves nothing about revocations.
+fn unheard_operator(history: &History) -> Option<String> {
+    let heard = |call: &Operation| call.outcome == Outcome::Ok || call.is_unsupported();
+    let first = history.revocations.first()?;
+    let status = first
+        .status
+        .map(|status| format!(", the first with {status}"));
+    (!history.revocations.iter().any(heard)).then(|| {
+        format!(
+            "no node did what the operator asked for: all {} revocations failed{}",
+            history.revocations.len(),
+            status.unwrap_or_default()
+        )
+    })
+}
+
 fn faults_without_effect(history: &History) -> Vec<String> {
     let commanded = history
         .faults
@@ -213,7 +230,7 @@ fn faults_without_effect(history: &History) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::testing::{browse, history, log_in};
+    use crate::history::testing::{browse, history, log_in, revoke};
     use crate::history::{Counts, FaultEvent, Usage};
     use crate::scenario;
 
@@ -253,6 +270,21 @@ mod tests {
         assert!(reason(&history).contains("do not agree"));
         history.counts = None;
         assert!(reason(&history).contains("did not reach its end"));
+    }
+
+    #[test]
+    fn an_operator_whom_nobody_hears_is_not_believed() {
+        let mut history = good();
+        history.revocations = vec![
+            revoke(1, 1, 500, 1).refused(),
+            revoke(1, 2, 900, 1).unknown(),
+        ];
+        assert_eq!(
+            reason(&history),
+            "no node did what the operator asked for: all 2 revocations failed, the first with 401"
+        );
+        history.revocations.push(revoke(1, 3, 950, 0).unsupported());
+        assert!(judge(&history).valid);
     }
 
     #[test]

@@ -23,6 +23,8 @@ enum Deed {
     DropWrites,
     /// A logout is acknowledged, and the session lives on.
     UndoLogouts,
+    /// A revocation is acknowledged, and all logins of the user live on.
+    ForgetRevocations,
     /// A user is shown the cart of the user before.
     SwapUsers,
 }
@@ -37,7 +39,9 @@ struct Saboteur {
 
 fn main() -> ExitCode {
     if deed().is_none() {
-        eprintln!("saboteur: SABOTAGE must be drop-writes, undo-logouts or swap-users");
+        eprintln!(
+            "saboteur: SABOTAGE must be drop-writes, undo-logouts, forget-revocations or swap-users"
+        );
         return ExitCode::from(2);
     }
     shop::run(|strategy| match deed() {
@@ -55,6 +59,7 @@ fn deed() -> Option<Deed> {
     match std::env::var("SABOTAGE").ok()?.as_str() {
         "drop-writes" => Some(Deed::DropWrites),
         "undo-logouts" => Some(Deed::UndoLogouts),
+        "forget-revocations" => Some(Deed::ForgetRevocations),
         "swap-users" => Some(Deed::SwapUsers),
         _ => None,
     }
@@ -128,6 +133,9 @@ impl Strategy for Saboteur {
     }
 
     async fn revoke(&self, user: &str) -> Result<u64, Error> {
+        if matches!(self.deed, Deed::ForgetRevocations) {
+            return Ok(1);
+        }
         self.strategy.revoke(user).await
     }
 

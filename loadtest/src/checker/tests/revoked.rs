@@ -136,6 +136,19 @@ fn a_strategy_that_cannot_revoke_exposes_what_goes_on() {
 }
 
 #[test]
+fn a_token_that_expired_says_nothing_of_the_revocation_before() {
+    let order = revoke(1, 1, 500, 0).unsupported();
+    let mut history = of_nodes(story(vec![order], vec![browse(1, 1, 4, 8_500).refused()]));
+    history.meta.lifetime = Some(Lifetime {
+        absolute_s: 8,
+        idle_s: None,
+    });
+    assert_eq!(check(&history).anomalies, Anomalies::default());
+    let revoked = revocations(&history);
+    assert_eq!((revoked.sessions, revoked.alive_ms), (0, None));
+}
+
+#[test]
 fn an_order_that_may_have_happened_excuses_both() {
     for last in [
         read(1, 1, 4, 11_000, &[2]),
