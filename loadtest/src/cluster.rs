@@ -1,23 +1,29 @@
-//! The whole cluster on loopback: store, nodes, load balancer, each a real process with an agent beside it.
+//! A whole cluster: store, nodes, load balancer, each a real process with an agent beside it. On loopback it is brought up
+//! here; a cluster in containers is joined.
 //!
 //! [`Cluster::start`] makes a temporary folder with fresh secrets, starts store and nodes at the same time, then the
 //! load balancer, and returns when every listener answers. Used by `lab up`, by runs, and by the black-box tests.
 //! Whatever happens (an error in the middle, a cancelled start, a panic), dropping the cluster kills every process and
-//! removes the folder. What users do to the cluster, and which faults hit it, is the business of others.
+//! removes the folder. [`Cluster::join`] makes a cluster that is there already fit for a run, and dropping that puts it back. What users do to the cluster, and which faults hit it, is the business of others.
 //!
 //! # Layout
 //! * [`spec`]: what is wanted, and the checks that need no process.
 //! * `files` and `secrets`: what the processes read; `programs`: where the programs are; `processes`: how they are started.
 //! * [`store`]: the Redis, and what it says about itself.
 //! * [`balancer`]: what the load balancer says about nodes, and orders to it; `haproxy`: another one in its place.
-//! * `links`: the proxies on links that are to be disturbed.
+//! * [`links`]: the proxies on links that are to be disturbed.
+//! * [`process`]: a process with its agent, here or in a container; [`deployment`]: where containers are; `joined`: how they
+//!   are made fit for a run.
 //! * [`error`]: why a cluster did not come up.
 
 pub mod balancer;
+pub mod deployment;
 pub mod error;
 mod files;
 mod haproxy;
-mod links;
+mod joined;
+pub mod links;
+pub mod process;
 mod processes;
 mod programs;
 pub(crate) mod secrets;
@@ -26,14 +32,15 @@ pub mod store;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use agent::{Agent, Ready, link::Link};
+use agent::{Agent, AgentError, Ready};
 use futures_util::future::{join_all, try_join_all};
 use tempfile::TempDir;
 
 use self::{
     balancer::AdminPort,
     files::{Listener, Node},
-    links::Proxies,
+    joined::Joined,
+    links::{Proxies, Proxy},
     processes::{balancer_process, free_address, front, node_process, public_address},
     programs::Programs,
     secrets::Secrets,
@@ -41,7 +48,9 @@ use self::{
 };
 pub use self::{
     balancer::{NodeState, Order},
+    deployment::Deployment,
     error::ClusterError,
+    process::Process,
     spec::{BalancerKind, ClusterSpec, LOAD_BALANCER, LinkName, STORE},
     store::StoreInfo,
 };
@@ -56,15 +65,17 @@ pub(crate) const GRACE: Duration = Duration::from_secs(15);
 ///
 /// The order of the fields is the order in which they are dropped: nobody sends to what is gone already.
 pub struct Cluster {
-    balancer: Agent,
+    balancer: Process,
     /// Spare ones last.
-    nodes: Vec<Agent>,
+    nodes: Vec<Process>,
     /// How many of them run from the start.
     first_nodes: usize,
     store: Option<Store>,
     /// Whether a strategy keeps its state there.
     store_is_used: bool,
     proxies: Option<Proxies>,
+    /// Where it was found and not brought up.
+    joined: Option<Joined>,
     listeners: Vec<Listener>,
     node_addresses: Vec<Node>,
     admin: SocketAddr,
@@ -82,12 +93,60 @@ impl Cluster {
                 .store()
                 .into_iter()
                 .chain(&cluster.nodes[..cluster.first_nodes])
-                .map(Agent::start),
+                .map(Process::start),
         )
         .await?;
         cluster.balancer.start().await?;
         cluster.serves().await?;
         Ok(cluster)
+    }
+
+    /// Joins a cluster in containers and makes it what `spec` asks for. Dropping it puts the cluster back.
+    pub async fn join(spec: &ClusterSpec, deployment: &Deployment) -> Result<Self, ClusterError> {
+        let found = Joined::take(spec, deployment).await?;
+        let cluster = Self {
+            admin_port: AdminPort::Http {
+                address: found.admin,
+                token: found.secrets.admin_token.clone(),
+            },
+            balancer: found.balancer,
+            nodes: found.nodes,
+            first_nodes: spec.nodes,
+            store: found.store,
+            store_is_used: spec.needs_redis(),
+            proxies: None,
+            joined: Some(found.joined),
+            listeners: found.listeners,
+            node_addresses: found.node_addresses,
+            admin: found.admin,
+            secrets: found.secrets,
+            dir: files::folder()?,
+        };
+        for link in &spec.links {
+            cluster.has_proxy(link).await?;
+        }
+        cluster.serves().await?;
+        Ok(cluster)
+    }
+
+    /// Whether the deployment has put a proxy there.
+    async fn has_proxy(&self, link: &LinkName) -> Result<(), ClusterError> {
+        let missing = || {
+            ClusterError::Spec(format!(
+                "no proxy stands on the link {link}: bring the cluster up with the overlay deploy/compose/chaos.yml"
+            ))
+        };
+        match self.link(link).ok_or_else(missing)? {
+            Proxy::Here(_) => Ok(()),
+            Proxy::There(agent, name) => {
+                let links = agent.status().await?.links.open;
+                links
+                    .iter()
+                    .any(|open| open.name == name)
+                    .then_some(())
+                    .ok_or_else(missing)
+            }
+        }
     }
 
     /// Waits until the load balancer passes requests on at every listener.
@@ -140,7 +199,8 @@ impl Cluster {
                     let direct = store.address;
                     store.url(links::way(proxies.as_ref(), &node.name, STORE).unwrap_or(direct))
                 });
-                Agent::new(node_process(spec, node, &programs.shop, dir.path(), url))
+                let process = node_process(spec, node, &programs.shop, dir.path(), url);
+                Process::Here(Agent::new(process))
             })
             .collect();
         let seen_by_balancer: Vec<Node> = node_addresses
@@ -160,12 +220,18 @@ impl Cluster {
             dir.path(),
         )?;
         Ok(Self {
-            balancer: Agent::new(balancer_process(args, admin, programs.balancer, dir.path())),
+            balancer: Process::Here(Agent::new(balancer_process(
+                args,
+                admin,
+                programs.balancer,
+                dir.path(),
+            ))),
             nodes,
             first_nodes: spec.nodes,
             store,
             store_is_used: spec.needs_redis(),
             proxies,
+            joined: None,
             listeners,
             node_addresses,
             admin,
@@ -176,8 +242,11 @@ impl Cluster {
     }
 
     /// Ends balancer, nodes and store, in this order and each in its own time, and removes the folder.
-    /// Cancelling kills what still runs.
-    pub async fn shutdown(self) -> Result<(), ClusterError> {
+    /// Cancelling kills what still runs. A cluster that was joined is put back instead.
+    pub async fn shutdown(mut self) -> Result<(), ClusterError> {
+        if let Some(joined) = self.joined.take() {
+            return joined.put_back().await;
+        }
         let balancer = stop(&self.balancer).await;
         let nodes = join_all(self.nodes.iter().map(stop)).await;
         let store = match self.store() {
@@ -227,13 +296,13 @@ impl Cluster {
             .map(|listener| listener.strategy.as_str())
     }
 
-    /// The agent beside a node.
-    pub fn node(&self, name: &str) -> Option<&Agent> {
-        self.nodes.iter().find(|node| node.spec().name == name)
+    /// A node.
+    pub fn node(&self, name: &str) -> Option<&Process> {
+        self.nodes.iter().find(|node| node.name() == name)
     }
 
-    /// The agents beside all nodes, spare ones last.
-    pub fn nodes(&self) -> &[Agent] {
+    /// All nodes, spare ones last.
+    pub fn nodes(&self) -> &[Process] {
         &self.nodes
     }
 
@@ -242,8 +311,8 @@ impl Cluster {
         self.first_nodes
     }
 
-    /// The agent beside a node, [`STORE`] or [`LOAD_BALANCER`].
-    pub fn process(&self, name: &str) -> Option<&Agent> {
+    /// A node, [`STORE`] or [`LOAD_BALANCER`].
+    pub fn process(&self, name: &str) -> Option<&Process> {
         match name {
             STORE => self.store(),
             LOAD_BALANCER => Some(&self.balancer),
@@ -252,36 +321,53 @@ impl Cluster {
     }
 
     /// The proxy on a link, where the spec asks for one.
-    pub fn link(&self, name: &LinkName) -> Option<&Link> {
-        self.proxies.as_ref()?.get(&name.from, &name.to)
+    pub fn link<'a>(&'a self, name: &'a LinkName) -> Option<Proxy<'a>> {
+        if let Some(joined) = &self.joined {
+            let (agent, far_end) = joined.link(name)?;
+            return Some(Proxy::There(agent, far_end));
+        }
+        let link = self.proxies.as_ref()?.get(&name.from, &name.to)?;
+        Some(Proxy::Here(link))
     }
 
     /// CPU time that the proxies on links have used; `None` where there are none.
     pub async fn links_cpu_us(&self) -> Option<u64> {
-        match &self.proxies {
-            Some(proxies) => proxies.cpu_us().await,
-            None => None,
+        match (&self.proxies, &self.joined) {
+            (Some(proxies), _) => proxies.cpu_us().await,
+            (None, Some(joined)) => joined.links_cpu_us().await,
+            (None, None) => None,
         }
     }
 
     /// How the load balancer sees every node, at every listener.
     pub async fn node_states(&self) -> Result<Vec<NodeState>, ClusterError> {
-        self.admin_port.nodes().await
+        let states = self.admin_port.nodes().await?;
+        Ok(match &self.joined {
+            Some(joined) => joined.rename(states),
+            None => states,
+        })
     }
 
     /// Tells the load balancer what to do with a node, at every listener.
     pub async fn order(&self, node: &str, order: Order) -> Result<(), ClusterError> {
-        self.admin_port.order(node, order, self.strategies()).await
+        let known = match &self.joined {
+            Some(joined) => joined.balancers_name(node, &self.admin_port.nodes().await?),
+            None => Some(node.to_owned()),
+        };
+        let node = known.ok_or_else(|| {
+            ClusterError::Admin(format!("the load balancer does not know {node}"))
+        })?;
+        self.admin_port.order(&node, order, self.strategies()).await
     }
 
-    /// The agent beside the load balancer.
-    pub fn balancer(&self) -> &Agent {
+    /// The load balancer.
+    pub fn balancer(&self) -> &Process {
         &self.balancer
     }
 
-    /// The agent beside the store, where there is one.
-    pub fn store(&self) -> Option<&Agent> {
-        self.store.as_ref().map(|store| &store.agent)
+    /// The store, where there is one.
+    pub fn store(&self) -> Option<&Process> {
+        self.store.as_ref().map(|store| &store.process)
     }
 
     /// Where the store listens.
@@ -298,9 +384,9 @@ impl Cluster {
     }
 
     /// CPU time of the store; `None` where no strategy uses one.
-    pub fn store_cpu_us(&self) -> Result<Option<u64>, ClusterError> {
+    pub async fn store_cpu_us(&self) -> Result<Option<u64>, ClusterError> {
         match &self.store {
-            Some(store) if self.store_is_used => Ok(Some(store.agent.usage()?.cpu_us)),
+            Some(store) if self.store_is_used => Ok(Some(store.process.usage().await?.cpu_us)),
             _ => Ok(None),
         }
     }
@@ -373,9 +459,9 @@ impl Listener {
 }
 
 /// Ends a process that may have ended already, by a fault or by hand.
-async fn stop(agent: &Agent) -> Result<(), ClusterError> {
-    if agent.is_running() {
-        agent.stop(GRACE).await?;
+async fn stop(process: &Process) -> Result<(), ClusterError> {
+    match process.stop(GRACE).await {
+        Ok(_) | Err(AgentError::NotRunning { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    Ok(())
 }

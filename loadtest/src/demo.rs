@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::exit::{Exit, Failure};
-use crate::run::{Options, perform};
+use crate::run::{self, Options, perform};
 use crate::scenario::Scenario;
 
 const NAME: &str = "scenarios/demo.toml";
@@ -18,6 +18,9 @@ pub struct Args {
 
 /// Performs it.
 pub async fn run(args: Args) -> Result<Exit, Failure> {
+    if args.options.is_on_compose() {
+        return run::run(run::Args::new("demo", args.options)).await;
+    }
     let scenario = Scenario::parse(Path::new(NAME), TEXT)?;
     let command = format!("./lab demo{}", args.options.as_flags());
     perform(scenario, &args.options, args.options.out(), command).await

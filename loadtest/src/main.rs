@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use loadtest::{
     attack, check, demo,
     exit::{Exit, Failure},
-    plan, report, run, scenarios, secrets, up,
+    plan, report, run, scenarios, secrets, up, wait,
 };
 
 #[global_allocator]
@@ -31,6 +31,7 @@ enum Command {
     Report(report::Args),
     Secrets(secrets::Args),
     Plan(plan::Args),
+    Wait(wait::Args),
     /// The users of one run: started by `lab run`, never by hand.
     #[command(hide = true)]
     Attack(attack::Args),
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(args),
         Command::Secrets(args) => secrets::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Wait(args) => on_a_runtime(wait::run(args)),
         Command::Attack(args) => attack::run(args),
     };
     match outcome {

@@ -6,6 +6,7 @@
 //!   (what is done to the cluster) and `samples` (CPU and store commands).
 //! * `environment`, `folder`, `progress`: where it was measured, where it is kept, what the terminal shows meanwhile.
 
+mod compose;
 mod environment;
 mod folder;
 mod memory;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
+use crate::on::On;
 use crate::results::Verdict;
 use crate::scenario::{Scenario, ScenarioError};
 use crate::{report, scenarios};
@@ -54,6 +56,10 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     repeats: Option<u32>,
 
+    /// Where the cluster is: `loopback`, `compose`, or a file that describes a cluster that is up.
+    #[arg(long, value_name = "PLACE", default_value_t)]
+    on: On,
+
     /// Where to write results and reports [default: reports/<time>, with a link reports/latest].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -61,6 +67,9 @@ pub struct Options {
 
 /// `lab run`
 pub async fn run(args: Args) -> Result<Exit, Failure> {
+    if args.options.is_on_compose() {
+        return compose::run(&args).await;
+    }
     // All are read before the first is performed: a typing error in the last must not cost an hour.
     let scenarios = args
         .files
@@ -101,11 +110,12 @@ pub(crate) async fn perform(
     command: String,
 ) -> Result<Exit, Failure> {
     options.apply(&mut scenario)?;
+    let deployment = options.on.deployment()?;
     let folder = Folder::create(out)?;
     let system = |error| Failure::new(Exit::NoCluster, format!("cannot wait for signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
-    let mut series = Series::begin(&scenario, command).await;
+    let mut series = Series::begin(&scenario, deployment.as_ref(), command).await;
     let is_complete = tokio::select! {
         biased;
         // Dropping the unfinished run kills its processes and removes what they wrote.
@@ -147,7 +157,22 @@ pub(crate) async fn perform(
     })
 }
 
+impl Args {
+    /// As if this had been typed.
+    pub(crate) fn new(scenario: &str, options: Options) -> Self {
+        Self {
+            files: vec![scenario.into()],
+            options,
+        }
+    }
+}
+
 impl Options {
+    /// Whether the work is done inside a container.
+    pub(crate) fn is_on_compose(&self) -> bool {
+        self.on == On::Compose
+    }
+
     /// Where results go, if the command line says so.
     pub(crate) fn out(&self) -> Option<&Path> {
         self.out.as_deref()
@@ -155,6 +180,12 @@ impl Options {
 
     /// As they were typed, for the command that a report shows.
     pub(crate) fn as_flags(&self) -> String {
+        let on = (self.on != On::Loopback).then(|| format!(" --on {}", self.on));
+        on.unwrap_or_default() + &self.changes()
+    }
+
+    /// What they change about a scenario.
+    fn changes(&self) -> String {
         let strategies = (!self.strategies.is_empty()).then(|| self.strategies.join(","));
         let seed = self.seed.map(|seed| seed.to_string());
         let repeats = self.repeats.map(|repeats| repeats.to_string());
@@ -217,7 +248,7 @@ mod tests {
             strategies: vec!["jwt".into(), "sticky".into()],
             seed: Some(7),
             repeats: Some(3),
-            out: None,
+            ..Options::default()
         };
         let mut scenario = demo();
         options.apply(&mut scenario).unwrap();

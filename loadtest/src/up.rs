@@ -5,6 +5,7 @@
 //! happens. Ctrl-C or SIGTERM ends all in order, a second one kills at once. Bringing the cluster up and down is the
 //! work of [`cluster`](crate::cluster), the text is in `guide`.
 
+mod compose;
 mod guide;
 
 use std::{
@@ -13,7 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agent::Agent;
 use clap::builder::RangedU64ValueParser;
 use futures_util::future::join_all;
 use tokio::{
@@ -22,8 +22,9 @@ use tokio::{
 };
 
 use crate::{
-    cluster::{Cluster, ClusterError, ClusterSpec, spec::MOST_NODES},
+    cluster::{Cluster, ClusterError, ClusterSpec, Process, spec::MOST_NODES},
     exit::{Exit, Failure},
+    on::On,
 };
 
 /// How long a process that died stays away: long enough to look at what its absence does.
@@ -38,6 +39,10 @@ const ATTEMPTS: u32 = 5;
 /// brought back after 2 s. Ctrl-C ends all of them; a second Ctrl-C kills them at once.
 #[derive(clap::Args)]
 pub struct Args {
+    /// Where: `loopback`, or `compose` for containers.
+    #[arg(long, value_name = "PLACE", default_value_t)]
+    on: On,
+
     /// How many identical app nodes.
     #[arg(long, value_name = "N", default_value_t = 3,
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_NODES as u64))]
@@ -82,15 +87,40 @@ pub struct Args {
 }
 
 impl Args {
-    fn spec(self) -> Result<ClusterSpec, Failure> {
-        let public_ports = consecutive(self.port, self.strategies.len()).ok_or_else(|| {
+    fn public_ports(&self) -> Result<Vec<u16>, Failure> {
+        consecutive(self.port, self.strategies.len()).ok_or_else(|| {
             let message = format!(
                 "--port {}: there is no room for {} ports",
                 self.port,
                 self.strategies.len()
             );
             Failure::new(Exit::Usage, message)
-        })?;
+        })
+    }
+
+    /// A flag that containers cannot be given from here.
+    fn beyond_compose(&self) -> Option<&'static str> {
+        let default = ClusterSpec::default();
+        [
+            ("--accounts", self.accounts != default.accounts),
+            ("--password", self.password.is_some()),
+            (
+                "--password-memory-kib",
+                self.password_memory_kib != default.password_memory_kib,
+            ),
+            (
+                "--password-iterations",
+                self.password_iterations != default.password_iterations,
+            ),
+            ("--work-us", self.work_us != default.work_us),
+            ("a flag for nodes", !self.node_flags.is_empty()),
+        ]
+        .into_iter()
+        .find_map(|(flag, given)| given.then_some(flag))
+    }
+
+    fn spec(self) -> Result<ClusterSpec, Failure> {
+        let public_ports = self.public_ports()?;
         Ok(ClusterSpec {
             nodes: self.nodes,
             strategies: self.strategies,
@@ -108,6 +138,19 @@ impl Args {
 
 /// Runs `lab up` until a signal ends it.
 pub async fn run(args: Args) -> Result<Exit, Failure> {
+    match &args.on {
+        On::Loopback => {}
+        On::Compose => return compose::run(&args, &args.public_ports()?).await,
+        On::Deployed(file) => {
+            let file = file.display();
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "--on {file}: `lab up` knows loopback and compose; a cluster that is up already needs no `up`"
+                ),
+            ));
+        }
+    }
     let mut signals = Signals::listen()?;
     let (accounts, spec) = (args.accounts, args.spec()?);
     let wanted = (spec.ip, spec.strategies.len());
@@ -145,8 +188,8 @@ async fn keep_up(cluster: &Cluster) {
 }
 
 /// Says when a process dies, and brings it back, again and again.
-async fn bring_back(process: &Agent) {
-    let name = &process.spec().name;
+async fn bring_back(process: &Process) {
+    let name = process.name();
     while let Ok(status) = process.ended().await {
         say(&format!(
             "{name} ended: {status}. It comes back in {BACK_AFTER:?}."

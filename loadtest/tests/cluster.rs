@@ -42,9 +42,9 @@ async fn figures_of_store_and_processes_can_be_read() {
         .chain([cluster.balancer(), cluster.store().unwrap()])
     {
         assert!(
-            process.usage().unwrap().anon_bytes > 0,
+            process.usage().await.unwrap().anon_bytes > 0,
             "{}",
-            process.spec().name
+            process.name()
         );
     }
     cluster.shutdown().await.unwrap();
@@ -73,7 +73,7 @@ async fn it_ends_in_order_with_a_dead_node_and_a_frozen_store() {
 async fn dropping_it_leaves_nothing_behind() {
     let cluster = Cluster::start(spec(&["jwt"])).await.unwrap();
     let folder = cluster.dir().to_owned();
-    let node = cluster.nodes()[0].spec().ready.clone();
+    let node = cluster.nodes()[0].here().unwrap().spec().ready.clone();
     drop(cluster);
     assert!(!folder.exists());
     assert!(matches!(node, Ready::Http { .. }) && node.wait(Duration::ZERO).await.is_err());

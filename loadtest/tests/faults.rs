@@ -287,7 +287,16 @@ async fn the_fleet_grows_shrinks_and_is_renewed() {
     let (_, evidence) = seen(&cluster, scale(1)).await;
     assert!(evidence[0].contains("node-2 down"), "{evidence:?}");
 
-    let pids = || [1, 2].map(|number| cluster.node(&format!("node-{number}")).unwrap().pid());
+    let pids = || {
+        [1, 2].map(|number| {
+            cluster
+                .node(&format!("node-{number}"))
+                .unwrap()
+                .here()
+                .unwrap()
+                .pid()
+        })
+    };
     let before = pids();
     let rolling = Planned {
         for_s: None,

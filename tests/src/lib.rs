@@ -308,10 +308,7 @@ pub async fn revoke(cluster: &Cluster, base: &str, strategy: &str, user: &str) -
 pub async fn turn_clocks(cluster: &Cluster, seconds: u64) {
     for node in cluster.nodes() {
         let request = client()
-            .post(format!(
-                "{}/admin/clock",
-                cluster.node_url(&node.spec().name)
-            ))
+            .post(format!("{}/admin/clock", cluster.node_url(node.name())))
             .bearer_auth(cluster.operator_token())
             .json(&json!({"advance_seconds": seconds}));
         send(request).await.expect(204);

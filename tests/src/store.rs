@@ -21,7 +21,8 @@ pub struct Store<'a> {
 impl<'a> Store<'a> {
     /// The store of `cluster`, which must have one.
     pub fn of(cluster: &'a Cluster) -> Self {
-        let agent = cluster.store().expect("a store");
+        let store = cluster.store().expect("a store");
+        let agent = store.here().expect("on loopback");
         match &agent.spec().ready {
             Ready::RedisPing { address, password } => Self {
                 agent,

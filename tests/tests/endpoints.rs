@@ -284,7 +284,7 @@ async fn probes_and_metrics_tell_about_the_node() {
     let cluster = cluster(&STRATEGIES).await;
     let _user = User::logged_in(&cluster, "redis", 1).await;
     for node in cluster.nodes() {
-        let base = cluster.node_url(&node.spec().name);
+        let base = cluster.node_url(node.name());
         send(client().get(format!("{base}/healthz")))
             .await
             .expect(200);

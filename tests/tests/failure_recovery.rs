@@ -152,7 +152,7 @@ async fn a_store_that_talks_without_end_is_survived() {
     let sticky = User::logged_in(&cluster, "sticky", 1).await;
     let jwt = User::logged_in(&cluster, "jwt", 1).await;
     let store = Store::of(&cluster);
-    let node = cluster.node("node-1").unwrap();
+    let node = cluster.node("node-1").unwrap().here().unwrap();
     let pid = node.pid();
     store.kill().await;
     for text in texts {

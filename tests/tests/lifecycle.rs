@@ -22,10 +22,10 @@ async fn each_process_ends_with_0_on_sigterm() {
     let mut all: Vec<_> = vec![cluster.balancer()];
     all.extend(cluster.nodes());
     all.push(cluster.store().unwrap());
-    for agent in all {
-        let status = agent.stop(grace).await.unwrap();
-        assert_eq!(status.code(), Some(0), "{}", agent.spec().name);
-        assert!(!agent.is_running());
+    for process in all {
+        let status = process.stop(grace).await.unwrap();
+        assert_eq!(status.code(), Some(0), "{}", process.name());
+        assert!(!process.is_running().await.unwrap());
     }
 }
 

@@ -68,7 +68,11 @@ async fn checks(cluster: &Cluster) -> [u64; 3] {
 
 /// The most memory that the node ever had, KiB.
 fn peak_kib(cluster: &Cluster) -> u64 {
-    let pid = cluster.nodes()[0].pid().expect("the node runs");
+    let pid = cluster.nodes()[0]
+        .here()
+        .unwrap()
+        .pid()
+        .expect("the node runs");
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let digits: String = peak.unwrap().chars().filter(char::is_ascii_digit).collect();

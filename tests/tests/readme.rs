@@ -53,6 +53,7 @@ fn every_flag_has_its_line_and_every_line_its_flag() {
         ("lab", &["run"]),
         ("lab", &["check"]),
         ("lab", &["report"]),
+        ("agent", &["run"]),
     ] {
         let found = flags(program, arguments);
         assert!(
@@ -97,6 +98,16 @@ fn every_endpoint_has_its_line() {
         "GET /readyz",
         "GET /metrics",
         "GET /nodes",
+        "GET /process",
+        "GET /process/ended",
+        "POST /process/start",
+        "POST /process/kill",
+        "POST /process/stop",
+        "POST /process/pause",
+        "POST /process/resume",
+        "PUT /links/{name}",
+        "DELETE /links/{name}",
+        "POST /links/{name}/probe",
     ] {
         assert!(readme.contains(&format!("`{call}")), "{call}");
     }

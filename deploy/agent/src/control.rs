@@ -5,9 +5,9 @@
 use std::{collections::BTreeMap, io, os::unix::process::ExitStatusExt, sync::Arc, time::Duration};
 
 use agent::{
-    AgentError,
+    AgentError, addresses,
     link::{Disturbance, Link, Links, probe},
-    wire::{self, Ended, LONGEST_POLL, MAX_BODY_BYTES, Problem, Question, Start, Status, Stop},
+    wire::{self, Ended, LONGEST_POLL, MAX_BODY_BYTES, Question, Start, Status, Stop},
 };
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::{
@@ -31,7 +31,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::supervise::Supervised;
+use crate::{failure::Failure, supervise::Supervised};
 
 /// Far more than one lab and its health checks need.
 const MAX_CONNECTIONS: usize = 64;
@@ -42,9 +42,9 @@ const BODY_WITHIN: Duration = Duration::from_secs(5);
 /// After a failed `accept`, which is nearly always a lack of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Nobody waits for an answer through a link for longer.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+const LONGEST_PATIENCE: Duration = Duration::from_mins(1);
 /// Nobody waits for an end for longer.
-const LONGEST_GRACE: Duration = Duration::from_secs(3600);
+const LONGEST_GRACE: Duration = Duration::from_hours(1);
 
 const SHORTEST_TOKEN: usize = 16;
 const LONGEST_TOKEN: usize = 4096;
@@ -206,6 +206,8 @@ async fn status(State(control): State<Control>) -> Result<Json<Status>, Failure>
         thread_states,
         ended: agent.has_ended().map(ExitStatusExt::into_raw),
         usage: agent.usage()?,
+        // A kernel that does not tell them is no reason to tell nothing.
+        addresses: addresses::own().unwrap_or_default(),
         links: links(control.0.proxies.as_ref()).await,
     }))
 }
@@ -334,75 +336,6 @@ async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
         })?;
     let bytes = if bytes.is_empty() { b"{}" } else { &bytes[..] };
     serde_json::from_slice(bytes).map_err(|error| Failure::Invalid(error.to_string()))
-}
-
-/// Why a call is answered with a problem.
-enum Failure {
-    Unauthorized,
-    NotFound(String),
-    Method,
-    Invalid(String),
-    Agent(AgentError),
-    Broken(String),
-}
-
-impl From<AgentError> for Failure {
-    fn from(error: AgentError) -> Self {
-        Self::Agent(error)
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        const CONFLICT: StatusCode = StatusCode::CONFLICT;
-        const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
-        let of = |kind: &str| format!("urn:session-lab:{kind}");
-        let (status, kind, title, detail) = match self {
-            Self::Unauthorized => (
-                StatusCode::UNAUTHORIZED,
-                of("unauthorized"),
-                "The agent's token is wanted",
-                "send Authorization: Bearer and what is in the agent's token file".into(),
-            ),
-            Self::NotFound(detail) => (StatusCode::NOT_FOUND, of("not-found"), "Not found", detail),
-            Self::Method => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                of("method-not-allowed"),
-                "Wrong method",
-                "docs/agent.md has the method of each call".into(),
-            ),
-            Self::Invalid(detail) => (
-                StatusCode::BAD_REQUEST,
-                of("invalid-request"),
-                "The request makes no sense",
-                detail,
-            ),
-            Self::Agent(error) => {
-                let detail = error.to_string();
-                match error {
-                    AgentError::NotRunning { .. } => (
-                        CONFLICT,
-                        wire::NOT_RUNNING.into(),
-                        "It does not run",
-                        detail,
-                    ),
-                    AgentError::AlreadyRunning { .. } => {
-                        (CONFLICT, of("already-running"), "It runs already", detail)
-                    }
-                    _ => (FAILED, of("no-effect"), "It could not be done", detail),
-                }
-            }
-            Self::Broken(detail) => (FAILED, of("broken"), "The agent is broken", detail),
-        };
-        let problem = Problem {
-            kind,
-            title: title.into(),
-            status: status.as_u16(),
-            detail,
-        };
-        let json = [(header::CONTENT_TYPE, "application/problem+json")];
-        (status, json, Json(problem)).into_response()
-    }
 }
 
 #[cfg(test)]

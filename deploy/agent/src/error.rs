@@ -2,7 +2,13 @@
 //!
 //! Every variant names the process. None carries an argument or an environment variable: those may hold secrets.
 
-use std::{io, net::SocketAddr, path::PathBuf, process::ExitStatus, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
 
 use crate::{cgroup::QuotaError, ports::Owner};
 
@@ -42,7 +48,7 @@ pub enum AgentError {
         name: String,
     },
     /// The process ended before it was ready.
-    #[error("{name} ended before it was ready: {status}{}", excerpt(log, tail))]
+    #[error("{name} ended before it was ready: {status}{}", excerpt(log.as_deref(), tail))]
     EarlyExit {
         /// The process.
         name: String,
@@ -56,7 +62,7 @@ pub enum AgentError {
     /// The process runs, but did not become ready in time; it was killed.
     #[error(
         "{name} was not ready within {within:?}: {problem}{}",
-        excerpt(log, tail)
+        excerpt(log.as_deref(), tail)
     )]
     NotReady {
         /// The process.
@@ -123,7 +129,7 @@ pub enum AgentError {
 }
 
 /// The log's last lines below a message, and where to read the rest.
-fn excerpt(log: &Option<PathBuf>, tail: &str) -> String {
+fn excerpt(log: Option<&Path>, tail: &str) -> String {
     let Some(log) = log else {
         return String::new();
     };

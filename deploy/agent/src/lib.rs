@@ -15,6 +15,7 @@
 //! * [`procfs`]: what `/proc` says about a process, as pure parsers.
 //! * [`ports`]: which port is free, and who has one that is not.
 //! * [`Remote`] (`remote.rs`): an agent elsewhere, with the methods of [`Agent`]; [`wire`]: what goes over its control port.
+//! * [`addresses`]: what others on its networks call this machine.
 //! * [`AgentError`] (`error.rs`): what can go wrong.
 //!
 //! The binary `agent` (`main.rs` and what it names) is PID 1 of every container: an [`Agent`] with a control port.
@@ -23,6 +24,7 @@
 //! Which processes there are and in what order they start (the cluster in `loadtest`), when a fault happens and what it
 //! means (scenario and checker).
 
+pub mod addresses;
 mod agent;
 mod cgroup;
 mod error;

@@ -3,12 +3,13 @@
 //! # Layout
 //! * this file: flags and exit codes.
 //! * `supervise`: the program's life and ours: signals, orphans, exit status.
-//! * `control`: the control port.
+//! * `control`: the control port. `failure`: what it answers when something goes wrong.
 //! * `listen`: which address a port is opened at.
 //!
 //! What a process is and how faults are done is in the library.
 
 mod control;
+mod failure;
 mod listen;
 mod supervise;
 

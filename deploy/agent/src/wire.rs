@@ -15,7 +15,7 @@
 //!
 //! What goes wrong is a [`Problem`], as `application/problem+json`.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,8 @@ pub struct Status {
     pub ended: Option<i32>,
     /// What it used and holds.
     pub usage: Usage,
+    /// How others on its networks call the machine that it is on.
+    pub addresses: Vec<IpAddr>,
     /// The proxies beside it.
     pub links: Links,
 }

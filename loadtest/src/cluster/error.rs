@@ -67,6 +67,24 @@ pub enum ClusterError {
     /// The operating system gave no random bytes for the secrets.
     #[error("no random bytes for the secrets: {0}")]
     Random(String),
+    /// There are not as many nodes as a scenario wants.
+    #[error(
+        "the scenario wants {wanted} nodes, and the deployment has {there}: start more of them (`docker-compose up -d --scale app={wanted}`)"
+    )]
+    TooFewNodes {
+        /// How many there are.
+        there: usize,
+        /// How many are wanted.
+        wanted: usize,
+    },
+    /// A name of the deployment leads nowhere.
+    #[error("{name} cannot be found: {why}; are the containers up, and is this one of them?")]
+    NoAddress {
+        /// The name.
+        name: String,
+        /// What the resolver said.
+        why: String,
+    },
     /// A process.
     #[error(transparent)]
     Agent(#[from] AgentError),

@@ -1,15 +1,74 @@
-//! The proxies on links that are to be disturbed. Who uses such a link is given the proxy's address in the place of the
-//! target's; nobody else pays for it.
+//! The proxies on links that are to be disturbed. On loopback they run in this program, one on each link that a scenario
+//! names, and who uses such a link is given the proxy's address in the place of the target's; nobody else pays for it.
+//! Elsewhere they run in the node's agent, where the deployment has put them.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
-use agent::link::{Link, Links};
+use agent::{
+    AgentError, Remote,
+    link::{Disturbance, Link, Links, Met, probe},
+};
 
 use super::{
     ClusterError, ClusterSpec, LinkName, STORE, files::Node, processes::free_address, store::Store,
 };
 
-/// All proxies of a cluster.
+/// The proxy on a link.
+pub enum Proxy<'a> {
+    /// In this program.
+    Here(&'a Link),
+    /// In the agent of a node, which knows it by who or what is at the other end.
+    There(&'a Remote, &'a str),
+}
+
+impl Proxy<'_> {
+    /// Disturbs the link from now on.
+    pub async fn disturb(&self, disturbance: Disturbance) -> Result<(), AgentError> {
+        match self {
+            Self::Here(link) => {
+                link.disturb(disturbance);
+                Ok(())
+            }
+            Self::There(agent, name) => agent.disturb(name, disturbance).await,
+        }
+    }
+
+    /// Disturbs it no more.
+    pub async fn heal(&self) -> Result<(), AgentError> {
+        match self {
+            Self::Here(link) => {
+                link.heal();
+                Ok(())
+            }
+            Self::There(agent, name) => agent.undisturb(name).await,
+        }
+    }
+
+    /// Sends a question the way that requests go, and says what it met.
+    pub async fn probe(&self, question: &str, patience: Duration) -> Result<Met, AgentError> {
+        match self {
+            Self::Here(link) => Ok(probe(link.address(), question.as_bytes(), patience).await),
+            Self::There(agent, name) => agent.probe(name, question, patience).await,
+        }
+    }
+
+    /// Connections that exist now.
+    pub async fn connections(&self) -> Result<usize, AgentError> {
+        match self {
+            Self::Here(link) => Ok(link.connections()),
+            Self::There(agent, name) => {
+                let status = agent.status().await?;
+                let links = status.links.open.iter();
+                Ok(links
+                    .filter(|link| link.name == *name)
+                    .map(|link| link.connections)
+                    .sum())
+            }
+        }
+    }
+}
+
+/// All proxies of a cluster on loopback.
 pub(super) struct Proxies {
     /// Dropped before the thread that they run on.
     open: Vec<(LinkName, Link)>,

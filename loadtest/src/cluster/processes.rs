@@ -24,12 +24,6 @@ pub(super) fn node_process(
 ) -> ProcessSpec {
     let mut args = vec![
         format!("--listen={}", node.address),
-        format!("--node-name={}", node.name),
-        format!("--strategies={}", spec.strategies.join(",")),
-        format!("--accounts={}", spec.accounts),
-        format!("--password-memory-kib={}", spec.password_memory_kib),
-        format!("--password-iterations={}", spec.password_iterations),
-        format!("--work-us={}", spec.work_us),
         format!("--password-file={}", dir.join(secrets::PASSWORD).display()),
         format!("--jwt-key-file={}", dir.join(secrets::JWT_KEY).display()),
         format!(
@@ -37,7 +31,7 @@ pub(super) fn node_process(
             dir.join(secrets::OPERATOR_TOKEN).display()
         ),
     ];
-    args.extend_from_slice(&spec.shop_args);
+    args.extend(node_flags(spec, &node.name));
     ProcessSpec {
         name: node.name.clone(),
         program: program.to_owned(),
@@ -45,7 +39,7 @@ pub(super) fn node_process(
         env: store_url
             .map(|url| ("SHOP_REDIS_URL".into(), url))
             .into_iter()
-            .chain([no_color(), no_huge_pages(), no_address_limit()])
+            .chain([no_color(), no_huge_pages()])
             .chain(spec.env.iter().cloned())
             .collect(),
         log: Some(dir.join(format!("{}.log", node.name))),
@@ -56,6 +50,23 @@ pub(super) fn node_process(
         ready_within: READY_WITHIN,
         quota: spec.quota,
     }
+}
+
+/// What the spec says of a node, wherever it runs.
+pub(super) fn node_flags(spec: &ClusterSpec, name: &str) -> Vec<String> {
+    let mut flags = vec![
+        format!("--node-name={name}"),
+        format!("--strategies={}", spec.strategies.join(",")),
+        format!("--accounts={}", spec.accounts),
+        format!("--password-memory-kib={}", spec.password_memory_kib),
+        format!("--password-iterations={}", spec.password_iterations),
+        format!("--work-us={}", spec.work_us),
+        // All users of a load test come from one address, and many of them log in at the same time.
+        "--login-attempts-per-address=0".into(),
+    ];
+    // The last one counts, so these can still set a limit.
+    flags.extend_from_slice(&spec.shop_args);
+    flags
 }
 
 /// The load balancer's configuration: how to start it with that, and where it takes orders.
@@ -137,12 +148,6 @@ pub(super) fn free_address(spec: &ClusterSpec) -> Result<SocketAddr, ClusterErro
 /// and what a session takes could not be seen. (Redis does the same for itself.)
 fn no_huge_pages() -> (String, String) {
     ("MIMALLOC_ALLOW_THP".into(), "0".into())
-}
-
-/// All users of a load test come from one address, and many of them log in at the same time. In the environment, so that
-/// a flag among `shop_args` can still set a limit.
-fn no_address_limit() -> (String, String) {
-    ("SHOP_LOGIN_ATTEMPTS_PER_ADDRESS".into(), "0".into())
 }
 
 /// The wanted port if nobody has it, or any where the spec says 0.

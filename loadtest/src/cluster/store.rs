@@ -8,7 +8,7 @@ use std::{
 
 use agent::{Agent, ProcessSpec, Ready, resp};
 
-use super::{ClusterError, READY_WITHIN, files, secrets};
+use super::{ClusterError, Process, READY_WITHIN, files, secrets};
 
 /// What the store says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct StoreInfo {
 
 /// A Redis and how to reach it.
 pub(super) struct Store {
-    pub(super) agent: Agent,
+    pub(super) process: Process,
     pub(super) address: SocketAddr,
     pub(super) password: String,
 }
@@ -63,7 +63,7 @@ impl Store {
             quota: None,
         });
         Ok(Self {
-            agent,
+            process: Process::Here(agent),
             address,
             password,
         })

@@ -6,11 +6,10 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::Instant;
 
-use agent::Agent;
 use futures_util::future::{join_all, try_join_all};
 
 use super::{FaultError, order::seen};
-use crate::cluster::{Cluster, GRACE};
+use crate::cluster::{Cluster, GRACE, Process};
 use crate::scenario::schedule::Deed;
 
 /// The nodes.
@@ -37,7 +36,7 @@ impl<'a> Fleet<'a> {
         }
         let node = &self.cluster.nodes()[0];
         end(node).await?;
-        Ok(format!("{} ended by itself", node.spec().name))
+        Ok(format!("{} ended by itself", node.name()))
     }
 
     pub(super) async fn undo(&mut self) -> Result<String, FaultError> {
@@ -57,7 +56,7 @@ impl<'a> Fleet<'a> {
                 end(node).await?;
             }
             node.start().await?;
-            seen(self.cluster, &node.spec().name, "up").await?;
+            seen(self.cluster, node.name(), "up").await?;
         }
         Ok(format!(
             "all {} nodes have ended by themselves, are ready and called up by the load balancer, {:.1} s after the first was told to end",
@@ -71,7 +70,7 @@ impl<'a> Fleet<'a> {
         let range = from.min(to)..from.max(to);
         let nodes = &self.cluster.nodes()[range];
         let word = if to > from {
-            try_join_all(nodes.iter().map(Agent::start)).await?;
+            try_join_all(nodes.iter().map(Process::start)).await?;
             "up"
         } else {
             // All of them, also when one does not obey.
@@ -81,17 +80,17 @@ impl<'a> Fleet<'a> {
         };
         let mut evidence = Vec::new();
         for node in nodes {
-            evidence.push(seen(self.cluster, &node.spec().name, word).await?);
+            evidence.push(seen(self.cluster, node.name(), word).await?);
         }
         Ok(evidence.join("; "))
     }
 }
 
 /// SIGTERM, and nothing worse.
-async fn end(node: &Agent) -> Result<(), FaultError> {
+async fn end(node: &Process) -> Result<(), FaultError> {
     let status = node.stop(GRACE).await?;
     if status.signal().is_some() {
-        let name = node.spec().name.clone();
+        let name = node.name().to_owned();
         return Err(FaultError::NotByItself { name, status });
     }
     Ok(())

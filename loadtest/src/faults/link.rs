@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use agent::link::{Disturbance, Link, Met, probe};
+use agent::link::{Disturbance, Met};
 
 use super::{FaultError, Seen};
-use crate::cluster::{Cluster, LinkName, STORE};
+use crate::cluster::{Cluster, LinkName, STORE, links::Proxy};
 
 /// A black hole is believed after this much silence: hundreds of times what an answer takes on loopback.
 const SILENCE: Duration = Duration::from_millis(250);
@@ -20,10 +20,10 @@ const LOAD_BYTES: usize = 2 * 1024;
 /// A link that is disturbed.
 pub(super) struct Disturbed<'a> {
     name: &'a LinkName,
-    link: &'a Link,
+    link: Proxy<'a>,
     disturbance: Disturbance,
     /// What makes the target answer and close.
-    question: Vec<u8>,
+    question: String,
 }
 
 impl<'a> Disturbed<'a> {
@@ -46,13 +46,13 @@ impl<'a> Disturbed<'a> {
             name,
             link: cluster.link(name)?,
             disturbance,
-            question: question.into_bytes(),
+            question,
         })
     }
 
     pub(super) async fn command(&self) -> Result<Seen, FaultError> {
-        let living = self.link.connections();
-        self.link.disturb(self.disturbance);
+        let living = self.link.connections().await?;
+        self.link.disturb(self.disturbance).await?;
         let patience = match self.disturbance {
             Disturbance::Blackhole { .. } => SILENCE,
             Disturbance::Delay { by, .. } => ANSWER_WITHIN + 2 * by,
@@ -63,7 +63,7 @@ impl<'a> Disturbed<'a> {
             Disturbance::Reset => ANSWER_WITHIN,
         };
         let since = Instant::now();
-        let met = probe(self.link.address(), &self.question, patience).await;
+        let met = self.link.probe(&self.question, patience).await?;
         if !self.shows(&met) {
             return Err(self.not(describe(self.disturbance), &met));
         }
@@ -75,8 +75,8 @@ impl<'a> Disturbed<'a> {
     }
 
     pub(super) async fn undo(&self) -> Result<String, FaultError> {
-        self.link.heal();
-        let met = probe(self.link.address(), &self.question, ANSWER_WITHIN).await;
+        self.link.heal().await?;
+        let met = self.link.probe(&self.question, ANSWER_WITHIN).await?;
         match met {
             Met::Answer(bytes, _) if bytes > 0 => Ok(format!("a probe {}", met.words())),
             _ => Err(self.not("well again".into(), &met)),

@@ -6,10 +6,8 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-use agent::{Agent, procfs};
-
 use super::{FaultError, Scene, Seen};
-use crate::cluster::{Cluster, GRACE, LOAD_BALANCER};
+use crate::cluster::{Cluster, GRACE, LOAD_BALANCER, Process};
 use crate::scenario::schedule::{Deed, Target};
 
 /// Of one halt and one run of a slow process. Short beside what users wait, long beside what a signal takes.
@@ -23,7 +21,7 @@ const SIGKILL: i32 = 9;
 /// A process that suffers.
 pub(super) struct Hit<'a> {
     cluster: &'a Cluster,
-    process: &'a Agent,
+    process: &'a Process,
     deed: Deed,
     halts: Halts,
 }
@@ -50,13 +48,13 @@ impl<'a> Hit<'a> {
 
     pub(super) async fn command(&mut self) -> Result<Seen, FaultError> {
         let process = self.process;
-        let pid = process.pid().unwrap_or_default();
+        let pid = process.pid().await?.unwrap_or_default();
         match self.deed {
             Deed::Pause => {
                 process.pause().await?;
                 Ok(Seen::now(format!(
                     "process {pid}: {} in state T",
-                    threads(pid)
+                    threads(process).await
                 )))
             }
             Deed::Slow { running } => {
@@ -71,7 +69,7 @@ impl<'a> Hit<'a> {
             Deed::Stop | Deed::Restart => {
                 let status = process.stop(GRACE).await?;
                 if status.signal() == Some(SIGKILL) {
-                    let name = process.spec().name.clone();
+                    let name = process.name().to_owned();
                     return Err(FaultError::NotByItself { name, status });
                 }
                 Ok(Seen::now(format!("process {pid} is gone: {status}")))
@@ -119,8 +117,8 @@ impl<'a> Hit<'a> {
             }
             _ => {
                 process.start().await?;
-                let pid = process.pid().unwrap_or_default();
-                if process.spec().name == LOAD_BALANCER {
+                let pid = process.pid().await?.unwrap_or_default();
+                if process.name() == LOAD_BALANCER {
                     self.cluster.serves().await?;
                     return Ok(format!(
                         "process {pid} passes requests on at every listener"
@@ -135,7 +133,7 @@ impl<'a> Hit<'a> {
     async fn turn(&mut self, running: f64) -> Result<(Instant, Duration), FaultError> {
         let begun = Instant::now();
         self.process.pause().await?;
-        let before = self.process.usage()?.cpu_us;
+        let before = self.process.usage().await?.cpu_us;
         let halted_at = Instant::now();
         tokio::time::sleep(
             PERIOD
@@ -143,12 +141,12 @@ impl<'a> Hit<'a> {
                 .saturating_sub(begun.elapsed()),
         )
         .await;
-        let used_us = self.process.usage()?.cpu_us - before;
+        let used_us = self.process.usage().await?.cpu_us - before;
         let halted = halted_at.elapsed();
         self.process.resume().await?;
         if used_us > CPU_STEP_US {
             return Err(FaultError::NotHalted {
-                name: self.process.spec().name.clone(),
+                name: self.process.name().to_owned(),
                 used: Duration::from_micros(used_us),
             });
         }
@@ -160,10 +158,10 @@ impl<'a> Hit<'a> {
     }
 }
 
-fn threads(pid: u32) -> String {
-    match procfs::thread_states(pid).map(|states| states.len()) {
-        Ok(1) => "its only thread".into(),
-        Ok(count) => format!("all {count} threads"),
-        Err(_) => "every thread".into(),
+async fn threads(process: &Process) -> String {
+    match process.threads().await {
+        Some(1) => "its only thread".into(),
+        Some(count) => format!("all {count} threads"),
+        None => "every thread".into(),
     }
 }

@@ -31,15 +31,18 @@ pub(super) async fn resolve(
         .build()
         .map_err(failed)?;
     let mut counts = Vec::new();
-    for node in cluster.nodes().iter().filter(|node| node.is_running()) {
-        let name = &node.spec().name;
+    for node in cluster.nodes() {
+        if !node.is_running().await? {
+            continue;
+        }
+        let name = node.name();
         let answer = client
             .get(format!("{}/metrics", cluster.node_url(name)))
             .send()
             .await
             .map_err(failed)?;
         let page = answer.text().await.map_err(failed)?;
-        counts.push((name.clone(), sum(&page, SESSIONS), sum(&page, REQUESTS)));
+        counts.push((name.to_owned(), sum(&page, SESSIONS), sum(&page, REQUESTS)));
     }
     let (node, why) = most(&counts).ok_or(FaultError::NoNode)?;
     Ok((Target::Node(node), Some(why)))

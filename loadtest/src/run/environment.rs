@@ -94,7 +94,11 @@ pub(super) fn properties(strategy: &str) -> Option<StrategyProperties> {
 }
 
 /// The scenario in words.
-pub(super) fn settings(spec: &Spec, schedule: &[Planned]) -> BTreeMap<String, String> {
+pub(super) fn settings(
+    spec: &Spec,
+    schedule: &[Planned],
+    in_containers: bool,
+) -> BTreeMap<String, String> {
     let load = &spec.load;
     let pace = match load.pace() {
         Pace::Closed {
@@ -111,6 +115,14 @@ pub(super) fn settings(spec: &Spec, schedule: &[Planned]) -> BTreeMap<String, St
     let journey = load.journey.get_ref();
     let password = spec.cluster.password;
     let mut settings = BTreeMap::from([
+        (
+            "cluster",
+            if in_containers {
+                "containers, through their agents".into()
+            } else {
+                "processes on loopback".into()
+            },
+        ),
         ("load", pace),
         (
             "journey",
@@ -242,15 +254,20 @@ fn after_logout(replays: Replays) -> String {
 }
 
 /// What limits the figures, the gravest first.
-pub(super) fn caveats(spec: &Spec, environment: &Environment) -> Vec<String> {
+pub(super) fn caveats(spec: &Spec, environment: &Environment, in_containers: bool) -> Vec<String> {
     let mut caveats = Vec::new();
     if cfg!(debug_assertions) {
         caveats.push("This is a debug build: every cost is many times too high.".into());
     }
     caveats.push(format!(
-        "Users, load balancer, nodes and store share {} cores and talk over loopback: compare the strategies with each \
+        "Users, load balancer, nodes and store share {} cores and talk over {}: compare the strategies with each \
          other, not with figures from elsewhere.",
-        environment.cores
+        environment.cores,
+        if in_containers {
+            "the networks between their containers"
+        } else {
+            "loopback"
+        }
     ));
     if let Some(quota_cores) = spec.cluster.quota_cores() {
         caveats.push(format!(

@@ -97,7 +97,7 @@ impl Footprint {
         tokio::time::sleep(REST).await;
         let mut nodes = 0;
         for node in cluster.nodes() {
-            let usage = node.usage().map_err(ClusterError::from)?;
+            let usage = node.usage().await.map_err(ClusterError::from)?;
             nodes += usage.anon_bytes.cast_signed();
         }
         let store = cluster.store_info().await?;

@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::{environment, memory, samples};
 use crate::attack::{Plan, REQUEST_TIMEOUT, Revocations};
 use crate::checker;
-use crate::cluster::{Cluster, ClusterError, ClusterSpec};
+use crate::cluster::{Cluster, ClusterError, ClusterSpec, Deployment};
 use crate::exit::{Exit, Failure};
 use crate::faults::{self, Scene};
 use crate::history::file::{self, Appender};
@@ -42,6 +42,8 @@ const LARGE_HISTORY_BYTES: u64 = 32 << 20;
 /// What one run needs to know.
 pub(super) struct Setup<'a> {
     pub(super) scenario: &'a Scenario,
+    /// A cluster that is up already, to be used instead of an own one.
+    pub(super) deployment: Option<&'a Deployment>,
     pub(super) schedule: &'a [Planned],
     pub(super) strategy: &'a str,
     pub(super) repeat: u32,
@@ -72,7 +74,10 @@ impl Setup<'_> {
         let spec = &self.scenario.spec;
         progress.begin(self.strategy, spec.cluster.node_count(), self.repeat);
         progress.phase("starting the cluster");
-        let cluster = Cluster::start(self.cluster_spec()).await?;
+        let cluster = match self.deployment {
+            Some(deployment) => Cluster::join(&self.cluster_spec(), deployment).await?,
+            None => Cluster::start(self.cluster_spec()).await?,
+        };
         let probe = match &spec.memory {
             Some(memory) => {
                 progress.phase("opening many sessions to see what they take");

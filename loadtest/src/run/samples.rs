@@ -3,10 +3,10 @@
 //! Only there: a sample costs CPU itself, and `/proc` counts in steps of 10 ms, so many short intervals would say less
 //! than few long ones.
 
-use agent::Agent;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::one::Stage;
+use crate::cluster::Process;
 use crate::exit::{Exit, Failure};
 use crate::history::{Line, Usage};
 use crate::scenario::schedule::Planned;
@@ -37,18 +37,22 @@ pub(super) async fn take(
 async fn sample(stage: &Stage<'_>) -> Result<Usage, Failure> {
     let cluster = stage.cluster;
     let unreadable = |error: &dyn std::fmt::Display| Failure::new(Exit::Invalid, error.to_string());
-    let cpu_us = |agent: &Agent| match agent.usage() {
+    let cpu_us = async |process: &Process| match process.usage().await {
         Ok(usage) => Ok(usage.cpu_us),
         Err(error) => Err(unreadable(&error)),
     };
     let at_us = stage.clock.now_us();
     let mut node_us = 0;
     for node in cluster.nodes() {
-        node_us += cpu_us(node)?;
+        node_us += cpu_us(node).await?;
     }
-    let load_balancer_us = cpu_us(cluster.balancer())?;
-    let store_us = cluster.store_cpu_us().map_err(|error| unreadable(&error))?;
-    let generator_us = cpu_us(stage.users)?;
+    let load_balancer_us = cpu_us(cluster.balancer()).await?;
+    let store_us = cluster
+        .store_cpu_us()
+        .await
+        .map_err(|error| unreadable(&error))?;
+    let generator = stage.users.usage();
+    let generator_us = generator.map_err(|error| unreadable(&error))?.cpu_us;
     let store = cluster
         .store_info()
         .await

@@ -3,6 +3,7 @@
 use super::folder::Folder;
 use super::progress::Progress;
 use super::{environment, one};
+use crate::cluster::Deployment;
 use crate::exit::Failure;
 use crate::results::{Environment, Expectation, Results, Run, SCHEMA, Verdict};
 use crate::scenario::Scenario;
@@ -13,6 +14,8 @@ use crate::{expectations, statistics};
 /// all strategies. Those that are finished are kept, also if somebody stops the rest.
 pub(super) struct Series<'a> {
     scenario: &'a Scenario,
+    /// A cluster that is up already, to be used instead of own ones.
+    deployment: Option<&'a Deployment>,
     /// The same scenario at each of its sizes of cluster.
     sizes: Vec<Scenario>,
     /// The CPU limit of a node, where sizes are compared.
@@ -32,7 +35,11 @@ pub(super) struct Series<'a> {
 }
 
 impl<'a> Series<'a> {
-    pub(super) async fn begin(scenario: &'a Scenario, command: String) -> Self {
+    pub(super) async fn begin(
+        scenario: &'a Scenario,
+        deployment: Option<&'a Deployment>,
+        command: String,
+    ) -> Self {
         let spec = &scenario.spec;
         let sizes = scenario.by_size();
         let quota_cores = spec.cluster.quota_cores().filter(|_| sizes.len() > 1);
@@ -40,6 +47,7 @@ impl<'a> Series<'a> {
             spec.cluster.strategies.len() * sizes.len() * *spec.repeats.get_ref() as usize;
         Self {
             scenario,
+            deployment,
             sizes,
             quota_cores,
             command,
@@ -63,6 +71,7 @@ impl<'a> Series<'a> {
                 for strategy in &spec.cluster.strategy_names() {
                     let run = one::Setup {
                         scenario,
+                        deployment: self.deployment,
                         schedule: &self.schedule,
                         strategy,
                         repeat,
@@ -95,7 +104,11 @@ impl<'a> Series<'a> {
                 self.planned
             ));
         }
-        caveats.extend(environment::caveats(spec, &self.environment));
+        caveats.extend(environment::caveats(
+            spec,
+            &self.environment,
+            self.deployment.is_some(),
+        ));
         caveats.extend(environment::proxies(
             &self.schedule,
             self.proxies_us,
@@ -116,7 +129,7 @@ impl<'a> Series<'a> {
             started_at: self
                 .started_at
                 .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-            settings: environment::settings(spec, &self.schedule),
+            settings: environment::settings(spec, &self.schedule, self.deployment.is_some()),
             caveats,
             environment: self.environment,
             verdict,

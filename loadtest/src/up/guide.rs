@@ -9,7 +9,7 @@ use serde_json::json;
 use session::StateLives;
 
 use crate::cluster::{
-    Cluster,
+    Cluster, Process,
     secrets::{ADMIN_TOKEN, OPERATOR_TOKEN},
 };
 
@@ -45,15 +45,16 @@ pub(super) fn text(cluster: &Cluster, accounts: u32, took: Duration) -> String {
 }
 
 /// The line that kills a process.
-pub(super) fn kill(process: &Agent) -> String {
+pub(super) fn kill(process: &Process) -> String {
     process
-        .pid()
+        .here()
+        .and_then(Agent::pid)
         .map_or_else(String::new, |pid| format!("kill -9 {pid}"))
 }
 
 fn addresses(cluster: &Cluster) -> Vec<String> {
-    let process = |agent: &Agent, address: &str| {
-        format!("  {:<14} {address:<26} {}", agent.spec().name, kill(agent))
+    let line = |process: &Process, address: &str| {
+        format!("  {:<14} {address:<26} {}", process.name(), kill(process))
     };
     let mut page = vec!["\nStrategies, each at the load balancer".to_owned()];
     page.extend(
@@ -63,11 +64,11 @@ fn addresses(cluster: &Cluster) -> Vec<String> {
     );
     page.push("\nProcesses; kill one and watch: it comes back".into());
     for node in cluster.nodes() {
-        page.push(process(node, &cluster.node_url(&node.spec().name)));
+        page.push(line(node, &cluster.node_url(node.name())));
     }
-    page.push(process(cluster.balancer(), &cluster.admin_url()));
+    page.push(line(cluster.balancer(), &cluster.admin_url()));
     if let (Some(store), Some(address)) = (cluster.store(), cluster.store_address()) {
-        page.push(process(store, &address.to_string()));
+        page.push(line(store, &address.to_string()));
     }
     page
 }
@@ -132,9 +133,7 @@ fn operator(cluster: &Cluster) -> Vec<String> {
         if lives_in_a_node(strategy) {
             // Each node knows only its own sessions, and the load balancer would ask just one of them.
             let nodes = cluster.nodes().iter();
-            let nodes: Vec<_> = nodes
-                .map(|node| cluster.node_url(&node.spec().name))
-                .collect();
+            let nodes: Vec<_> = nodes.map(|node| cluster.node_url(node.name())).collect();
             let header = format!("-H 'x-session-strategy: {strategy}'");
             let nodes = nodes.join(" ");
             format!("  for node in {nodes}; do {operator} {header} -X POST $node/{revoke}; done")

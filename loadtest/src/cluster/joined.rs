@@ -1,0 +1,321 @@
+//! A cluster in containers: somebody else has brought it up; for a run it is made what the scenario asks for, through its
+//! agents, and afterwards it is put back.
+//!
+//! ```text
+//! find the agents ─▶ end every node ─▶ empty the store ─▶ start as many as the run wants, with its flags
+//!                 ─▶ a fresh load balancer ─▶ the run ─▶ links healed, everything started as it was
+//! ```
+//! So each run begins with nodes that know nobody, as on loopback. What cannot be changed from here (CPU limits, which
+//! load balancer, which ports) is the deployment's.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    thread,
+    time::Duration,
+};
+
+use agent::{AgentError, Remote, resp};
+use futures_util::future::{join_all, try_join_all};
+use tokio::time::timeout;
+
+use super::{
+    BalancerKind, ClusterError, ClusterSpec, GRACE, LOAD_BALANCER, LinkName, NodeState, Process,
+    READY_WITHIN, STORE,
+    deployment::{Deployment, resolve_one},
+    files::{Listener, Node},
+    processes::node_flags,
+    secrets::{self, Secrets},
+    store::Store,
+};
+
+/// For everything to be put back when a run was broken off.
+const PUT_BACK_WITHIN: Duration = Duration::from_secs(60);
+
+/// Everything of a cluster that a run finds there.
+pub(super) struct Found {
+    pub(super) joined: Joined,
+    pub(super) balancer: Process,
+    pub(super) nodes: Vec<Process>,
+    pub(super) node_addresses: Vec<Node>,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) admin: SocketAddr,
+    pub(super) store: Option<Store>,
+    pub(super) secrets: Secrets,
+}
+
+/// All agents, and what is needed to leave everything as it was. Dropping it puts everything back.
+pub(super) struct Joined {
+    nodes: Vec<Remote>,
+    balancer: Remote,
+    store: Option<Remote>,
+    /// Where each node of the run can be reached: the load balancer calls it by one of these.
+    addresses: Vec<(String, Vec<IpAddr>)>,
+    is_put_back: bool,
+}
+
+impl Joined {
+    /// Finds every agent, and makes the cluster what `spec` asks for.
+    pub(super) async fn take(
+        spec: &ClusterSpec,
+        deployment: &Deployment,
+    ) -> Result<Found, ClusterError> {
+        check(spec)?;
+        let secrets = Secrets::read(&deployment.secrets)?;
+        let token = secrets::read(&deployment.secrets, secrets::AGENT_TOKEN)?;
+        let remote = |name: String, address: SocketAddr| {
+            Remote::new(name, format!("http://{address}"), &token, READY_WITHIN)
+        };
+        let agents = deployment.nodes.resolve().await?;
+        let wanted = spec.nodes + spec.spare_nodes;
+        if agents.len() < wanted {
+            return Err(ClusterError::TooFewNodes {
+                there: agents.len(),
+                wanted,
+            });
+        }
+        // One more name than the run has nodes: those that take no part have to be called something in errors, too.
+        let names = (1..).map(|number| format!("node-{number}"));
+        let nodes = names
+            .zip(&agents)
+            .map(|(name, address)| remote(name, *address))
+            .collect::<Result<Vec<_>, _>>()?;
+        let balancer = remote(
+            LOAD_BALANCER.into(),
+            resolve_one(&deployment.load_balancer).await?,
+        )?;
+        let store_agent = match &deployment.store {
+            Some(store) => Some(remote(STORE.into(), resolve_one(store).await?)?),
+            None => None,
+        };
+        let mut joined = Self {
+            nodes,
+            balancer,
+            store: store_agent,
+            addresses: vec![],
+            is_put_back: false,
+        };
+        let store = match (&joined.store, &deployment.store_address) {
+            (Some(agent), Some(address)) if spec.has_store() => Some(Store {
+                process: Process::There(agent.clone()),
+                address: resolve_one(address).await?,
+                password: secrets::read(&deployment.secrets, secrets::REDIS_PASSWORD)?,
+            }),
+            _ if spec.has_store() => {
+                return Err(ClusterError::Spec(
+                    "the scenario needs a store, and the deployment has none".into(),
+                ));
+            }
+            _ => None,
+        };
+        joined.prepare(spec, store.as_ref()).await?;
+        let mut listeners = Vec::new();
+        for strategy in &spec.strategies {
+            listeners.push(Listener {
+                strategy: strategy.clone(),
+                address: resolve_one(deployment.listener(strategy)?).await?,
+                affinity: None,
+            });
+        }
+        let admin = resolve_one(&deployment.admin).await?;
+        let nodes = &joined.nodes[..wanted];
+        Ok(Found {
+            balancer: Process::There(joined.balancer.clone()),
+            nodes: nodes.iter().cloned().map(Process::There).collect(),
+            node_addresses: nodes
+                .iter()
+                .zip(&agents)
+                .map(|(node, agent)| Node {
+                    name: node.name().to_owned(),
+                    address: SocketAddr::new(agent.ip(), deployment.node_port),
+                })
+                .collect(),
+            listeners,
+            admin,
+            store,
+            secrets,
+            joined,
+        })
+    }
+
+    /// From whatever state to fresh processes.
+    async fn prepare(
+        &mut self,
+        spec: &ClusterSpec,
+        store: Option<&Store>,
+    ) -> Result<(), ClusterError> {
+        let (taking_part, idle) = self.nodes.split_at(spec.nodes + spec.spare_nodes);
+        let statuses = try_join_all(taking_part.iter().map(Remote::status)).await?;
+        self.addresses = taking_part
+            .iter()
+            .zip(statuses)
+            .map(|(node, status)| (node.name().to_owned(), status.addresses))
+            .collect();
+        try_join_all(taking_part.iter().chain(idle).map(end)).await?;
+        if let Some(store) = store {
+            if let Some(agent) = &self.store {
+                bring_up(agent).await?;
+            }
+            resp::ask(store.address, Some(&store.password), &["FLUSHALL"])
+                .await
+                .map_err(ClusterError::Store)?;
+        }
+        let starting = taking_part[..spec.nodes].iter();
+        try_join_all(starting.map(|node| node.start_with(node_flags(spec, node.name())))).await?;
+        // It forgets whom it has ejected, and counts from zero.
+        end(&self.balancer).await?;
+        self.balancer.start().await?;
+        Ok(())
+    }
+
+    /// What the load balancer says, in the names of the run; nodes that take no part are left out.
+    pub(super) fn rename(&self, states: Vec<NodeState>) -> Vec<NodeState> {
+        let known = states.into_iter().filter_map(|state| {
+            let node = self.our_name(&state.node)?.to_owned();
+            Some(NodeState { node, ..state })
+        });
+        known.collect()
+    }
+
+    /// What the load balancer calls a node of the run.
+    pub(super) fn balancers_name(&self, node: &str, states: &[NodeState]) -> Option<String> {
+        let mut names = states.iter().map(|state| &state.node);
+        names
+            .find(|name| self.our_name(name) == Some(node))
+            .cloned()
+    }
+
+    /// A load balancer that has found its nodes by a name calls them by their addresses; one with a list, as the list does.
+    fn our_name(&self, balancers: &str) -> Option<&str> {
+        let address = balancers.parse::<SocketAddr>().map(|address| address.ip());
+        let known = self
+            .addresses
+            .iter()
+            .find(|(name, addresses)| match address {
+                Ok(address) => addresses.contains(&address),
+                Err(_) => name == balancers,
+            });
+        known.map(|(name, _)| name.as_str())
+    }
+
+    /// The agent that has the proxy on a link, and the proxy's name there: who or what is at the far end.
+    pub(super) fn link<'a>(&'a self, link: &'a LinkName) -> Option<(&'a Remote, &'a str)> {
+        let (node, far_end) = if link.from == LOAD_BALANCER {
+            (&link.to, LOAD_BALANCER)
+        } else {
+            (&link.from, &*link.to)
+        };
+        let agent = self.nodes.iter().find(|agent| agent.name() == node)?;
+        Some((agent, far_end))
+    }
+
+    /// CPU time of all proxies; `None` where there are none.
+    pub(super) async fn links_cpu_us(&self) -> Option<u64> {
+        let statuses = join_all(self.nodes.iter().map(Remote::status)).await;
+        let used = statuses.into_iter().flatten();
+        used.filter_map(|status| status.links.cpu_us)
+            .reduce(|all, one| all + one)
+    }
+
+    /// Starts everything as the deployment has it.
+    pub(super) async fn put_back(mut self) -> Result<(), ClusterError> {
+        self.is_put_back = true;
+        put_back(&self.nodes, &self.balancer, self.store.as_ref()).await
+    }
+}
+
+impl Drop for Joined {
+    /// After a run that was broken off. It may be dropped within a runtime, which must not be blocked on.
+    fn drop(&mut self) {
+        if self.is_put_back {
+            return;
+        }
+        let (nodes, balancer) = (self.nodes.clone(), self.balancer.clone());
+        let store = self.store.clone();
+        let work = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let outcome = match runtime {
+                Ok(runtime) => runtime.block_on(async {
+                    let all = put_back(&nodes, &balancer, store.as_ref());
+                    match timeout(PUT_BACK_WITHIN, all).await {
+                        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+                        Err(_) => Err(format!("not done within {PUT_BACK_WITHIN:?}")),
+                    }
+                }),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(problem) = outcome {
+                tracing::error!(problem, "the cluster could not be put back: restart it");
+            }
+        });
+        let _ = work.join();
+    }
+}
+
+/// What a deployment decides for itself.
+fn check(spec: &ClusterSpec) -> Result<(), ClusterError> {
+    spec.check()?;
+    let not_ours = |what: &str| {
+        Err(ClusterError::Spec(format!(
+            "{what}: that is decided by the deployment, and only on loopback by the scenario"
+        )))
+    };
+    if spec.balancer != BalancerKind::Pingora {
+        return not_ours("another load balancer");
+    }
+    if !spec.balancer_toml.is_empty() || spec.affinity.is_some() {
+        return not_ours("settings of the load balancer");
+    }
+    if !spec.env.is_empty() {
+        return not_ours("the environment of the nodes");
+    }
+    Ok(())
+}
+
+/// Ends a process that may be paused, or may not run.
+async fn end(agent: &Remote) -> Result<(), AgentError> {
+    heal(agent).await?;
+    match agent.stop(GRACE).await {
+        Ok(_) | Err(AgentError::NotRunning { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Starts a process that may be paused, or may run.
+async fn bring_up(agent: &Remote) -> Result<(), AgentError> {
+    heal(agent).await?;
+    match agent.resume().await {
+        Err(AgentError::NotRunning { .. }) => agent.start().await,
+        resumed => resumed,
+    }
+}
+
+async fn heal(agent: &Remote) -> Result<(), AgentError> {
+    for link in agent.status().await?.links.open {
+        if link.disturbance.is_some() {
+            agent.undisturb(&link.name).await?;
+        }
+    }
+    Ok(())
+}
+
+/// All of them, also when one does not obey.
+async fn put_back(
+    nodes: &[Remote],
+    balancer: &Remote,
+    store: Option<&Remote>,
+) -> Result<(), ClusterError> {
+    if let Some(store) = store {
+        bring_up(store).await?;
+    }
+    let nodes = join_all(nodes.iter().map(async |node| {
+        end(node).await?;
+        node.start_with(vec![]).await
+    }));
+    let (nodes, balancer) = tokio::join!(nodes, bring_up(balancer));
+    for outcome in nodes.into_iter().chain([balancer]) {
+        outcome?;
+    }
+    Ok(())
+}
