@@ -238,8 +238,14 @@ impl Drop for Stack {
             let logs = logs.map(|output| output.stdout).unwrap_or_default();
             eprintln!("{}", String::from_utf8_lossy(&logs));
         }
-        let _ = self
-            .command(&["down", "--volumes", "--remove-orphans", "--timeout", "1"])
-            .output();
+        // An engine that is busy may answer too late, and Compose gives up.
+        for _ in 0..3 {
+            let arguments = ["down", "--volumes", "--remove-orphans", "--timeout", "1"];
+            let output = self.command(&arguments).output();
+            if output.is_ok_and(|output| output.status.success()) {
+                return;
+            }
+        }
+        eprintln!("project {} could not be taken down", self.project);
     }
 }
