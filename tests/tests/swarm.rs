@@ -75,7 +75,10 @@ impl Swarm {
         let path = folder.path().join("load-balancer.toml");
         std::fs::write(&path, own + PATIENCE).unwrap();
         let filter = format!("name={}-load-balancer", self.name);
-        let old = plain("docker", &["config", "ls", "--quiet", "--filter", &filter]);
+        let old = plain(
+            "docker",
+            &["config", "ls", "--format", "{{.Name}}", "--filter", &filter],
+        );
         let new = format!("{}-patient", self.name);
         let label = format!("com.docker.stack.namespace={}", self.name);
         plain(
