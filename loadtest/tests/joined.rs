@@ -1,6 +1,11 @@
 //! `lab run --on FILE`: a cluster that is up already, supervised by agents, is used for a run and put back afterwards.
 
 #![allow(clippy::unwrap_used)] // A panic is how a test reports, in its helper functions too.
+#![allow(
+    clippy::too_many_lines,
+    clippy::format_collect,
+    clippy::format_push_string
+)] // A deployment is one long text.
 
 use std::{
     fs,

@@ -266,7 +266,7 @@ fn every_address_is_a_service_that_leads_to_the_right_port() {
     }
 }
 
-/// May `from` (`None`: somebody outside) open a connection to this port of `to`? By the rules of NetworkPolicy: whoever
+/// May `from` (`None`: somebody outside) open a connection to this port of `to`? By the rules of `NetworkPolicy`: whoever
 /// no policy selects is free, everybody else may do what one of the policies allows.
 fn may_talk(manifests: &Manifests, from: Option<&Pod>, to: &Pod, port: u64) -> bool {
     let side = |direction: &str, rules: &str, peers: &str, own: &Pod, other: Option<&Pod>| {

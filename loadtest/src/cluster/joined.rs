@@ -29,7 +29,7 @@ use super::{
 };
 
 /// For everything to be put back when a run was broken off.
-const PUT_BACK_WITHIN: Duration = Duration::from_secs(60);
+const PUT_BACK_WITHIN: Duration = Duration::from_mins(1);
 
 /// Everything of a cluster that a run finds there.
 pub(super) struct Found {
