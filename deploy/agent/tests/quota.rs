@@ -117,7 +117,8 @@ async fn the_process_is_limited_from_its_first_instruction_and_so_are_its_childr
     agent.kill().await.unwrap();
     assert!(agent.usage().unwrap().throttled.is_some(), "after its end");
     drop(agent);
-    assert!(!folder.exists(), "{}", folder.display());
+    // The thread that waited for the process may be the last to let go of its group.
+    eventually("its group is gone", || !folder.exists()).await;
 }
 
 #[tokio::test]
@@ -132,7 +133,8 @@ async fn what_was_left_behind_ends_with_the_agent_and_its_group_with_it() {
     let folder = group(child.trim());
     assert!(folder.exists());
     drop(agent);
-    assert!(!folder.exists(), "{}", folder.display());
+    // The thread that waited for the process may be the last to let go of its group.
+    eventually("its group is gone", || !folder.exists()).await;
 }
 
 #[tokio::test]
