@@ -261,6 +261,17 @@ async fn a_dead_master_is_replaced(ha: &Arc<Ha>) {
     })
     .await;
 
+    // They ask the master for its replicas every ten seconds, and cannot choose one that they have not heard of.
+    for sentinel in ["sentinel-1", "sentinel-2", "sentinel-3"] {
+        eventually("the Sentinels know both replicas", async || {
+            let ask = "REDISCLI_AUTH=$(cat /secrets/redis.password) redis-cli -p 26379 INFO sentinel";
+            ha.within(sentinel, ask)
+                .contains("slaves=2,sentinels=3")
+                .then_some(())
+        })
+        .await;
+    }
+
     let load = Load::start(ha);
     load.is_served().await;
     let master = ha.compose(&["ps", "-q", "redis"]);

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, io, os::unix::process::ExitStatusExt, sync::Arc, time::Duration};
 
 use agent::{
-    AgentError, addresses,
+    AgentError, addresses, limit,
     link::{Disturbance, Link, Links, probe},
     wire::{self, Ended, LONGEST_POLL, MAX_BODY_BYTES, Question, Start, Status, Stop},
 };
@@ -206,6 +206,7 @@ async fn status(State(control): State<Control>) -> Result<Json<Status>, Failure>
         thread_states,
         ended: agent.has_ended().map(ExitStatusExt::into_raw),
         usage: agent.usage()?,
+        cpu_limit: limit::cpu_cores(),
         // A kernel that does not tell them is no reason to tell nothing.
         addresses: addresses::own().unwrap_or_default(),
         links: links(control.0.proxies.as_ref()).await,

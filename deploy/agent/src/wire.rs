@@ -34,7 +34,7 @@ pub const LONGEST_POLL: Duration = Duration::from_secs(10);
 pub const NOT_RUNNING: &str = "urn:session-lab:not-running";
 
 /// How a process is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Its name.
     pub name: String,
@@ -50,6 +50,8 @@ pub struct Status {
     pub ended: Option<i32>,
     /// What it used and holds.
     pub usage: Usage,
+    /// The CPU limit that it is under, in cores; `None` without one.
+    pub cpu_limit: Option<f64>,
     /// How others on its networks call the machine that it is on.
     pub addresses: Vec<IpAddr>,
     /// The proxies beside it.

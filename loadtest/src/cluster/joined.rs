@@ -31,6 +31,9 @@ use super::{
 /// For everything to be put back when a run was broken off.
 const PUT_BACK_WITHIN: Duration = Duration::from_mins(1);
 
+/// An engine rounds a limit to whole microseconds of a period.
+const LIMIT_TOLERANCE: f64 = 0.01;
+
 /// Everything of a cluster that a run finds there.
 pub(super) struct Found {
     pub(super) joined: Joined,
@@ -151,6 +154,9 @@ impl Joined {
     ) -> Result<(), ClusterError> {
         let (taking_part, idle) = self.nodes.split_at(spec.nodes + spec.spare_nodes);
         let statuses = try_join_all(taking_part.iter().map(Remote::status)).await?;
+        for (node, status) in taking_part.iter().zip(&statuses) {
+            fits(spec.quota, status.cpu_limit, node.name())?;
+        }
         self.addresses = taking_part
             .iter()
             .zip(statuses)
@@ -287,6 +293,21 @@ fn check(spec: &ClusterSpec) -> Result<(), ClusterError> {
     Ok(())
 }
 
+/// A CPU limit is set by whoever starts the container; a scenario that wants one is only measured under that very one.
+fn fits(wanted: Option<f64>, found: Option<f64>, node: &str) -> Result<(), ClusterError> {
+    let Some(wanted) = wanted else {
+        return Ok(());
+    };
+    if found.is_some_and(|found| (found / wanted - 1.0).abs() < LIMIT_TOLERANCE) {
+        return Ok(());
+    }
+    let found = found.map_or_else(|| "no limit".into(), |cores| format!("{cores} cores"));
+    Err(ClusterError::Spec(format!(
+        "the scenario limits a node to {wanted} cores, and {node} has {found}: start the containers with that limit \
+         (NODE_CPUS={wanted} docker-compose up -d)"
+    )))
+}
+
 /// Ends a process that may be paused, or may not run.
 async fn end(agent: &Remote) -> Result<(), AgentError> {
     heal(agent).await?;
@@ -332,4 +353,23 @@ async fn put_back(
         outcome?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_with_a_cpu_limit_wants_that_very_limit() {
+        assert!(fits(None, Some(1.0), "node-1").is_ok());
+        assert!(fits(Some(0.1), Some(0.0999), "node-1").is_ok());
+        let error = fits(Some(0.1), Some(1.0), "node-2")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("node-2 has 1 cores") && error.contains("NODE_CPUS=0.1"),
+            "{error}"
+        );
+        assert!(fits(Some(0.1), None, "node-1").is_err());
+    }
 }
