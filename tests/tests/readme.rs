@@ -55,6 +55,7 @@ fn every_flag_has_its_line_and_every_line_its_flag() {
         ("lab", &["report"]),
         ("agent", &["run"]),
         ("lab", &["plan"]),
+        ("lab", &["wait"]),
     ] {
         let found = flags(program, arguments);
         assert!(

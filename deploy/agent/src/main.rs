@@ -17,6 +17,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, IsTerminal as _},
+    os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -25,6 +26,7 @@ use std::{
 
 use agent::{Agent, ProcessSpec, Ready, link::Links, probe::Target};
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{getgid, getuid};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -89,6 +91,11 @@ struct Run {
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(0..=3600))]
     grace_s: u64,
 
+    /// Run everything as the user that owns this file or folder, who is then the owner of what the program writes. Wants the
+    /// right to become another user.
+    #[arg(long, value_name = "PATH")]
+    as_owner_of: Option<PathBuf>,
+
     /// A proxy that can be disturbed: listens like --control and carries everything to the target. Any number of times.
     #[arg(long, value_name = "NAME=HOST:PORT=TARGET:PORT")]
     link: Vec<LinkFlag>,
@@ -145,6 +152,12 @@ async fn probe(url: &Target) -> Result<u8, Refusal> {
 }
 
 async fn run(args: Run) -> Result<u8, Refusal> {
+    if let Some(path) = &args.as_owner_of {
+        become_owner(path).map_err(|error| {
+            let what = format!("--as-owner-of {}: {error}", path.display());
+            Refusal(NOT_STARTED, what)
+        })?;
+    }
     // Before anything else: PID 1 does not even die of a signal that it did not ask for.
     let signals = Signals::catch()
         .map_err(|error| Refusal(NOT_STARTED, format!("cannot catch signals: {error}")))?;
@@ -164,6 +177,20 @@ async fn run(args: Run) -> Result<u8, Refusal> {
     supervise::run(&supervised, signals, grace)
         .await
         .map_err(|error| not_started(error.to_string()))
+}
+
+/// Begins again as another user, in the same process: it is PID 1, and its number must stay. The group stays, too.
+fn become_owner(path: &Path) -> io::Result<()> {
+    let owner = fs::metadata(path)?.uid();
+    if owner == getuid().as_raw() {
+        return Ok(());
+    }
+    let error = std::process::Command::new("/proc/self/exe")
+        .args(std::env::args_os().skip(1))
+        .uid(owner)
+        .gid(getgid().as_raw())
+        .exec();
+    Err(error)
 }
 
 fn spec(args: Run) -> Result<ProcessSpec, Refusal> {

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::Args;
@@ -26,11 +25,9 @@ pub(super) async fn run(args: &Args) -> Result<Exit, Failure> {
         let what = format!("cannot use the folder {}: {error}", reports.display());
         Failure::new(Exit::Usage, what)
     };
-    // Made by us, or the engine would make it as root.
+    // Made by us, or the engine would make it as root; what is written there belongs to its owner.
     fs::create_dir_all(&reports).map_err(failed)?;
-    let owner = fs::metadata(&reports).map_err(failed)?;
-    let mut command: Vec<OsString> = ["run", "--rm", "--user"].map(Into::into).to_vec();
-    command.push(format!("{}:{}", owner.uid(), owner.gid()).into());
+    let mut command: Vec<OsString> = ["run", "--rm"].map(Into::into).to_vec();
     let mut inside: Vec<OsString> = vec!["run".into()];
     for file in &args.files {
         if !file.is_file() {
