@@ -126,6 +126,11 @@ impl Stack {
         printed(run(self.command(arguments)).await)
     }
 
+    /// The same, also where it does not succeed.
+    pub async fn try_compose(&self, arguments: &[&str]) -> Output {
+        run(self.command(arguments)).await
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let program = program().expect("asked before");
         let mut command = Command::new(program[0]);

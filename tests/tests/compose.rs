@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use agent::Remote;
 use agent::link::{Direction, Disturbance};
+use loadtest::results::{Results, Verdict};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::compose::{Stack, docker, is_possible, program, root};
@@ -281,6 +283,104 @@ async fn docker_a_partition_is_made_by_the_agents_alone() {
     in_rotation(false).await;
     agent.undisturb("store").await.unwrap();
     in_rotation(true).await;
+}
+
+/// Whatever a scenario does to processes and links, done by the agents between the containers' own networks, and judged.
+const SCENARIO: &str = r#"
+question = "Do faults reach containers, and does the checker see what they cost?"
+[cluster]
+nodes = 3
+strategies = ["sticky", "redis", "jwt"]
+accounts = 200
+password = { memory_kib = 8, iterations = 1 }
+[load]
+users = 12
+think_ms = [50, 300]
+journey = { browse = 4, add_line = 4, read_cart = 2, remove_line = 1, log_out = 1 }
+warm_up_s = 1
+measure_s = 12
+[[faults]]
+kind = "kill"
+target = "node-2"
+at_s = 1
+for_s = 1
+[[faults]]
+kind = "pause"
+target = "node-3"
+at_s = 4
+for_s = 2
+[[faults]]
+kind = "blackhole"
+target = "load-balancer->node-1"
+at_s = 8
+for_s = 2
+"#;
+
+#[tokio::test]
+async fn docker_a_run_goes_through_the_agents_and_is_judged() {
+    if !is_possible() {
+        return;
+    }
+    let stack = Stack::up(&[CHAOS], &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let reports = folder.path().join("reports");
+    std::fs::create_dir(&reports).unwrap();
+    // Somebody who is neither root nor the user of the containers owns the reports.
+    std::os::unix::fs::chown(&reports, Some(1_234), None).ok();
+    let owner = std::fs::metadata(&reports).unwrap().uid();
+    let scenario = folder.path().join("faults.toml");
+    std::fs::write(&scenario, SCENARIO).unwrap();
+    let [reports_here, scenario_here] =
+        [&reports, &scenario].map(|path| path.display().to_string());
+    let output = stack
+        .try_compose(&[
+            "run",
+            "--rm",
+            "-T",
+            "--no-deps",
+            "-v",
+            &format!("{reports_here}:/reports"),
+            "-v",
+            &format!("{scenario_here}:/scenarios/faults.toml:ro"),
+            "loadtest",
+            "run",
+            "/scenarios/faults.toml",
+            "--on",
+            "/etc/session-lab/cluster.toml",
+            "--out",
+            "/reports/run",
+        ])
+        .await;
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    let results = std::fs::read(reports.join("run/results.json")).expect(&said);
+    assert_eq!(std::fs::metadata(reports.join("run")).unwrap().uid(), owner);
+    let results: Results = serde_json::from_slice(&results).unwrap();
+    // A busy machine may make the figures unbelievable, which is no business of this test. What was lost is counted all the same.
+    assert_ne!(results.verdict, Verdict::Fail, "{said}");
+    for run in &results.runs {
+        let faults: Vec<(&str, bool)> = run
+            .faults
+            .iter()
+            .map(|fault| (&*fault.kind, fault.undone_ms.is_some()))
+            .collect();
+        let wanted = [("kill", true), ("pause", true), ("blackhole", true)];
+        assert_eq!(faults, wanted, "{}: {said}", run.strategy);
+        let lost = run.faults[0].sessions_lost;
+        assert_eq!(
+            lost > 0,
+            run.strategy == "sticky",
+            "{lost} in {}",
+            run.strategy
+        );
+    }
+    // The deployment is as it was.
+    for strategy in STRATEGIES {
+        eventually("it serves again", async || {
+            let answer = try_send(client().get(stack.url(strategy) + "/readyz")).await?;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used)] // A panic is how a test reports, in its helper functions too.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     hash::{BuildHasher, RandomState},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::unix::process::ExitStatusExt,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        process::ExitStatusExt,
+    },
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -509,4 +512,37 @@ async fn a_probe_tells_by_its_exit_status_who_lives() {
     let nobody = format!("redis://{}", free_address());
     assert_eq!(agent(&["probe", &nobody]).status.code(), Some(1));
     assert_eq!(agent(&["probe", "ftp://localhost"]).status.code(), Some(2));
+}
+
+/// Only root can become somebody else; for others there is nothing to try.
+#[tokio::test]
+async fn it_becomes_the_owner_of_a_folder_and_so_does_its_program() {
+    const SOMEBODY: u32 = 12_345;
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let reports = dir.path().join("reports");
+    fs::create_dir(&reports).unwrap();
+    if chown(&reports, Some(SOMEBODY), None).is_err() {
+        println!("SKIPPED: not root");
+        return;
+    }
+    // The binary's own folder may be closed to others.
+    let program = dir.path().join("agent");
+    fs::copy(env!("CARGO_BIN_EXE_agent"), &program).unwrap();
+    let reports = reports.display().to_string();
+    let token = dir.path().join("token");
+    fs::write(&token, TOKEN).unwrap();
+    fs::set_permissions(&token, Permissions::from_mode(0o644)).unwrap();
+    let output = Command::new(&program)
+        .args(["run", "--as-owner-of", &reports])
+        .args(["--control", &free_address().to_string(), "--token-file"])
+        .arg(&token)
+        .args(["--", "sh", "-c", "id -u; touch \"$0\"/new", &reports])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "12345");
+    let new = fs::metadata(dir.path().join("reports/new")).unwrap();
+    assert_eq!(new.uid(), SOMEBODY);
 }
