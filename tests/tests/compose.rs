@@ -321,7 +321,6 @@ async fn docker_a_run_goes_through_the_agents_and_is_judged() {
     if !is_possible() {
         return;
     }
-    let stack = Stack::up(&[CHAOS], &[]).await;
     let folder = tempfile::tempdir().unwrap();
     let reports = folder.path().join("reports");
     std::fs::create_dir(&reports).unwrap();
@@ -330,8 +329,9 @@ async fn docker_a_run_goes_through_the_agents_and_is_judged() {
     let owner = std::fs::metadata(&reports).unwrap().uid();
     let scenario = folder.path().join("faults.toml");
     std::fs::write(&scenario, SCENARIO).unwrap();
-    let [reports_here, scenario_here] =
-        [&reports, &scenario].map(|path| path.display().to_string());
+    let mount = format!("{}:/scenarios/faults.toml:ro", scenario.display());
+    let reports_folder = reports.display().to_string();
+    let stack = Stack::up(&[CHAOS], &[("REPORTS", &reports_folder)]).await;
     let output = stack
         .try_compose(&[
             "run",
@@ -339,9 +339,7 @@ async fn docker_a_run_goes_through_the_agents_and_is_judged() {
             "-T",
             "--no-deps",
             "-v",
-            &format!("{reports_here}:/reports"),
-            "-v",
-            &format!("{scenario_here}:/scenarios/faults.toml:ro"),
+            &mount,
             "loadtest",
             "run",
             "/scenarios/faults.toml",

@@ -260,13 +260,12 @@ pub(super) fn caveats(spec: &Spec, environment: &Environment, in_containers: boo
         caveats.push("This is a debug build: every cost is many times too high.".into());
     }
     caveats.push(format!(
-        "Users, load balancer, nodes and store share {} cores and talk over {}: compare the strategies with each \
-         other, not with figures from elsewhere.",
-        environment.cores,
+        "Users, load balancer, nodes and store {}: compare the strategies with each other, not with figures from elsewhere.",
         if in_containers {
-            "the networks between their containers"
+            // How many cores the others may use is their containers' business.
+            "share a machine and talk over the networks between their containers".into()
         } else {
-            "loopback"
+            format!("share {} cores and talk over loopback", environment.cores)
         }
     ));
     if let Some(quota_cores) = spec.cluster.quota_cores() {
