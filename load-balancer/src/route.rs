@@ -187,10 +187,12 @@ impl Router {
 
     /// Any node that takes new clients, by the listener's rule.
     fn select(&self, nodes: &[Arc<Node>], progress: &Progress) -> Result<Attempt, NoRoute> {
+        // The first attempt of a pinned request was nobody's turn.
+        let has_had_turn = progress.tried.len() > usize::from(progress.pinned);
         // Another thread may take a node's last place between the choice and the attempt. Whoever loses that
         // many times in a row is as well told that there is no room.
         for _ in 0..=nodes.len() {
-            let Some(node) = self.selector.choose(nodes, &progress.tried) else {
+            let Some(node) = self.selector.choose(nodes, &progress.tried, has_had_turn) else {
                 break;
             };
             if let Some(attempt) = Attempt::at(node) {

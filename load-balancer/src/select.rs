@@ -26,16 +26,18 @@ impl Selector {
         }
     }
 
-    /// The node to ask next, or `None` when no candidate is left.
+    /// The node to ask next, or `None` when no candidate is left. `has_had_turn`: an attempt before this one was chosen here.
     pub(crate) fn choose<'a>(
         &self,
         nodes: &'a [Arc<Node>],
         tried: &[Tried],
+        has_had_turn: bool,
     ) -> Option<&'a Arc<Node>> {
         let candidates = || nodes.iter().filter(|node| is_candidate(node, tried));
-        // A retry takes no turn. With two nodes, one of them dead, it would use up the turn of the other,
-        // and every single request would meet the dead node first.
-        let turn = if tried.is_empty() {
+        // A request has one turn. With two nodes, one of them dead, a retry that took another would use up the turn of the
+        // other node, and every single request would meet the dead node first. But who was pinned to the dead node has had
+        // none: without one, all its clients would move to the same other node.
+        let turn = if !has_had_turn {
             self.turn.fetch_add(1, Ordering::Relaxed)
         } else {
             self.turn.load(Ordering::Relaxed)
@@ -80,7 +82,7 @@ mod tests {
         (0..times)
             .map(|_| {
                 selector
-                    .choose(nodes, &[])
+                    .choose(nodes, &[], false)
                     .expect("a node is up")
                     .name
                     .clone()
@@ -122,7 +124,7 @@ mod tests {
             let nodes = [up("a"), up("b"), up("c")];
             let selector = Selector::new(balance);
             let mut tried = Vec::new();
-            while let Some(node) = selector.choose(&nodes, &tried) {
+            while let Some(node) = selector.choose(&nodes, &tried, !tried.is_empty()) {
                 tried.push(tried_at(node));
             }
             assert_eq!(tried.len(), 3, "{balance:?}");
@@ -134,12 +136,26 @@ mod tests {
         let nodes = [up("a"), up("b")];
         let selector = Selector::new(Balance::RoundRobin);
         for wanted in ["a", "b", "a", "b"] {
-            let first = selector.choose(&nodes, &[]).expect("a node is up");
+            let first = selector.choose(&nodes, &[], false).expect("a node is up");
             assert_eq!(first.name, wanted);
             selector
-                .choose(&nodes, &[tried_at(first)])
+                .choose(&nodes, &[tried_at(first)], true)
                 .expect("another node is up");
         }
+    }
+
+    #[test]
+    fn clients_that_were_pinned_to_a_dead_node_are_shared_out() {
+        let nodes = [up("a"), up("b"), up("c")];
+        let selector = Selector::new(Balance::RoundRobin);
+        let moved: Vec<&str> = (0..4)
+            .map(|_| {
+                let tried = [tried_at(&nodes[2])];
+                let node = selector.choose(&nodes, &tried, false);
+                &*node.expect("two others are up").name
+            })
+            .collect();
+        assert_eq!(moved, ["a", "b", "a", "b"]);
     }
 
     #[test]
@@ -147,8 +163,8 @@ mod tests {
         let nodes = [up("a")];
         nodes[0].failed(1);
         for balance in [Balance::RoundRobin, Balance::LeastRequests] {
-            assert!(Selector::new(balance).choose(&nodes, &[]).is_none());
-            assert!(Selector::new(balance).choose(&[], &[]).is_none());
+            assert!(Selector::new(balance).choose(&nodes, &[], false).is_none());
+            assert!(Selector::new(balance).choose(&[], &[], false).is_none());
         }
     }
 }
