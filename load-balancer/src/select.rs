@@ -37,10 +37,10 @@ impl Selector {
         // A request has one turn. With two nodes, one of them dead, a retry that took another would use up the turn of the
         // other node, and every single request would meet the dead node first. But who was pinned to the dead node has had
         // none: without one, all its clients would move to the same other node.
-        let turn = if !has_had_turn {
-            self.turn.fetch_add(1, Ordering::Relaxed)
-        } else {
+        let turn = if has_had_turn {
             self.turn.load(Ordering::Relaxed)
+        } else {
+            self.turn.fetch_add(1, Ordering::Relaxed)
         };
         match self.balance {
             Balance::RoundRobin => {
