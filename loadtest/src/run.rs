@@ -127,7 +127,12 @@ pub(crate) async fn perform(
     let results = series.results();
     if !is_complete {
         eprintln!(
-            "Stopped; the cluster is gone. What was recorded until then is in {}",
+            "Stopped; the cluster is {}. What was recorded until then is in {}",
+            if deployment.is_some() {
+                "as it was"
+            } else {
+                "gone"
+            },
             folder.path().display()
         );
     }

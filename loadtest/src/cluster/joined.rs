@@ -53,6 +53,7 @@ pub(super) struct Joined {
     store: Option<Remote>,
     /// Where each node of the run can be reached: the load balancer calls it by one of these.
     addresses: Vec<(String, Vec<IpAddr>)>,
+    /// Also before anything was changed.
     is_put_back: bool,
 }
 
@@ -76,7 +77,7 @@ impl Joined {
                 wanted,
             });
         }
-        // One more name than the run has nodes: those that take no part have to be called something in errors, too.
+        // Those that take no part have to be called something in errors, too.
         let names = (1..).map(|number| format!("node-{number}"));
         let nodes = names
             .zip(&agents)
@@ -95,7 +96,7 @@ impl Joined {
             balancer,
             store: store_agent,
             addresses: vec![],
-            is_put_back: false,
+            is_put_back: true,
         };
         let store = match (&joined.store, &deployment.store_address) {
             (Some(agent), Some(address)) if spec.has_store() => Some(Store {
@@ -162,6 +163,8 @@ impl Joined {
             .zip(statuses)
             .map(|(node, status)| (node.name().to_owned(), status.addresses))
             .collect();
+        // Until here nothing was done to it, and a refusal leaves it alone.
+        self.is_put_back = false;
         try_join_all(taking_part.iter().chain(idle).map(end)).await?;
         if let Some(store) = store {
             if let Some(agent) = &self.store {
