@@ -67,9 +67,11 @@ fn node_port() -> u16 {
 impl Deployment {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, ClusterError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ClusterError::File {
-            path: path.to_owned(),
-            source,
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ClusterError::Spec(format!(
+                "cannot read {}: {error}; --on takes loopback, compose, or a file that describes a cluster that is up",
+                path.display()
+            ))
         })?;
         toml::from_str(&text).map_err(|error| {
             ClusterError::Spec(format!(
