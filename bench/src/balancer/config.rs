@@ -73,7 +73,7 @@ pub(super) fn balancer(
     }
 }
 
-/// Ours: affinity by its own cookie, health checks, retries and metrics as they are by default.
+/// Ours: affinity by its own cookie, for everybody as HAProxy's (no session starts here), health checks, retries and metrics as they are by default.
 fn ours(
     bench: &Bench,
     backends: &Backends,
@@ -85,7 +85,7 @@ fn ours(
     let config = format!(
         "threads = {threads}\n\
          [nodes]\nlist = [\n{nodes}]\n\
-         [[listeners]]\nstrategy = \"sticky\"\naddress = \"{address}\"\naffinity = true\n"
+         [[listeners]]\nstrategy = \"sticky\"\naddress = \"{address}\"\naffinity = true\npin = \"everybody\"\n"
     );
     let file = station::write(bench.file(format!("load-balancer-{threads}.toml")), &config)?;
     Ok(Start {
