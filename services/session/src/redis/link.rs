@@ -72,7 +72,10 @@ impl Link {
         password: Option<&str>,
         deadline: Duration,
     ) -> Result<Self, Error> {
-        let place = Place::parse(url, password).map_err(|why| Error::StoreUnavailable { why })?;
+        let place = Place::parse(url, password).map_err(|why| Error::StoreUnavailable {
+            nothing_done: true,
+            why,
+        })?;
         let shared = Arc::new(Shared {
             place,
             deadline,
@@ -122,6 +125,8 @@ impl Link {
             answer = Box::pin(self.shared.round_trip(&up, until, Box::pin(exchange))).await;
         }
         answer.map_err(|error| Error::StoreUnavailable {
+            // Of two scripts the other one may have run.
+            nothing_done: also.is_none() && is_refusal(&error),
             why: error.to_string(),
         })
     }
@@ -166,7 +171,10 @@ impl Shared {
             Some(why) => format!("there is no connection to it at the moment: {why}"),
             None => "there is no connection to it at the moment".to_owned(),
         };
-        Error::StoreUnavailable { why }
+        Error::StoreUnavailable {
+            nothing_done: true,
+            why,
+        }
     }
 }
 
@@ -197,6 +205,22 @@ async fn teach(up: &Up, command: Cmd, also: Option<Cmd>) -> RedisResult<Value> {
 
 fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+/// Whether the store refused the call as a whole. In the middle of a script it refuses nothing for these reasons:
+/// only the first write of a script can meet them.
+fn is_refusal(error: &RedisError) -> bool {
+    const REFUSALS: [&str; 8] = [
+        "BUSY",
+        "LOADING",
+        "MASTERDOWN",
+        "MISCONF",
+        "NOAUTH",
+        "NOREPLICAS",
+        "OOM",
+        "READONLY",
+    ];
+    error.code().is_some_and(|code| REFUSALS.contains(&code))
 }
 
 fn is_of_the_connection(error: &RedisError) -> bool {

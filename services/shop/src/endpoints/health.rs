@@ -44,6 +44,7 @@ async fn lane_ready(lane: &Lane) -> Result<(), Error> {
         .await
         .unwrap_or_else(|_| {
             Err(Error::StoreUnavailable {
+                nothing_done: true,
                 why: "no answer in time".into(),
             })
         })
