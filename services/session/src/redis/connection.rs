@@ -17,12 +17,14 @@ use redis::{
     AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult,
     Value,
 };
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
 /// Calls that find room in the connection's queue while it is writing.
 const QUEUE: usize = 1024;
+/// Of those behind one name, the ones that are tried.
+const MAX_ADDRESSES: usize = 8;
 
 /// The task that reads and writes for a connection. Dropping it closes the connection.
 pub(super) struct Driver(JoinHandle<()>);
@@ -56,7 +58,7 @@ async fn dial(to: &ConnectionInfo, deadline: Duration) -> RedisResult<TcpStream>
         let why = "its URL is not one of TCP without TLS";
         return Err(RedisError::from((ErrorKind::InvalidClientConfig, why)));
     };
-    let stream = TcpStream::connect((&**host, *port)).await?;
+    let stream = reach(host, *port, deadline).await?;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
     let keepalive = TcpKeepalive::new()
@@ -66,6 +68,24 @@ async fn dial(to: &ConnectionInfo, deadline: Duration) -> RedisResult<TcpStream>
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(deadline))?;
     Ok(stream)
+}
+
+/// Tries the addresses behind a name in turn. Each has a share of the deadline: one that swallows everything must not
+/// keep the next one from being tried.
+async fn reach(host: &str, port: u16, deadline: Duration) -> RedisResult<TcpStream> {
+    let addresses: Vec<_> = lookup_host((host, port))
+        .await?
+        .take(MAX_ADDRESSES)
+        .collect();
+    let share = deadline / u32::try_from(addresses.len().max(1)).unwrap_or(1);
+    let mut why = RedisError::from((ErrorKind::Io, "its name has no address"));
+    for address in addresses {
+        match within(share, async { Ok(TcpStream::connect(address).await?) }).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
 }
 
 /// Runs the library's driver, and lets everything that is ready go first each time that it is woken; see the module's
@@ -120,6 +140,32 @@ pub(super) async fn ping(
         // It cannot write to its disk. It says so to a PING too, and goes on reading.
         Err(error) if error.code() == Some("MISCONF") => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// What the store calls itself: `master`, `slave` or, a Sentinel, `sentinel`.
+pub(super) async fn role(
+    connection: &mut MultiplexedConnection,
+    deadline: Duration,
+) -> RedisResult<Option<String>> {
+    let answer = ask(connection, &redis::cmd("ROLE"), deadline).await?;
+    Ok(items(&answer).and_then(|words| text(words.first()?)))
+}
+
+/// The items of an answer that is a list.
+pub(super) fn items(value: &Value) -> Option<&[Value]> {
+    match value {
+        Value::Array(items) => Some(items),
+        _ => None,
+    }
+}
+
+/// An answer that is text.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
+        _ => None,
     }
 }
 
