@@ -13,7 +13,7 @@
 //! backup of it or its slow log cannot log in with what is found there.
 //!
 //! **What a request costs.** One round trip, always: a Lua script checks that the session is alive, does the work and
-//! slides the expiry. That costs the store some 4 µs, most of it for running a script at all, and some 340 bytes a login.
+//! slides the expiry. That costs the store about 4 µs, most of it for running a script at all, and some 340 bytes a login.
 //!
 //! **What is lost when.** A node dies: nothing. The store dies: what it had not yet written to its disk (with
 //! `appendfsync everysec` about a second of logins, lines *and logouts*), and until it is back nobody is served:
@@ -46,6 +46,7 @@
 
 mod answer;
 mod connection;
+mod dial;
 mod eviction;
 mod link;
 mod meter;

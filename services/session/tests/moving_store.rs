@@ -64,11 +64,14 @@ async fn a_name_that_moves_is_followed_without_a_write() {
     new.ask::<()>("REPLICAOF NO ONE");
     old.follow(&new);
     name.leads_to(new.address());
-    until("the node is connected to the new master", async || {
-        let clients: String = new.ask("CLIENT LIST TYPE normal");
-        clients.lines().count() > 1
+    until("the node has left the old master", async || {
+        let clients: String = old.ask("CLIENT LIST TYPE normal");
+        // Who asks is one of them.
+        clients.lines().count() == 1 && node.ready().await.is_ok()
     })
     .await;
+    Client::login(&node, "alice").await;
+    assert!(!new.keys("s:*").is_empty());
 }
 
 #[tokio::test]

@@ -12,19 +12,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult,
-    Value,
+    AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value,
 };
-use tokio::net::{TcpStream, lookup_host};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
+use super::dial::dial;
+
 /// Calls that find room in the connection's queue while it is writing.
 const QUEUE: usize = 1024;
-/// Of those behind one name, the ones that are tried.
-const MAX_ADDRESSES: usize = 8;
 
 /// The task that reads and writes for a connection. Dropping it closes the connection.
 pub(super) struct Driver(JoinHandle<()>);
@@ -50,42 +47,6 @@ pub(super) async fn open(
     };
     let (connection, driver) = within(deadline, open).await?;
     Ok((connection, Driver(tokio::spawn(gather(driver)))))
-}
-
-/// Resolves a host's name anew each time: what replaces a store may have another address.
-async fn dial(to: &ConnectionInfo, deadline: Duration) -> RedisResult<TcpStream> {
-    let ConnectionAddr::Tcp(host, port) = to.addr() else {
-        let why = "its URL is not one of TCP without TLS";
-        return Err(RedisError::from((ErrorKind::InvalidClientConfig, why)));
-    };
-    let stream = reach(host, *port, deadline).await?;
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(&stream);
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(5))
-        .with_interval(Duration::from_secs(1))
-        .with_retries(3);
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(deadline))?;
-    Ok(stream)
-}
-
-/// Tries the addresses behind a name in turn. Each has a share of the deadline: one that swallows everything must not
-/// keep the next one from being tried.
-async fn reach(host: &str, port: u16, deadline: Duration) -> RedisResult<TcpStream> {
-    let addresses: Vec<_> = lookup_host((host, port))
-        .await?
-        .take(MAX_ADDRESSES)
-        .collect();
-    let share = deadline / u32::try_from(addresses.len().max(1)).unwrap_or(1);
-    let mut why = RedisError::from((ErrorKind::Io, "its name has no address"));
-    for address in addresses {
-        match within(share, async { Ok(TcpStream::connect(address).await?) }).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => why = error,
-        }
-    }
-    Err(why)
 }
 
 /// Runs the library's driver, and lets everything that is ready go first each time that it is woken; see the module's
