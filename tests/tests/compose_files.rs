@@ -303,10 +303,12 @@ fn every_combination_of_files_and_profiles_is_valid() {
             .collect();
         config(compose, &files, &["-q"]);
     }
-    let everything: Vec<&str> = [BASE]
-        .into_iter()
-        .chain(overlays.iter().map(|overlay| &*overlay.name))
-        .collect();
+    // What takes limits away comes last.
+    let (last, first): (Vec<_>, Vec<_>) = overlays
+        .iter()
+        .partition(|file| file.name.ends_with(NO_LIMITS));
+    let names = first.iter().chain(&last).map(|file| &*file.name);
+    let everything: Vec<&str> = [BASE].into_iter().chain(names).collect();
     let merged: Value = serde_saphyr::from_str(&config(compose, &everything, &[])).unwrap();
     for (name, service) in merged["services"].as_object().unwrap() {
         let limits = &service["deploy"]["resources"]["limits"];

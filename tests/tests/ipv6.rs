@@ -43,7 +43,11 @@ async fn sessions_begin_live_and_end_over_ipv6() {
         let port = Url::parse(&ours).unwrap().port().unwrap();
         for foreign in [format!("http://[::2]:{port}"), "http://[::1]:1".into()] {
             let refused = remove(&foreign).await.expect(403);
-            assert_eq!(problem(&refused).1, "/problems/cross-site", "{foreign}");
+            assert_eq!(
+                problem(&refused).1,
+                "/problems/cross-site-request",
+                "{foreign}"
+            );
         }
 
         user.logout().await.expect(204);
