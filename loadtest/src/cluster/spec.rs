@@ -1,6 +1,9 @@
 //! What cluster is wanted. The defaults are those of `lab up` and of the programs themselves.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use serde::{Deserialize, Serialize};
 use session::StateLives;
@@ -71,8 +74,8 @@ pub struct ClusterSpec {
     pub spare_nodes: usize,
     /// The strategies that each node serves side by side, each with a listener of its own at the load balancer.
     pub strategies: Vec<String>,
-    /// Where everything listens. Tests take an address of their own in 127.0.0.0/8.
-    pub ip: Ipv4Addr,
+    /// Where everything listens. Tests take an address of their own in 127.0.0.0/8, or `::1`.
+    pub ip: IpAddr,
     /// The load balancer's port for each strategy; 0 takes a free one.
     pub public_ports: Vec<u16>,
     /// Whether the load balancer sends a client to the same node; `None` leaves it to the strategy's need.
@@ -111,7 +114,7 @@ impl Default for ClusterSpec {
             nodes: 3,
             spare_nodes: 0,
             strategies: ["sticky", "redis", "jwt"].map(str::to_owned).to_vec(),
-            ip: Ipv4Addr::LOCALHOST,
+            ip: Ipv4Addr::LOCALHOST.into(),
             public_ports: vec![8081, 8082, 8083],
             affinity: None,
             pin: None,

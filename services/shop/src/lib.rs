@@ -140,7 +140,7 @@ async fn serve(config: Config, password_workers: usize, wrap: Wrap) -> Result<()
         operator_token: config.operator_token,
     })?;
     let node = Arc::new(node);
-    let listener = server::listen(flags.listen).await?;
+    let listener = server::listen(flags.listen)?;
     let router = endpoints::router(Arc::clone(&node));
     let drain = Duration::from_secs(flags.drain_s);
     Ok(server::serve(listener, router, node, drain).await?)
