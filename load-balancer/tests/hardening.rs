@@ -7,7 +7,7 @@ mod support;
 
 use serde_json::Value;
 use support::{
-    Balancer, affinity_of, eventually, get, log_in, own_ip,
+    Balancer, affinity_of, eventually, log_in, own_ip,
     raw::{exchange, head, statuses},
     upstream::Upstream,
 };

@@ -80,8 +80,13 @@ async fn connect(
 }
 
 async fn ask(ip: Ipv4Addr, connector: &TlsConnector, fields: &str) -> String {
+    ask_for("/", ip, connector, fields).await
+}
+
+async fn ask_for(path: &str, ip: Ipv4Addr, connector: &TlsConnector, fields: &str) -> String {
     let mut stream = connect(ip, connector).await.expect("a handshake");
-    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n{fields}\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n{fields}\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("an answer");
@@ -115,13 +120,16 @@ async fn both_versions_of_tls_are_served_and_nothing_but_http_1_1() {
     );
 
     let tls = connector(&pair, &TLS13, &[]);
-    let answer = ask(ip, &tls, "").await;
+    let answer = ask_for("/login", ip, &tls, "").await;
     assert_eq!(statuses(&answer), [200], "{answer}");
     let set = head(&answer)
         .into_iter()
         .find(|line| line.starts_with("set-cookie: "))
         .expect("a cookie");
-    assert!(set.starts_with("set-cookie: __Host-affinity-sticky-tls="), "{set}");
+    assert!(
+        set.starts_with("set-cookie: __Host-affinity-sticky-tls="),
+        "{set}"
+    );
     assert!(
         set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"),
         "{set}"

@@ -93,7 +93,7 @@ pub(crate) fn read(
             Field::SessionEvent => event = SessionEvent::read(value),
             Field::Outcome if Outcome::read(value).is_some() => outcome = Outcome::read(value),
             Field::Connection | Field::HopByHop => {}
-            Field::Ours if name.eq_ignore_ascii_case(b"x-balancer-retries") => {}
+            Field::Ours if begins_with(name, b"x-balancer-") => {}
             _ => {
                 if !(connection.names_fields && is_named(name, fields)) {
                     put(output, name, value);
@@ -143,6 +143,11 @@ pub(crate) fn read(
         event,
         outcome,
     })
+}
+
+fn begins_with(name: &[u8], start: &[u8]) -> bool {
+    name.get(..start.len())
+        .is_some_and(|found| found.eq_ignore_ascii_case(start))
 }
 
 #[cfg(test)]
