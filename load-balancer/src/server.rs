@@ -26,7 +26,7 @@ use tracing::{error, info};
 use crate::{
     access_log::AccessLog,
     admin::Admin,
-    affinity::Affinity,
+    affinity::{Affinity, OurCookies},
     config::{AccessLogTarget, Config},
     discovery::Discovery,
     group::Group,
@@ -101,7 +101,7 @@ pub(crate) fn run(mut config: Config, runtime: &Runtime, signals: Signals) -> Re
             let key = config.affinity_key.as_ref();
             Arc::new(Group::new(
                 listener,
-                key.map(|key| Arc::new(Affinity::new(key, listener.is_https))),
+                key.map(|key| Arc::new(Affinity::new(key, &listener.cookie))),
                 Arc::clone(&lifecycle),
                 access_log.clone(),
                 &config,
@@ -164,11 +164,14 @@ fn server(
         },
     ));
 
+    let pinning = config.listeners.iter().filter(|listener| listener.affinity);
+    let our_cookies = OurCookies::new(pinning.map(|listener| &*listener.cookie.name));
     for (listener, group) in config.listeners.iter().zip(groups) {
         let rules = Rules {
             strategy: group.strategy.clone(),
             is_https: listener.is_https,
             affinity: group.affinity.clone(),
+            our_cookies: our_cookies.clone(),
             max_body: config.clients.body_bytes,
             request_ids: RequestIds::new(),
         };

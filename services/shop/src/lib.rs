@@ -97,7 +97,7 @@ fn try_run(wrap: Wrap) -> Result<(), Failure> {
     let password_workers = config.flags.password_workers.unwrap_or(cores);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.flags.threads.unwrap_or(cores))
-        // Beside password checks only looking up the name of a store, which must not wait behind them.
+        // Beside password checks only reading the password of a store, which must not wait behind them.
         .max_blocking_threads(password_workers + SPARE_BLOCKING_THREADS)
         .enable_all()
         .build()?;
