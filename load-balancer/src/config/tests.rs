@@ -284,7 +284,10 @@ fn mistakes_name_their_place_and_what_is_allowed() {
         ("cookie = { name = 'a b' }", "is no name of a cookie"),
         ("cookie = { path = 'shop' }", "must start with /"),
         ("cookie = { path = '/a;b' }", "is no path of a cookie"),
-        ("cookie = { same_site = 'off' }", "expected one of `lax`, `strict`, `none`"),
+        (
+            "cookie = { same_site = 'off' }",
+            "expected one of `lax`, `strict`, `none`",
+        ),
         ("cookie = { lifetime_s = 0 }", "allowed are 1 to 31536000"),
         ("cookie = { domain = 'a' }", "unknown field `domain`"),
         (
@@ -315,13 +318,13 @@ fn mistakes_name_their_place_and_what_is_allowed() {
             "{more}: {says:?} is missing in: {error}"
         );
     }
-    let no_port =
-        "[nodes]\ndns = 'app'\n[[listeners]]\nstrategy = 'jwt'\naddress = '127.0.0.1:1'\n";
-    assert!(
-        load_text(no_port, &[])
-            .expect_err("no port")
-            .contains("line 2, column 7")
-    );
+    for no_port in ["app", "app:0", "fd00::1", "fd00::1:80"] {
+        let text = format!(
+            "[nodes]\ndns = '{no_port}'\n[[listeners]]\nstrategy = 'jwt'\naddress = '127.0.0.1:1'\n"
+        );
+        let error = load_text(&text, &[]).expect_err("no port");
+        assert!(error.contains("line 2, column 7"), "{no_port}: {error}");
+    }
 }
 
 #[test]
