@@ -427,12 +427,8 @@ fn nodes(source: &Source<'_>, found: &Spanned<file::Nodes>) -> Result<NodeSource
         file::Nodes {
             list: None,
             dns: Some(dns),
-        } => match dns.get_ref().rsplit_once(':') {
-            Some((host, port))
-                if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) =>
-            {
-                Ok(NodeSource::Dns(dns.get_ref().clone()))
-            }
+        } => match listen::host_and_port(dns.get_ref()) {
+            Some((_, port)) if port > 0 => Ok(NodeSource::Dns(dns.get_ref().clone())),
             _ => Err(source.wrong(
                 &dns.span(),
                 format!("{:?} is no HOST:PORT, for example app:8080", dns.get_ref()),

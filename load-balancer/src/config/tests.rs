@@ -318,13 +318,13 @@ fn mistakes_name_their_place_and_what_is_allowed() {
             "{more}: {says:?} is missing in: {error}"
         );
     }
-    let no_port =
-        "[nodes]\ndns = 'app'\n[[listeners]]\nstrategy = 'jwt'\naddress = '127.0.0.1:1'\n";
-    assert!(
-        load_text(no_port, &[])
-            .expect_err("no port")
-            .contains("line 2, column 7")
-    );
+    for no_port in ["app", "app:0", "fd00::1", "fd00::1:80"] {
+        let text = format!(
+            "[nodes]\ndns = '{no_port}'\n[[listeners]]\nstrategy = 'jwt'\naddress = '127.0.0.1:1'\n"
+        );
+        let error = load_text(&text, &[]).expect_err("no port");
+        assert!(error.contains("line 2, column 7"), "{no_port}: {error}");
+    }
 }
 
 #[test]
