@@ -9,9 +9,9 @@
 //! | `group`, `discovery`, `node` | which nodes there are, and what is known about each |
 //! | `health`, `admin_state`, `ejection` | which of them get requests: checks, the operator, failed requests |
 //! | `route`, `select`, `affinity`, `budget` | which node a request goes to, and whether there is another try |
-//! | `listener`, `tls` | a public port: threads, connections, certificates |
+//! | `listener`, `tls`, `proxy_protocol` | a public port: threads, connections, certificates, proxies in front |
 //! | `proxy`, `progress`, `problem` | the way of a request, and what happens when a node fails |
-//! | `http1`, `request_id` | HTTP/1.1 on the wire |
+//! | `http1`, `request_id`, `forwarded` | HTTP/1.1 on the wire; whose request it is |
 //! | `admin`, `metrics`, `access_log` | what operators see and do |
 
 mod access_log;
@@ -23,6 +23,7 @@ mod clock;
 mod config;
 mod discovery;
 mod ejection;
+mod forwarded;
 mod group;
 mod health;
 mod http1;
@@ -33,6 +34,7 @@ mod node;
 mod problem;
 mod progress;
 mod proxy;
+mod proxy_protocol;
 mod request_id;
 mod route;
 mod select;

@@ -94,7 +94,7 @@ fn ours(
         args: vec![format!("--config={}", file.display())],
         env: vec![("LOAD_BALANCER_AFFINITY_KEY".into(), station::random(32)?)],
         address,
-        ready: station::answers(address, "/readyz"),
+        ready: station::answers(address, "/plain"),
         threads,
     })
 }
@@ -123,7 +123,7 @@ fn haproxy(
         args: vec!["-db".into(), "-f".into(), file.display().to_string()],
         env: Vec::new(),
         address,
-        ready: station::answers(address, "/readyz"),
+        ready: station::answers(address, "/plain"),
         threads,
     })
 }
@@ -195,7 +195,7 @@ fn nginx_process(
         args: flags.into_iter().chain(paths).collect(),
         env: Vec::new(),
         address,
-        ready: station::answers(address, "/readyz"),
+        ready: station::answers(address, "/plain"),
         threads: 1,
     })
 }
@@ -216,7 +216,7 @@ fn bare_pingora(
         ],
         env: Vec::new(),
         address,
-        ready: station::answers(address, "/readyz"),
+        ready: station::answers(address, "/plain"),
         threads,
     })
 }

@@ -83,7 +83,8 @@ pub(crate) fn read(
             Field::TransferEncoding => return Err(BadAnswer),
             // How often a request was tried, and where its client is pinned, is not for nodes to say.
             Field::SetCookie if affinity::is_ours(value) => {}
-            Field::Connection | Field::HopByHop => {}
+            // One id from the client's request to the answer, whatever the node makes of it.
+            Field::Connection | Field::HopByHop | Field::RequestId => {}
             Field::Ours if name.eq_ignore_ascii_case(b"x-balancer-retries") => {}
             _ => {
                 if !(connection.names_fields && is_named(name, fields)) {
@@ -93,6 +94,9 @@ pub(crate) fn read(
         }
     }
 
+    if status >= 200 {
+        put(output, b"x-request-id", request.id.bytes());
+    }
     let has_body = !request.is_head && status >= 200 && !matches!(status, 204 | 304);
     let (body, encoding) = match (has_body, length.chunked, length.length) {
         (false, _, length) => {

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     ClusterError,
-    files::{self, Listener, Node},
+    files::{self, Listener, Node, PRIVATE_PATHS},
 };
 
 /// What the configuration says.
@@ -43,6 +43,9 @@ impl Config<'_> {
             socket = self.socket.display(),
             admin = self.admin,
         );
+        let private = PRIVATE_PATHS
+            .map(|path| path.trim_start_matches('/'))
+            .join("|");
         for listener in self.listeners {
             let Listener {
                 strategy, address, ..
@@ -51,6 +54,7 @@ impl Config<'_> {
             let _ = write!(
                 text,
                 "frontend {strategy}\n  bind {address}\n  \
+                 http-request deny deny_status 404 if {{ path,url_dec -i -m reg ^/+({private})/*$ }}\n  \
                  http-request del-header x-forwarded-for\n  http-request set-header x-forwarded-proto http\n  \
                  http-request set-header x-session-strategy {strategy}\n  \
                  http-after-response set-header x-balancer-retries %rc\n  default_backend {strategy}\n\
@@ -108,6 +112,11 @@ mod tests {
         );
         assert_eq!(text.matches("server node-1 127.0.0.1:9001\n").count(), 1);
         assert_eq!(text.matches("disable-l7-retry if METH_POST").count(), 3);
+        assert_eq!(
+            text.matches("reg ^/+(metrics|healthz|readyz|admin/clock)/*$")
+                .count(),
+            3
+        );
         assert!(text.contains("stats socket \"/tmp/a socket\" mode 600"));
     }
 }
