@@ -257,12 +257,12 @@ fn mistakes_name_their_place_and_what_is_allowed() {
         (
             "[nodes]",
             "[clients]\ntrusted_proxies = ['localhost']\n[nodes]",
-            &["line 4, column 20", "10.1.0.0/16"],
+            &["line 4, column 19", "10.1.0.0/16"],
         ),
         (
             "admin = ",
             "private_paths = ['/a', '/%61']\nadmin = ",
-            &["line 2, column 24", "/admin/ for everything below it"],
+            &["line 2, column 17", "/admin/ for everything below it"],
         ),
         (
             "balance = ",
