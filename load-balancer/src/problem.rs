@@ -7,10 +7,14 @@
 use crate::{
     http1::fields::{put, put_number},
     request_id::RequestId,
+    verdict::Outcome,
 };
 
 /// Tells the client how many other nodes were asked before.
 pub(crate) const RETRIES: &str = "x-balancer-retries";
+
+/// Tells the client what a request that failed has done.
+pub(crate) const OUTCOME: &str = "x-outcome";
 
 /// Methods that are passed on: all but CONNECT, of which these have a meaning.
 const ALLOWED: &[u8] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
@@ -134,11 +138,11 @@ impl Problem {
         }
     }
 
-    /// What certainly happened to the request, where a client has to decide whether it may repeat it.
-    fn outcome(self) -> Option<&'static [u8]> {
+    /// What was done, where that is the question.
+    fn outcome(self) -> Option<Outcome> {
         match self.status() {
-            503 => Some(b"nothing-done"),
-            502 | 504 => Some(b"unknown"),
+            503 => Some(Outcome::NothingDone),
+            502 | 504 => Some(Outcome::Unknown),
             _ => None,
         }
     }
@@ -162,14 +166,14 @@ impl Problem {
         put(output, b"connection", b"close");
         put(output, b"x-session-strategy", strategy.as_bytes());
         put(output, b"x-request-id", id.bytes());
-        if let Some(outcome) = self.outcome() {
-            put(output, b"x-outcome", outcome);
-        }
         if self == Self::MethodNotAllowed {
             put(output, b"allow", ALLOWED);
         }
         if self.status() == 503 {
             put(output, b"retry-after", b"1");
+        }
+        if let Some(outcome) = self.outcome() {
+            put(output, OUTCOME.as_bytes(), outcome.word().as_bytes());
         }
         if retries > 0 {
             put_number(output, RETRIES.as_bytes(), retries as u64);

@@ -11,7 +11,7 @@ fn request(is_head: bool, is_modern: bool) -> Request {
         keep_alive: true,
         body: Framing::Length(0),
         encoding: Encoding::Plain,
-        pin: Ok(None),
+        pins: crate::affinity::Pins::default(),
         id: RequestId::of_client(b"an-id").expect("valid"),
         client: None,
     }
@@ -19,7 +19,14 @@ fn request(is_head: bool, is_modern: bool) -> Request {
 
 fn rewrite(head: &str, request: &Request) -> (Answer, String) {
     let mut output = Vec::new();
-    let answer = read(head.as_bytes(), request, true, &mut output).expect("fine");
+    let answer = read(
+        head.as_bytes(),
+        request,
+        &OurCookies::default(),
+        true,
+        &mut output,
+    )
+    .expect("fine");
     (answer, String::from_utf8(output).expect("text"))
 }
 

@@ -12,6 +12,7 @@
 //! | `request`, `target` | what a client's head means, and the head that the node gets |
 //! | `glimpse` | what can be said of a head that was refused |
 //! | `answer` | what a node's head means, and the head that the client gets |
+//! | `idempotency_key` | whether the client says that a POST may be repeated |
 //! | `fields` | which header fields concern a balancer |
 //! | `framing` | where a body ends; decoding and encoding chunks |
 //! | `client` | a client's connection: heads from it, everything to it |
@@ -27,6 +28,7 @@ pub(crate) mod exchange;
 pub(crate) mod fields;
 pub(crate) mod framing;
 pub(crate) mod glimpse;
+pub(crate) mod idempotency_key;
 pub(crate) mod pool;
 pub(crate) mod request;
 pub(crate) mod scan;

@@ -11,11 +11,12 @@ use std::{
 };
 
 use crate::{
-    affinity::{self, Affinity, Pin, Refusal},
+    affinity::{Affinity, OurCookies, Pins},
     forwarded::{Told, TrustedProxies},
     http1::{
         fields::{Connection, Field, Length, field, is_named, put, put_number},
         framing::{Encoding, Framing},
+        idempotency_key,
         target::{Authority, PrivatePaths, is_host, write_target},
     },
     problem::Problem,
@@ -35,6 +36,8 @@ pub(crate) struct Rules {
     pub(crate) is_https: bool,
     /// Set where clients are pinned to nodes.
     pub(crate) affinity: Option<Arc<Affinity>>,
+    /// Cookies that nodes must not see, and not set.
+    pub(crate) our_cookies: OurCookies,
     /// Bytes of a body, at most.
     pub(crate) max_body: u64,
     pub(crate) request_ids: RequestIds,
@@ -61,7 +64,8 @@ pub(crate) struct Peer<'a> {
 )]
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// Means the same when it arrives twice (RFC 9110, section 9.2.2).
+    /// Means the same when it arrives twice: by its method (RFC 9110, section 9.2.2), or because the client
+    /// says so (`Idempotency-Key`).
     pub(crate) is_idempotent: bool,
     /// The answer has a length but no body.
     pub(crate) is_head: bool,
@@ -72,8 +76,8 @@ pub(crate) struct Request {
     /// The body that follows, and how the node gets it.
     pub(crate) body: Framing,
     pub(crate) encoding: Encoding,
-    /// What the affinity cookie says.
-    pub(crate) pin: Result<Option<Pin>, Refusal>,
+    /// What its affinity cookies say.
+    pub(crate) pins: Pins,
     pub(crate) id: RequestId,
     /// Who sent it, where a trusted proxy says so.
     pub(crate) client: Option<IpAddr>,
@@ -107,8 +111,7 @@ pub(crate) fn read(
     output.push(b' ');
     let authority = write_target(method, target.as_bytes(), &rules.private_paths, output)?;
     output.extend_from_slice(b" HTTP/1.1\r\n");
-    let trusted = peer.is_trusted.then_some(&rules.trusted_proxies);
-    let seen = pass_on(fields, is_modern, authority, trusted, output)?;
+    let seen = pass_on(fields, is_modern, authority, rules, peer, output)?;
     if seen.host.is_none() {
         if is_modern {
             return Err(BAD);
@@ -134,17 +137,21 @@ pub(crate) fn read(
         .iter()
         .filter(|other| field(other.name.as_bytes()) == Field::Cookie);
     Ok(Request {
-        is_idempotent: matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS"),
+        is_idempotent: match method {
+            "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" => true,
+            "POST" | "PATCH" => seen.keys.is_one,
+            _ => false,
+        },
         is_head: method == "HEAD",
         is_modern,
         keep_alive: !seen.connection.close && (is_modern || seen.connection.keep_alive),
         body,
         encoding,
-        pin: match &rules.affinity {
+        pins: match &rules.affinity {
             Some(affinity) if seen.has_cookies => {
                 affinity.read(cookies.map(|cookie| cookie.value), now_s())
             }
-            _ => Ok(None),
+            _ => Pins::default(),
         },
         id,
         client,
@@ -161,6 +168,7 @@ struct Seen<'a> {
     has_cookies: bool,
     /// By a trusted proxy.
     told: Told,
+    keys: idempotency_key::Seen,
 }
 
 /// Copies the fields that are for the node as they are, and notes the others. `Host` becomes the authority of an
@@ -169,7 +177,8 @@ fn pass_on<'a>(
     fields: &[httparse::Header<'a>],
     is_modern: bool,
     authority: Option<Authority<'a>>,
-    trusted: Option<&TrustedProxies>,
+    rules: &Rules,
+    peer: Peer<'_>,
     output: &mut Vec<u8>,
 ) -> Result<Seen<'a>, Problem> {
     let mut seen = Seen {
@@ -179,8 +188,15 @@ fn pass_on<'a>(
     for header in fields {
         let (name, value) = (header.name.as_bytes(), header.value);
         match field(name) {
-            Field::Other | Field::SetCookie => {
+            Field::Other | Field::SetCookie | Field::Outcome => {
                 if !(seen.connection.names_fields && is_named(name, fields)) {
+                    put(output, name, value);
+                }
+            }
+            Field::IdempotencyKey => {
+                // What the node does not get to see binds nobody.
+                if !(seen.connection.names_fields && is_named(name, fields)) {
+                    seen.keys.note(value);
                     put(output, name, value);
                 }
             }
@@ -195,7 +211,7 @@ fn pass_on<'a>(
             }
             Field::Cookie => {
                 seen.has_cookies = true;
-                put_cookie(output, name, value);
+                put_cookie(&rules.our_cookies, output, name, value);
             }
             Field::ContentLength => seen.length.read_length(value).map_err(|_| BAD)?,
             Field::TransferEncoding if is_modern => {
@@ -212,11 +228,11 @@ fn pass_on<'a>(
                 }
             }
             Field::Ours => {
-                if let Some(trusted) = trusted {
-                    seen.told.read(name, value, trusted);
+                if peer.is_trusted {
+                    seen.told.read(name, value, &rules.trusted_proxies);
                 }
             }
-            Field::Connection | Field::HopByHop | Field::Expect => {}
+            Field::Connection | Field::HopByHop | Field::Expect | Field::SessionEvent => {}
         }
     }
     Ok(seen)
@@ -252,9 +268,9 @@ fn write_framing(length: &Length, output: &mut Vec<u8>) -> (Framing, Encoding) {
     (Framing::Length(length.length.unwrap_or(0)), Encoding::Plain)
 }
 
-/// Passes a `Cookie` field on without the affinity cookie; an empty one not at all.
-fn put_cookie(output: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    match affinity::strip(value) {
+/// Passes a `Cookie` field on without affinity cookies; an empty one not at all.
+fn put_cookie(ours: &OurCookies, output: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    match ours.strip(value) {
         None => put(output, name, value),
         Some(rest) if rest.is_empty() => {}
         Some(rest) => put(output, name, &rest),

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use super::{
     ClusterError,
     secrets::{ADMIN_TOKEN, AFFINITY_KEY},
+    spec::PinRule,
 };
 use crate::leftovers;
 
@@ -61,6 +62,8 @@ pub(super) struct Listener {
     pub(super) address: SocketAddr,
     /// Left out where it is `None`: TOML knows no null.
     pub(super) affinity: Option<bool>,
+    /// Who gets a pin; left out as well.
+    pub(super) pin: Option<PinRule>,
 }
 
 /// What no user of the lab gets to see of a node. `/admin/users/` is not among it, as it is by default: the lab's
@@ -132,6 +135,7 @@ mod tests {
                 strategy: "sticky".into(),
                 address,
                 affinity: Some(false),
+                pin: Some(PinRule::Everybody),
             }],
             more: "[health]\nrise = 2\n",
         };
@@ -142,6 +146,7 @@ mod tests {
         assert_eq!(table["listeners"][0]["strategy"].as_str(), Some("sticky"));
         assert_eq!(table["listeners"][0]["affinity"].as_bool(), Some(false));
         assert_eq!(table["private_paths"][0].as_str(), Some("/metrics"));
+        assert_eq!(table["listeners"][0]["pin"].as_str(), Some("everybody"));
         assert_eq!(table["health"]["rise"].as_integer(), Some(2));
     }
 }
