@@ -10,9 +10,9 @@
 //! | `health`, `admin_state`, `ejection` | which of them get requests: checks, the operator, failed requests |
 //! | `route`, `select`, `affinity`, `budget` | which node a request goes to, and whether there is another try |
 //! | `verdict` | what a node's answer means for that, and for the client's pin |
-//! | `listener`, `tls` | a public port: threads, connections, certificates |
+//! | `listener`, `tls`, `proxy_protocol` | a public port: threads, connections, certificates, proxies in front |
 //! | `proxy`, `progress`, `problem` | the way of a request, and what happens when a node fails |
-//! | `http1`, `request_id` | HTTP/1.1 on the wire |
+//! | `http1`, `request_id`, `forwarded` | HTTP/1.1 on the wire; whose request it is |
 //! | `admin`, `metrics`, `access_log` | what operators see and do |
 
 mod access_log;
@@ -24,6 +24,7 @@ mod clock;
 mod config;
 mod discovery;
 mod ejection;
+mod forwarded;
 mod group;
 mod health;
 mod http1;
@@ -34,6 +35,7 @@ mod node;
 mod problem;
 mod progress;
 mod proxy;
+mod proxy_protocol;
 mod request_id;
 mod route;
 mod select;

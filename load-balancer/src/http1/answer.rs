@@ -92,7 +92,8 @@ pub(crate) fn read(
             Field::SetCookie if our_cookies.contain(value) => {}
             Field::SessionEvent => event = SessionEvent::read(value),
             Field::Outcome if Outcome::read(value).is_some() => outcome = Outcome::read(value),
-            Field::Connection | Field::HopByHop => {}
+            // One id from the client's request to the answer, whatever the node makes of it.
+            Field::Connection | Field::HopByHop | Field::RequestId => {}
             Field::Ours if begins_with(name, b"x-balancer-") => {}
             _ => {
                 if !(connection.names_fields && is_named(name, fields)) {
@@ -102,6 +103,9 @@ pub(crate) fn read(
         }
     }
 
+    if status >= 200 {
+        put(output, b"x-request-id", request.id.bytes());
+    }
     let has_body = !request.is_head && status >= 200 && !matches!(status, 204 | 304);
     let (body, encoding) = match (has_body, length.chunked, length.length) {
         (false, _, length) => {

@@ -4,7 +4,7 @@
 //! # Layout
 //! * [`flags`]: every setting. [`secret`]: those that are never seen. [`config`]: all of them, checked.
 //!   [`keys`]: those that sign tokens, which can be changed while the node runs.
-//! * [`server`]: from the port to the router, and the orderly end.
+//! * [`server`]: from the port to the router, and the orderly end. [`linger`]: that of a connection.
 //! * [`node`]: what a node is. [`strategies`]: the strategies that it serves.
 //! * [`exchange`]: what is the same for every request. [`endpoints`]: what is not, one a file.
 //! * [`input`], [`credentials`] and their [`cookies`], [`operator`]: what a request brings. [`problem`]: all that can be wrong.
@@ -21,6 +21,7 @@ mod exchange;
 mod flags;
 mod input;
 mod keys;
+mod linger;
 mod metrics;
 mod node;
 mod operator;
