@@ -210,6 +210,7 @@ impl Proxy {
                 None => break,
             };
             upload.rewind();
+            upload.allow(patience.read);
             let timeouts = &self.group.timeouts;
             let node_patience = NodePatience {
                 write: timeouts.write,

@@ -20,6 +20,8 @@ use crate::{
 const MAX_FIELDS: usize = 64;
 /// Bytes of a request's target, at most.
 const MAX_TARGET: usize = 8 * 1024;
+/// Digits of the field that tells a node how long its answer may take: room for the longest `total_ms`.
+pub(super) const PATIENCE_DIGITS: usize = 6;
 /// Bytes of a client's own `x-request-id`, at most.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -55,6 +57,8 @@ pub(crate) struct Request {
     /// The body that follows, and how the node gets it.
     pub(crate) body: Framing,
     pub(crate) encoding: Encoding,
+    /// Where the node's head says how long the answer may take: for requests that only one node is asked.
+    pub(crate) patience_at: Option<usize>,
     /// What the affinity cookie says.
     pub(crate) pin: Result<Option<Pin>, Refusal>,
 }
@@ -103,6 +107,8 @@ pub(crate) fn read(
         return Err(Problem::BodyTooLarge);
     }
     add_ours(&seen, rules, client, output);
+    let is_safe_to_repeat = matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS");
+    let patience_at = (!is_safe_to_repeat).then(|| put_patience(output));
     let (body, encoding) = write_framing(&seen.length, output);
     output.extend_from_slice(b"\r\n");
 
@@ -110,12 +116,13 @@ pub(crate) fn read(
         .iter()
         .filter(|other| field(other.name.as_bytes()) == Field::Cookie);
     Ok(Request {
-        is_idempotent: matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS"),
+        is_idempotent: is_safe_to_repeat,
         is_head: method == "HEAD",
         is_modern,
         keep_alive: !seen.connection.close && (is_modern || seen.connection.keep_alive),
         body,
         encoding,
+        patience_at,
         pin: match &rules.affinity {
             Some(affinity) if seen.has_cookies => {
                 affinity.read(cookies.map(|cookie| cookie.value), now_s())
@@ -197,6 +204,13 @@ fn add_ours(seen: &Seen<'_>, rules: &Rules, client: &[u8], output: &mut Vec<u8>)
         Some(id) => put(output, b"x-request-id", id),
         None => put(output, b"x-request-id", &rules.request_ids.next()),
     }
+}
+
+/// Adds the field that tells a node how long its answer may take, and returns where its digits are: each attempt has less
+/// time left than the one before, and fills them in.
+fn put_patience(output: &mut Vec<u8>) -> usize {
+    put(output, b"x-answer-within-ms", &[b'0'; PATIENCE_DIGITS]);
+    output.len() - b"\r\n".len() - PATIENCE_DIGITS
 }
 
 /// States the length of the body as it was understood.

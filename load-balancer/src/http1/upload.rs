@@ -2,9 +2,10 @@
 //! sent again to another node.
 
 use std::{
-    io,
+    io::{self, Write},
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::io::AsyncWrite;
@@ -12,7 +13,7 @@ use tokio::io::AsyncWrite;
 use crate::http1::{
     buffer::{Buffer, SIZE},
     framing::{Encoding, Framing},
-    request::Request,
+    request::{PATIENCE_DIGITS, Request},
 };
 use crate::problem::Problem;
 
@@ -24,6 +25,7 @@ const KEPT: usize = 64 * 1024;
 pub(crate) struct Upload {
     bytes: Vec<u8>,
     sent: usize,
+    patience_at: Option<usize>,
     body: Framing,
     encoding: Encoding,
     /// Bytes of the body so far, and at most.
@@ -41,6 +43,7 @@ impl Upload {
         Self {
             bytes: head,
             sent: 0,
+            patience_at: request.patience_at,
             body: request.body.clone(),
             encoding: request.encoding,
             length: 0,
@@ -59,6 +62,16 @@ impl Upload {
     pub(crate) fn rewind(&mut self) {
         self.sent = 0;
         self.is_broken = false;
+    }
+
+    /// Tells the node how long its answer may take: then one that cannot answer in time can say so, and when to try again.
+    pub(crate) fn allow(&mut self, within: Duration) {
+        let Some(at) = self.patience_at.filter(|_| !self.is_cut) else {
+            return;
+        };
+        let mut digits = &mut self.bytes[at..at + PATIENCE_DIGITS];
+        // Cannot fail: no `total_ms` has more digits.
+        let _ = write!(digits, "{:0PATIENCE_DIGITS$}", within.as_millis());
     }
 
     /// Has the client sent everything?
@@ -116,5 +129,53 @@ impl Upload {
             self.sent += count;
         }
         sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::request::{self, Rules};
+    use crate::request_id::RequestIds;
+
+    #[test]
+    fn a_node_is_told_anew_for_each_attempt_how_long_its_answer_may_take() {
+        let rules = Rules {
+            strategy: "sticky".to_owned(),
+            is_https: false,
+            affinity: None,
+            max_body: 100,
+            request_ids: RequestIds::new(),
+        };
+        let upload = |method: &str| {
+            let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nX-Answer-Within-Ms: 9\r\n\r\n");
+            let mut output = Vec::new();
+            let request =
+                request::read(head.as_bytes(), &rules, b"10.0.0.7", &mut output).expect("fine");
+            Upload::new(output, &request, 100)
+        };
+        let told = |upload: &Upload| {
+            let head = String::from_utf8(upload.bytes.clone()).expect("text");
+            let lines = head
+                .lines()
+                .filter_map(|line| line.strip_prefix("x-answer-within-ms: "));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut post = upload("POST");
+        let length = post.bytes.len();
+        for (left_ms, digits) in [
+            (5_000, "005000"),
+            (600_000, "600000"),
+            (7, "000007"),
+            (0, "000000"),
+        ] {
+            post.allow(Duration::from_millis(left_ms));
+            assert_eq!(told(&post), [digits]);
+            assert_eq!(post.bytes.len(), length);
+        }
+        // Another node can answer these.
+        let mut get = upload("GET");
+        get.allow(Duration::from_secs(5));
+        assert_eq!(told(&get), [""; 0]);
     }
 }

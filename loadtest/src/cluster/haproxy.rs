@@ -56,7 +56,8 @@ impl Config<'_> {
                  http-after-response set-header x-balancer-retries %rc\n  default_backend {strategy}\n\
                  backend {strategy}\n  option httpchk\n  \
                  http-check send meth GET uri /readyz ver HTTP/1.1 hdr host node hdr x-session-strategy {strategy} hdr connection close\n  \
-                 http-request disable-l7-retry if METH_POST\n  http-request set-timeout server 5s if METH_POST\n"
+                 http-request disable-l7-retry if METH_POST\n  http-request set-timeout server 5s if METH_POST\n  \
+                 http-request set-header x-answer-within-ms 5000 if METH_POST\n"
             );
             let sticky = listener.has_affinity();
             if sticky {
