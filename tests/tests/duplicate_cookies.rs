@@ -307,19 +307,22 @@ async fn a_bearer_is_not_locked_out_by_cookies_either() {
         .bearer_auth(token);
     send(me).await.expect(200);
 
-    // A cookie of another user, and the header of this one: a login and a logout replace both.
+    // A cookie of one user and the header of another are refused, but a login and a logout replace both.
+    let second = json!({"user": "user-000002", "password": cluster.password()});
+    let login = browser
+        .visit(&base, Method::POST, "/login", Some(&second))
+        .await
+        .expect(200);
+    let token = login.body["access_token"].as_str().unwrap();
     let mut other = Browser::default();
     other.log_in(&cluster, "jwt").await.expect(200);
-    let second = json!({"user": "user-000002", "password": cluster.password()});
-    let login = other
-        .request(&base, Method::POST, "/login")
-        .bearer_auth(token)
-        .json(&second);
-    send(login).await.expect(200);
-    let logout = other
-        .request(&base, Method::POST, "/logout")
-        .bearer_auth(token);
-    send(logout).await.expect(204);
+    let both = |method, path| other.request(&base, method, path).bearer_auth(token);
+    let refused = send(both(Method::GET, "/me")).await;
+    assert_eq!(problem(&refused), (400, "/problems/two-users"));
+    send(both(Method::POST, "/login").json(&second))
+        .await
+        .expect(200);
+    send(both(Method::POST, "/logout")).await.expect(204);
 }
 
 #[tokio::test]
