@@ -2,30 +2,36 @@
 //! sent again to another node.
 
 use std::{
-    io::{self, Write},
+    io,
+    ops::Range,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use tokio::io::AsyncWrite;
 
 use crate::http1::{
     buffer::{Buffer, SIZE},
+    fields::put,
     framing::{Encoding, Framing},
-    request::{PATIENCE_DIGITS, Request},
+    request::Request,
 };
 use crate::problem::Problem;
 
 /// How much of a request is kept for another attempt.
 const KEPT: usize = 64 * 1024;
 
+/// The empty line at the end of every head.
+const END_OF_HEAD: &[u8] = b"\r\n";
+
 /// A request on its way to a node.
 #[derive(Debug)]
 pub(crate) struct Upload {
     bytes: Vec<u8>,
     sent: usize,
-    patience_at: Option<usize>,
+    /// Where the head ends, and what stands there for one node only.
+    head_end: usize,
+    told: Range<usize>,
     body: Framing,
     encoding: Encoding,
     /// Bytes of the body so far, and at most.
@@ -40,10 +46,12 @@ pub(crate) struct Upload {
 impl Upload {
     /// An upload of `head` and the body that follows it.
     pub(crate) fn new(head: Vec<u8>, request: &Request, max_length: u64) -> Self {
+        let head_end = head.len() - END_OF_HEAD.len();
         Self {
             bytes: head,
             sent: 0,
-            patience_at: request.patience_at,
+            head_end,
+            told: head_end..head_end,
             body: request.body.clone(),
             encoding: request.encoding,
             length: 0,
@@ -58,20 +66,20 @@ impl Upload {
         !self.is_cut
     }
 
-    /// Starts again from the beginning.
+    /// Starts again from the beginning, for another node.
     pub(crate) fn rewind(&mut self) {
         self.sent = 0;
         self.is_broken = false;
+        self.bytes.drain(self.told.clone());
+        self.told = self.head_end..self.head_end;
     }
 
-    /// Tells the node how long its answer may take: then one that cannot answer in time can say so, and when to try again.
-    pub(crate) fn allow(&mut self, within: Duration) {
-        let Some(at) = self.patience_at.filter(|_| !self.is_cut) else {
-            return;
-        };
-        let mut digits = &mut self.bytes[at..at + PATIENCE_DIGITS];
-        // Cannot fail: no `total_ms` has more digits.
-        let _ = write!(digits, "{:0PATIENCE_DIGITS$}", within.as_millis());
+    /// Adds a field to the head for the node that gets it next, and no other.
+    pub(crate) fn tell(&mut self, name: &[u8], value: &[u8]) {
+        let mut field = Vec::new();
+        put(&mut field, name, value);
+        self.told = self.head_end..self.told.end + field.len();
+        self.bytes.splice(self.head_end..self.head_end, field);
     }
 
     /// Has the client sent everything?
@@ -129,53 +137,5 @@ impl Upload {
             self.sent += count;
         }
         sent
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http1::request::{self, Rules};
-    use crate::request_id::RequestIds;
-
-    #[test]
-    fn a_node_is_told_anew_for_each_attempt_how_long_its_answer_may_take() {
-        let rules = Rules {
-            strategy: "sticky".to_owned(),
-            is_https: false,
-            affinity: None,
-            max_body: 100,
-            request_ids: RequestIds::new(),
-        };
-        let upload = |method: &str| {
-            let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nX-Answer-Within-Ms: 9\r\n\r\n");
-            let mut output = Vec::new();
-            let request =
-                request::read(head.as_bytes(), &rules, b"10.0.0.7", &mut output).expect("fine");
-            Upload::new(output, &request, 100)
-        };
-        let told = |upload: &Upload| {
-            let head = String::from_utf8(upload.bytes.clone()).expect("text");
-            let lines = head
-                .lines()
-                .filter_map(|line| line.strip_prefix("x-answer-within-ms: "));
-            lines.map(str::to_owned).collect::<Vec<_>>()
-        };
-        let mut post = upload("POST");
-        let length = post.bytes.len();
-        for (left_ms, digits) in [
-            (5_000, "005000"),
-            (600_000, "600000"),
-            (7, "000007"),
-            (0, "000000"),
-        ] {
-            post.allow(Duration::from_millis(left_ms));
-            assert_eq!(told(&post), [digits]);
-            assert_eq!(post.bytes.len(), length);
-        }
-        // Another node can answer these.
-        let mut get = upload("GET");
-        get.allow(Duration::from_secs(5));
-        assert_eq!(told(&get), [""; 0]);
     }
 }

@@ -206,6 +206,11 @@ impl Visit {
         }
     }
 
+    /// The request's fields.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// Everything that a cookie of this visit can have been set for.
     fn places(&self) -> impl Iterator<Item = Place<'_>> {
         let domains = domains(&self.host).into_iter();

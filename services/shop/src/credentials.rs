@@ -114,7 +114,10 @@ impl FromRequestParts<Served> for Presented {
                 Problem::AmbiguousCredential { .. } => carriage.ambiguous(&Visit::of(parts)),
                 other => other,
             })?;
-        found.agreed(served).await?.ok_or(Problem::NotLoggedIn)
+        found
+            .agreed(served)
+            .await?
+            .ok_or(Problem::NotLoggedIn { presented: false })
     }
 }
 

@@ -11,7 +11,7 @@ use session::{Credential, Error, LoggedOut, Strategy};
 
 use crate::cookies::Visit;
 use crate::credentials::Brought;
-use crate::node::Served;
+use crate::node::{ENDED, Served, X_SESSION_EVENT};
 use crate::problem::Problem;
 
 const X_CREDENTIAL_ALIVE_UNTIL: HeaderName = HeaderName::from_static("x-credential-alive-until");
@@ -27,6 +27,7 @@ pub(super) async fn logout(
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
+    headers.insert(X_SESSION_EVENT, ENDED);
     if let LoggedOut::AliveUntil(time) = logged_out {
         headers.insert(X_CREDENTIAL_ALIVE_UNTIL, HeaderValue::from(time));
     }
