@@ -127,9 +127,10 @@ async fn replace(
     let granted = strategy.login(user, presented.next()).await?;
     for other in presented {
         // Only now: a login that fails ends nothing. What is nobody's login has ended already.
-        if let Err(error @ Error::StoreUnavailable { .. }) = strategy.logout(other).await {
+        if let Err(Error::StoreUnavailable { why, .. }) = strategy.logout(other).await {
             take_back(served, &granted).await;
-            return Err(error.into());
+            let nothing_done = false;
+            return Err(Error::StoreUnavailable { nothing_done, why }.into());
         }
     }
     Ok(granted)

@@ -22,8 +22,15 @@ pub(super) async fn logout(
     visit: Visit,
 ) -> Result<Response, Problem> {
     let mut logged_out = LoggedOut::Dead;
-    for credential in &presented {
-        logged_out = logged_out.max(end(served.strategy(), credential).await?);
+    for (ended, credential) in presented.iter().enumerate() {
+        let end = end(served.strategy(), credential).await;
+        logged_out = logged_out.max(end.map_err(|error| match error {
+            Error::StoreUnavailable { nothing_done, why } => Error::StoreUnavailable {
+                nothing_done: nothing_done && ended == 0,
+                why,
+            },
+            other => other,
+        })?);
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
