@@ -274,6 +274,11 @@ impl Proxy {
             };
             upload.rewind();
             self.tell(upload, progress);
+            if !request.body.is_done() {
+                // One that cannot answer in time can say so, and when to try again, before we do.
+                let left_ms = patience.read.as_millis().to_string();
+                upload.tell(b"x-answer-within-ms", left_ms.as_bytes());
+            }
             let timeouts = &self.group.timeouts;
             let node_patience = NodePatience {
                 write: timeouts.write,

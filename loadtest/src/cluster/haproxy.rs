@@ -64,7 +64,8 @@ impl Config<'_> {
                  acl once method POST PATCH\n  acl keyed req.fhdr(idempotency-key) -m len 1:257\n  \
                  acl keyed_twice req.fhdr_cnt(idempotency-key) gt 1\n  \
                  http-request disable-l7-retry if once !keyed or once keyed_twice\n  \
-                 http-request set-timeout server 5s if once !keyed or once keyed_twice\n"
+                 http-request set-timeout server 5s if once !keyed or once keyed_twice\n  \
+                 http-request set-header x-answer-within-ms 5000 if once !keyed or once keyed_twice\n"
             );
             let sticky = listener.has_affinity();
             if sticky {

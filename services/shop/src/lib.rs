@@ -9,7 +9,7 @@
 //! * [`exchange`]: what is the same for every request. [`endpoints`]: what is not, one a file.
 //! * [`input`], [`credentials`] and their [`cookies`], [`operator`]: what a request brings. [`problem`]: all that can be wrong.
 //! * [`peer`]: who sends it. [`same_origin`] and [`origin`]: whether a page of ours made the browser send it.
-//! * [`accounts`]: who may log in. [`attempts`]: how often that may be tried. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
+//! * [`accounts`]: who may log in. [`attempts`]: how often that may be tried. [`patience`]: how long the answer may take. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
 
 mod accounts;
 mod attempts;
@@ -26,6 +26,7 @@ mod metrics;
 mod node;
 mod operator;
 mod origin;
+mod patience;
 mod peer;
 mod problem;
 mod same_origin;
@@ -127,7 +128,13 @@ async fn serve(config: Config, password_workers: usize, wrap: Wrap) -> Result<()
     let strategies = strategies::build(&config, &clock)?;
     let strategies = strategies.into_iter().map(wrap).collect();
     let cost = config.password_cost.clone();
-    let accounts = Accounts::new(flags.accounts, &config.password, cost, password_workers)?;
+    let accounts = Accounts::new(
+        flags.accounts,
+        &config.password,
+        cost,
+        password_workers,
+        Duration::from_millis(flags.password_wait_ms),
+    )?;
     let node = Node::new(Parts {
         name: flags.node_name.clone(),
         strategies,
