@@ -14,6 +14,11 @@
 //! | `http1`, `request_id` | HTTP/1.1 on the wire |
 //! | `admin`, `metrics`, `access_log` | what operators see and do |
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "The lab needs Linux: its cluster is a set of processes on loopback. Elsewhere, run the same cluster in containers (docs/containers.md)."
+);
+
 mod access_log;
 mod admin;
 mod admin_state;
