@@ -87,7 +87,8 @@ fn plain_cargo_says_the_same() {
         "load-balancer/src/main.rs",
     ] {
         let code = fs::read_to_string(root().join(file)).unwrap();
-        let error = format!("#[cfg(not(target_os = \"linux\"))]\ncompile_error!(\n    \"{SENTENCE}\"\n);");
+        let error =
+            format!("#[cfg(not(target_os = \"linux\"))]\ncompile_error!(\n    \"{SENTENCE}\"\n);");
         assert!(code.contains(&error), "{file} lacks:\n{error}");
     }
 }
@@ -141,5 +142,8 @@ fn a_cargo_that_names_no_program_is_told_apart_from_a_lab_that_fails() {
     let output = impostors.lab(&["demo"]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("did not say where the program lab is"), "{said}");
+    assert!(
+        said.contains("did not say where the program lab is"),
+        "{said}"
+    );
 }

@@ -37,7 +37,9 @@ pub(super) fn add(
     cart: &Cart<'_>,
 ) {
     let blamed = session.loss.and_then(|loss| loss.to_blame(faults));
-    let missed = session.missed_logout().and_then(|missed| missed.to_blame(faults));
+    let missed = session
+        .missed_logout()
+        .and_then(|missed| missed.to_blame(faults));
     let is = |fault: &Fault<'_>, blamed: Option<&Fault<'_>>| {
         blamed.is_some_and(|blamed| blamed.index == fault.index)
     };

@@ -218,7 +218,9 @@ impl<'a> Session<'a> {
             evidence.find(kind, self, || Found {
                 operations: vec![self.login, logout, accepted],
                 line: None,
-                blamed: self.missed_logout().and_then(|missed| missed.to_blame(faults)),
+                blamed: self
+                    .missed_logout()
+                    .and_then(|missed| missed.to_blame(faults)),
                 sentence: self.told_acceptance(logout, accepted),
             });
         }
