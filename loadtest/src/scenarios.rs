@@ -24,6 +24,7 @@ const ALIKE: f64 = 0.85;
 const ALL: &[(&str, &str)] = &[
     scenario!("balancer-restart"),
     scenario!("chaos"),
+    scenario!("chaos-short"),
     scenario!("closed-loop"),
     scenario!("demo"),
     scenario!("drain-node"),
