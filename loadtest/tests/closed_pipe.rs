@@ -37,7 +37,7 @@ fn without_a_reader(args: &[&str], folder: &TempDir) -> Output {
 const HISTORY: &str = concat!(
     r#"{"meta":{"schema":"sessionlab.history/1","scenario":"t","strategy":"redis","properties":{"state_lives":"store","#,
     r#""needs_affinity":false,"survives_node_death":true,"revocable_at_once":true,"store_round_trips":1,"logout":"x"},"#,
-    r#""repeat":1,"seed":1,"nodes":["node-1"],"balancer":"pingora","users":1,"pace":{"think_ms":[1,2]},"cores":2,"#,
+    r#""repeat":1,"seed":1,"nodes":["node-1"],"balancer":"pingora","users":1,"pace":{"closed":{"think_ms":[1,2]}},"cores":2,"#,
     r#""origin_unix_ms":0,"warm_up_from_us":0,"measured_until_us":1,"final_read_us":2}}"#,
     "\n"
 );
