@@ -129,9 +129,9 @@ async fn perform(bench: &Bench, args: &Args) -> Result<u8, BenchError> {
         None => publish(bench, args, &measure(bench, args.only).await?),
         Some(other) if beside::run(bench, other).await? => Ok(0),
         Some(_) => {
-            eprintln!(
+            tell(format_args!(
                 "bench: a figure has no round that can be believed: see the lines \"left out\""
-            );
+            ));
             Ok(INVALID)
         }
     }

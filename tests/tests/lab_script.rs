@@ -84,6 +84,7 @@ fn plain_cargo_says_the_same() {
     for file in [
         "services/session/src/lib.rs",
         "deploy/agent/src/lib.rs",
+        "deploy/listen/src/lib.rs",
         "load-balancer/src/main.rs",
     ] {
         let code = fs::read_to_string(root().join(file)).unwrap();
