@@ -43,7 +43,9 @@ pub(crate) async fn run(bench: &Bench, other: &Path) -> Result<bool, BenchError>
     let mut is_complete = true;
     for (ours, theirs, work) in lines {
         if let Some([ours_us, theirs_us, ratio]) = compare(&all, ours, theirs, work) {
-            say(&format!("{ours}, {work}: {ours_us}, {theirs_us}, {ratio} ×"));
+            say(&format!(
+                "{ours}, {work}: {ours_us}, {theirs_us}, {ratio} ×"
+            ));
         } else {
             is_complete = false;
             say(&format!("{ours}, {work}: not measured"));

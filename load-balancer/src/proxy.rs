@@ -249,7 +249,10 @@ impl Proxy {
                 Instant::now(),
             );
             let judged = match self.ask(&mut exchange, request).await {
-                Ok((answer, at)) => self.judge(&mut exchange, answer, at, request, progress).await,
+                Ok((answer, at)) => {
+                    self.judge(&mut exchange, answer, at, request, progress)
+                        .await
+                }
                 Err(broken) => Err(broken),
             };
             let broken = match judged {
@@ -469,7 +472,11 @@ impl Proxy {
             } else {
                 outcome
             };
-            put(output, problem::OUTCOME.as_bytes(), outcome.word().as_bytes());
+            put(
+                output,
+                problem::OUTCOME.as_bytes(),
+                outcome.word().as_bytes(),
+            );
         }
         self.change_pin(answer, request, progress, output);
         output.extend_from_slice(b"\r\n");

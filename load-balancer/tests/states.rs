@@ -64,7 +64,10 @@ async fn after_the_deadline_a_drain_is_maintenance() {
     assert_eq!(balancer.metric(sample).await, 1);
     let started = log_in(&balancer.url("/"), Some(&pinned)).await;
     assert_eq!(node_of(&started).as_deref(), Some("node-2"));
-    assert!(affinity_of(&started).is_some(), "pinned to the other one now");
+    assert!(
+        affinity_of(&started).is_some(),
+        "pinned to the other one now"
+    );
     let sample = "load_balancer_repins_total{listener=\"sticky\",reason=\"maint\"}";
     assert_eq!(balancer.metric(sample).await, 1);
     let change =

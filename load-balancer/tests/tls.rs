@@ -121,7 +121,10 @@ async fn both_versions_of_tls_are_served_and_nothing_but_http_1_1() {
         .into_iter()
         .find(|line| line.starts_with("set-cookie: "))
         .expect("a cookie");
-    assert!(set.starts_with("set-cookie: __Host-affinity-sticky-tls="), "{set}");
+    assert!(
+        set.starts_with("set-cookie: __Host-affinity-sticky-tls="),
+        "{set}"
+    );
     assert!(
         set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"),
         "{set}"

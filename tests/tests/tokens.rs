@@ -179,7 +179,10 @@ async fn no_change_to_a_credential_survives() {
         let ask = |value: String| {
             reqwest::Client::new()
                 .get(format!("{}/me", user.base))
-                .header("cookie", format!("affinity-sticky={affinity}; {name}={value}"))
+                .header(
+                    "cookie",
+                    format!("affinity-sticky={affinity}; {name}={value}"),
+                )
         };
         send(ask(id.clone())).await.expect(200);
         for at in 0..id.len() {

@@ -284,7 +284,10 @@ fn mistakes_name_their_place_and_what_is_allowed() {
         ("cookie = { name = 'a b' }", "is no name of a cookie"),
         ("cookie = { path = 'shop' }", "must start with /"),
         ("cookie = { path = '/a;b' }", "is no path of a cookie"),
-        ("cookie = { same_site = 'off' }", "expected one of `lax`, `strict`, `none`"),
+        (
+            "cookie = { same_site = 'off' }",
+            "expected one of `lax`, `strict`, `none`",
+        ),
         ("cookie = { lifetime_s = 0 }", "allowed are 1 to 31536000"),
         ("cookie = { domain = 'a' }", "unknown field `domain`"),
         (

@@ -16,7 +16,14 @@ fn request(is_head: bool, is_modern: bool) -> Request {
 
 fn rewrite(head: &str, request: &Request) -> (Answer, String) {
     let mut output = Vec::new();
-    let answer = read(head.as_bytes(), request, &OurCookies::default(), true, &mut output).expect("fine");
+    let answer = read(
+        head.as_bytes(),
+        request,
+        &OurCookies::default(),
+        true,
+        &mut output,
+    )
+    .expect("fine");
     (answer, String::from_utf8(output).expect("text"))
 }
 

@@ -57,8 +57,7 @@ pub(super) fn judge(action: Action, answer: Answer) -> (Outcome, Option<Reason>)
             Some(Trouble::Broken) | None => (Outcome::Info, Some(Reason::Broken)),
         };
     };
-    let may_be_done =
-        answer.retries > 0 && matches!(action, Action::AddLine | Action::RemoveLine);
+    let may_be_done = answer.retries > 0 && matches!(action, Action::AddLine | Action::RemoveLine);
     match (answer.stamped, status) {
         (true, 401) if action == Action::Replay => (Outcome::Ok, None),
         (true, 400..=499) if may_be_done => (Outcome::Info, Some(Reason::Refused)),

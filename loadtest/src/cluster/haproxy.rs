@@ -70,9 +70,7 @@ impl Config<'_> {
                 );
             } else {
                 // Of a client that belongs to a node, another one knows nothing.
-                text.push_str(
-                    "  retry-on conn-failure empty-response response-timeout 503\n",
-                );
+                text.push_str("  retry-on conn-failure empty-response response-timeout 503\n");
             }
             for Node { name, address } in self.nodes {
                 let cookie = if sticky {

@@ -215,7 +215,10 @@ mod tests {
             let failed = shop.try_login("user-000001", "wrong").await;
             assert_eq!(failed.header("x-session-event"), None);
             let anonymous = shop.ask("GET", "/me").await;
-            assert_eq!((anonymous.status, anonymous.header("x-session-event")), (401, None));
+            assert_eq!(
+                (anonymous.status, anonymous.header("x-session-event")),
+                (401, None)
+            );
             let plain = shop.ask("GET", "/plain").await;
             assert_eq!(plain.header("x-session-event"), None);
             let dead = "session-sticky=AAAAAAAAAAAAAAAAAAAAAA; jwt-token=dead";
@@ -260,7 +263,10 @@ mod tests {
             let shop = Shop::of(&[strategy]);
             shop.node.start_draining();
             let answer = shop.try_login("user-000001", PASSWORD).await;
-            assert_eq!(answer.status, status, "{strategy}: it would die with the node");
+            assert_eq!(
+                answer.status, status,
+                "{strategy}: it would die with the node"
+            );
         }
     }
 
