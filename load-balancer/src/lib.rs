@@ -14,6 +14,7 @@
 //! | `proxy`, `progress`, `problem` | the way of a request, and what happens when a node fails |
 //! | `http1`, `request_id` | HTTP/1.1 on the wire |
 //! | `admin`, `metrics`, `access_log` | what operators see and do |
+//! | `inspect` | the parsers, for tests and fuzzers outside of this crate |
 
 mod access_log;
 mod admin;
@@ -27,6 +28,7 @@ mod ejection;
 mod group;
 mod health;
 mod http1;
+pub mod inspect;
 mod lifecycle;
 mod listener;
 mod metrics;
