@@ -3,6 +3,7 @@
 
 mod config;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -78,6 +79,31 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, BenchError> {
     Ok(Report { slices, idle_bytes })
 }
 
+/// Our balancer with one thread, once of each of these builds; each has its name here and its program.
+pub(crate) async fn builds(
+    bench: &Bench,
+    builds: [(&'static str, PathBuf); 2],
+) -> Result<Vec<Measured>, BenchError> {
+    let backends = config::Backends::start(bench).await?;
+    let mut stations = Vec::new();
+    for (name, program) in builds {
+        let start = config::ours(bench, &backends, name, program, 1)?;
+        let station = Station::start(&bench.machine, bench.folder.path(), start).await?;
+        let ring = prepare(bench, &station).await?;
+        stations.push((station, ring));
+    }
+    let targets: Vec<Target<'_>> = stations
+        .iter()
+        .map(|(station, ring)| Target {
+            station,
+            work: ONE_THREAD,
+            ring,
+            load: Load::Saturating,
+        })
+        .collect();
+    slice::rounds(bench, &targets).await
+}
+
 /// Lets the balancer hand out its cookies, and looks whether clients stay where they are.
 async fn prepare(bench: &Bench, station: &Station) -> Result<Ring, BenchError> {
     let failed = BenchError::of(station.name);
@@ -90,11 +116,11 @@ async fn prepare(bench: &Bench, station: &Station) -> Result<Ring, BenchError> {
             .cookies
             .insert("session".into(), station::random(16)?);
         let mut nodes = Vec::new();
-        for _ in 0..2 {
-            let request = client.request("GET", "/me", None);
+        for path in ["/login", "/me"] {
+            let request = client.request("GET", path, None);
             let answer = connection.exchange(&request).await.map_err(&failed)?;
             if answer.status != 200 {
-                let what = format!("GET /me was answered with {}", answer.status);
+                let what = format!("GET {path} was answered with {}", answer.status);
                 return Err(BenchError::station(station.name, &what));
             }
             nodes.push(answer.json()["node"].clone());

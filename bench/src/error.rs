@@ -14,9 +14,10 @@ pub(crate) enum BenchError {
         package: &'static str,
     },
     #[error(
-        "{0} is not beside this program: build everything first (`./lab bench` does), with --release"
+        "{name} is not in {}: build everything first (`./lab bench` does), with --release",
+        folder.display()
     )]
-    NotBuilt(&'static str),
+    NotBuilt { name: &'static str, folder: PathBuf },
     #[error(
         "the benchmark needs two cores at least: one for the station under test, one for everything else"
     )]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -117,11 +117,19 @@ impl Machine {
 /// One of our own programs: they are built into the same folder.
 pub(crate) fn own_program(name: &'static str) -> Result<PathBuf, BenchError> {
     let us = std::env::current_exe().map_err(|error| BenchError::system("own path", error))?;
-    let path = us.with_file_name(name);
+    program_in(us.parent().unwrap_or(Path::new(".")), name)
+}
+
+/// One of our programs in the folder of a build.
+pub(crate) fn program_in(folder: &Path, name: &'static str) -> Result<PathBuf, BenchError> {
+    let path = folder.join(name);
     if path.is_file() {
         Ok(path)
     } else {
-        Err(BenchError::NotBuilt(name))
+        Err(BenchError::NotBuilt {
+            name,
+            folder: folder.to_owned(),
+        })
     }
 }
 

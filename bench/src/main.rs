@@ -4,11 +4,13 @@
 //! # Layout
 //! * [`node`], [`balancer`], [`store`]: the three parts, each with its stations. The alternatives that need a program of
 //!   their own are in `src/bin/`, one a file.
+//! * [`beside`]: our programs beside those of another build.
 //! * [`slice`]: one station under load, in rounds; [`wrk`] and [`fixed_rate`] are the two kinds of load.
 //! * [`station`]: a process on its cores, its CPU time and memory. [`machine`]: cores, programs, versions.
 //! * [`http`]: a small client. [`statistics`]: medians and ratios. [`report`]: the page.
 
 mod balancer;
+mod beside;
 mod error;
 mod fixed_rate;
 mod http;
@@ -56,6 +58,11 @@ struct Args {
     /// Only this part; its tables go to the terminal, and docs/benchmarks.md stays as it is.
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
+
+    /// Compares our programs with those in this folder, another build of ours, and with nothing else: what a change costs
+    /// per request goes to the terminal.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "only")]
+    beside: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -97,11 +104,25 @@ fn run(args: &Args) -> Result<u8, BenchError> {
             let mut terminate = signal(SignalKind::terminate()).map_err(runtime)?;
             // Whoever loses is dropped, and with the work go all its processes.
             tokio::select! {
-                found = measure(&bench, args.only) => publish(&bench, args, &found?),
+                code = perform(&bench, args) => code,
                 _ = tokio::signal::ctrl_c() => Ok(INTERRUPTED),
                 _ = terminate.recv() => Ok(INTERRUPTED),
             }
         })
+}
+
+/// What was asked for; the exit code.
+async fn perform(bench: &Bench, args: &Args) -> Result<u8, BenchError> {
+    match &args.beside {
+        None => publish(bench, args, &measure(bench, args.only).await?),
+        Some(other) if beside::run(bench, other).await? => Ok(0),
+        Some(_) => {
+            eprintln!(
+                "bench: a figure has no round that can be believed: see the lines \"left out\""
+            );
+            Ok(INVALID)
+        }
+    }
 }
 
 async fn measure(bench: &Bench, only: Option<Part>) -> Result<Found, BenchError> {

@@ -1,6 +1,7 @@
 //! The node's part: our node with each strategy beside the shop on tower-sessions and on actix-session, on one thread each.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -20,12 +21,13 @@ pub(crate) const CART: &str = "POST /cart/lines, DELETE /cart/lines/{id}";
 pub(crate) const SESSIONS: usize = 960;
 
 /// A node to be measured.
+#[derive(Clone, Copy)]
 pub(crate) struct Kind {
     /// Its name in the report.
     pub(crate) name: &'static str,
-    program: &'static str,
+    pub(crate) program: &'static str,
     /// The strategy of our node; the alternatives have none.
-    strategy: Option<&'static str>,
+    pub(crate) strategy: Option<&'static str>,
     /// Whether it keeps its sessions in Redis.
     pub(crate) redis: bool,
 }
@@ -117,6 +119,18 @@ pub(crate) async fn start(
     redis: SocketAddr,
     accounts: usize,
 ) -> Result<Station, BenchError> {
+    let program = machine::own_program(kind.program)?;
+    start_program(bench, kind, program, redis, accounts).await
+}
+
+/// The same, with the program of whichever build.
+pub(crate) async fn start_program(
+    bench: &Bench,
+    kind: &Kind,
+    program: PathBuf,
+    redis: SocketAddr,
+    accounts: usize,
+) -> Result<Station, BenchError> {
     let address = station::free_address()?;
     let mut args = vec![format!("--listen={address}")];
     // With huge pages memory would grow by 2 MiB or not at all, and what a session takes could not be seen.
@@ -148,7 +162,7 @@ pub(crate) async fn start(
     };
     let start = Start {
         name: kind.name,
-        program: machine::own_program(kind.program)?,
+        program,
         args,
         env,
         address,

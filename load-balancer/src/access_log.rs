@@ -21,7 +21,7 @@ use crate::{
     clock::as_ms,
     config::AccessLogTarget,
     group::Group,
-    metrics::{Counter, Repin},
+    metrics::{Counter, Moved},
     problem::Problem,
     progress::Progress,
 };
@@ -65,7 +65,9 @@ struct Line<'a> {
     bytes_in: u64,
     bytes_out: u64,
     pinned: bool,
-    /// Why the client has a new node.
+    /// Why the client was served by another node than its own.
+    moved: Option<&'static str>,
+    /// The same, when the client belongs to that node from now on.
     repinned: Option<&'static str>,
     attempts: Vec<AttemptLine<'a>>,
 }
@@ -144,6 +146,7 @@ impl AccessLog {
 
     /// Logs a request that is over. Never waits.
     pub(crate) fn log(&self, group: &Group, seen: &Seen<'_>, progress: &Progress, took: Duration) {
+        let moved = progress.moved.filter(|_| progress.own_answer.is_none());
         self.send(&Line {
             at_ms: as_ms(
                 SystemTime::now()
@@ -161,10 +164,8 @@ impl AccessLog {
             bytes_in: seen.bytes_in,
             bytes_out: seen.bytes_out,
             pinned: progress.pinned,
-            repinned: progress
-                .repin
-                .filter(|_| progress.own_answer.is_none())
-                .map(Repin::word),
+            moved: moved.map(Moved::word),
+            repinned: moved.filter(|_| progress.repinned).map(Moved::word),
             attempts: attempts(progress, seen.status.is_some(), took),
         });
     }
@@ -338,6 +339,7 @@ mod tests {
             bytes_in: 0,
             bytes_out: 0,
             pinned: progress.pinned,
+            moved: None,
             repinned: None,
             attempts: Vec::new(),
         };

@@ -1,27 +1,29 @@
 //! The affinity cookie: which node a client is pinned to, sealed so that nobody else can say or read it.
 //!
 //! ```text
-//! affinity=base64url( tag (8 bytes) ‖ issued (4 bytes, Unix seconds) ‖ mac (16 bytes) )
+//! affinity-<listener>=base64url( tag (8 bytes) ‖ issued (4 bytes, Unix seconds) ‖ mac (16 bytes) )
 //! ```
 //!
 //! The tag is a keyed hash of the node's name, so the cookie shows neither name nor address. The mac is
 //! HMAC-SHA256 over tag and time, cut to 128 bits: forging one takes 2¹²⁷ tries on average, and shorter
 //! cookies are cheaper on every request. Balancers that share the key agree, without talking to each
-//! other. Nothing here is kept on the server. What to do with a pin is decided in `proxy`.
+//! other. Nothing here is kept on the server. Who gets a pin is decided in `verdict`, where it leads in `route`.
 //!
-//! Behind `https` the cookie is called `__Host-affinity` and is `Secure` (RFC 6265bis, section 4.1.3.2), so
-//! that nobody who can only speak plain HTTP for the same host can set it.
+//! Cookies ignore ports, so each listener has a cookie of its own name. Behind `https` it begins with `__Host-`
+//! and is `Secure` (RFC 6265bis, section 4.1.3.2), so that nobody who can only speak plain HTTP for the same host
+//! can set it. A browser may send several cookies of the name (another path, another site of the domain): the
+//! first one counts that is genuine and names a node that there is. The others cannot lock anybody out.
 
-use crate::config::Secret;
+use crate::config::{AffinityCookie, Secret};
 use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-/// The cookie's name over plain HTTP.
-const PLAIN_NAME: &str = "affinity";
-/// The cookie's name over TLS.
-const SECURE_NAME: &str = "__Host-affinity";
-/// How long a pin holds. As long as the longest session.
-const LIFETIME_S: u32 = 12 * 60 * 60;
+/// What every affinity cookie is called that has no name from the configuration: this, or this with more behind a `-`.
+pub(crate) const FAMILY: &str = "affinity";
+/// What the names of cookies begin with that browsers guard.
+const GUARDS: [&[u8]; 2] = [b"__Host-", b"__Secure-"];
+/// Cookies of one request whose mac is looked at. Real clients send one, rarely two.
+const MAX_LOOKED_AT: usize = 8;
 /// Clocks of two balancers may differ by this much.
 const CLOCK_SKEW_S: u32 = 60;
 
@@ -57,8 +59,8 @@ pub(crate) enum Refusal {
     Expired,
     /// Ours, but no node answers to the tag any more.
     Unknown,
-    /// Several cookies of that name: nobody can say which one counts.
-    Duplicated,
+    /// Behind too many others of that name to be looked at.
+    Surplus,
 }
 
 impl Refusal {
@@ -68,30 +70,70 @@ impl Refusal {
         (Self::Forged, "forged"),
         (Self::Expired, "expired"),
         (Self::Unknown, "unknown"),
-        (Self::Duplicated, "duplicated"),
+        (Self::Surplus, "surplus"),
     ];
 }
 
-/// Makes and reads the cookie.
+/// What the cookies of one request say, in the order in which they stand there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pins {
+    genuine: [Option<Pin>; MAX_LOOKED_AT],
+    refused: [u16; Refusal::ALL.len()],
+    /// There is a cookie of the name, whatever it says.
+    pub(crate) is_there: bool,
+}
+
+impl Pins {
+    /// The cookies that are sealed with our key and not too old.
+    pub(crate) fn genuine(&self) -> impl Iterator<Item = Pin> {
+        self.genuine.iter().map_while(|pin| *pin)
+    }
+
+    /// Why cookies were ignored, each as often as it happened.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (Refusal, u64)> {
+        let counts = Refusal::ALL.into_iter().zip(self.refused);
+        counts
+            .filter(|(_, count)| *count > 0)
+            .map(|((reason, _), count)| (reason, count.into()))
+    }
+
+    fn refuse(&mut self, reason: Refusal) {
+        let count = &mut self.refused[reason as usize];
+        *count = count.saturating_add(1);
+    }
+}
+
+/// Makes and reads the cookie of one listener.
 #[derive(Debug)]
 pub(crate) struct Affinity {
     tag_key: hmac::Key,
     mac_key: hmac::Key,
-    is_secure: bool,
+    name: String,
+    /// Everything that follows the value in `Set-Cookie`.
+    attributes: String,
+    lifetime_s: u32,
+    is_persistent: bool,
 }
 
 impl Affinity {
-    /// Derives one key for tags and one for macs, so that neither can be used as the other. `is_secure` says
-    /// that clients come over TLS.
-    pub(crate) fn new(secret: &Secret, is_secure: bool) -> Self {
+    /// Derives one key for tags and one for macs, so that neither can be used as the other.
+    pub(crate) fn new(secret: &Secret, cookie: &AffinityCookie) -> Self {
         let master = hmac::Key::new(hmac::HMAC_SHA256, secret.bytes());
         let derive = |purpose: &[u8]| {
             hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&master, purpose).as_ref())
         };
+        let secure = if cookie.is_secure { "; Secure" } else { "" };
         Self {
             tag_key: derive(b"affinity/1 tag"),
             mac_key: derive(b"affinity/1 mac"),
-            is_secure,
+            name: cookie.name.clone(),
+            attributes: format!(
+                "; Path={}; HttpOnly; SameSite={}{secure}",
+                cookie.path,
+                cookie.same_site.word()
+            ),
+            lifetime_s: cookie.lifetime_s,
+            is_persistent: cookie.is_persistent,
         }
     }
 
@@ -100,16 +142,8 @@ impl Affinity {
         Tag(front(hmac::sign(&self.tag_key, name.as_bytes()).as_ref()))
     }
 
-    fn name(&self) -> &'static str {
-        if self.is_secure {
-            SECURE_NAME
-        } else {
-            PLAIN_NAME
-        }
-    }
-
-    /// The `Set-Cookie` value that pins a client to a node. No `Max-Age`: it ends with the browser's
-    /// session like the session cookies beside it, and after its lifetime in any case.
+    /// The `Set-Cookie` value that pins a client to a node. Without `Max-Age`, unless the configuration wants one, it ends
+    /// with the browser's session like the session cookies beside it, and after its lifetime in any case.
     pub(crate) fn issue(&self, tag: Tag, now_s: u32) -> String {
         let mut cookie = [0; COOKIE_BYTES];
         cookie[..TAG_BYTES].copy_from_slice(&tag.0);
@@ -117,39 +151,50 @@ impl Affinity {
         let mac = self.mac(&cookie[..SIGNED_BYTES]);
         cookie[SIGNED_BYTES..].copy_from_slice(&mac);
 
-        let secure = if self.is_secure { "; Secure" } else { "" };
         let value = URL_SAFE_NO_PAD.encode(cookie);
-        format!(
-            "{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}",
-            self.name()
-        )
+        let max_age_s = self.is_persistent.then_some(self.lifetime_s);
+        self.set_cookie(&value, max_age_s)
     }
 
-    /// The pin that a request carries, by its `Cookie` fields: `None` without one, an error when it must be
-    /// ignored.
-    pub(crate) fn read<'a>(
-        &self,
-        cookies: impl Iterator<Item = &'a [u8]>,
-        now_s: u32,
-    ) -> Result<Option<Pin>, Refusal> {
-        let mut values = cookies
+    /// The `Set-Cookie` value that releases a client.
+    pub(crate) fn clear(&self) -> String {
+        self.set_cookie("", Some(0))
+    }
+
+    fn set_cookie(&self, value: &str, max_age_s: Option<u32>) -> String {
+        let max_age = max_age_s.map_or_else(String::new, |seconds| format!("; Max-Age={seconds}"));
+        format!("{}={value}{max_age}{}", self.name, self.attributes)
+    }
+
+    /// What the `Cookie` fields of a request say.
+    pub(crate) fn read<'a>(&self, cookies: impl Iterator<Item = &'a [u8]>, now_s: u32) -> Pins {
+        let values = cookies
             .flat_map(|cookies| cookies.split(|byte| *byte == b';'))
-            .filter_map(|piece| value_of(piece, self.name()));
-        match (values.next(), values.next()) {
-            (None, _) => Ok(None),
-            (Some(value), None) => self.open(value, now_s).map(Some),
-            (Some(_), Some(_)) => Err(Refusal::Duplicated),
+            .filter_map(|piece| value_of(piece, self.name.as_bytes()));
+        let mut pins = Pins::default();
+        let (mut looked_at, mut found) = (0, 0);
+        for value in values {
+            pins.is_there = true;
+            let opened = match decode(value) {
+                None => Err(Refusal::Malformed),
+                Some(_) if looked_at == MAX_LOOKED_AT => Err(Refusal::Surplus),
+                Some(cookie) => {
+                    looked_at += 1;
+                    self.open(&cookie, now_s)
+                }
+            };
+            match opened {
+                Ok(pin) => {
+                    pins.genuine[found] = Some(pin);
+                    found += 1;
+                }
+                Err(reason) => pins.refuse(reason),
+            }
         }
+        pins
     }
 
-    fn open(&self, value: &[u8], now_s: u32) -> Result<Pin, Refusal> {
-        let mut cookie = [0; COOKIE_BYTES];
-        // The exact length bounds the work before the decoder sees anything.
-        if value.len() != COOKIE_LETTERS
-            || URL_SAFE_NO_PAD.decode_slice(value, &mut cookie) != Ok(COOKIE_BYTES)
-        {
-            return Err(Refusal::Malformed);
-        }
+    fn open(&self, cookie: &[u8; COOKIE_BYTES], now_s: u32) -> Result<Pin, Refusal> {
         let (signed, mac) = cookie.split_at(SIGNED_BYTES);
         constant_time::verify_slices_are_equal(&self.mac(signed), mac)
             .map_err(|_| Refusal::Forged)?;
@@ -160,12 +205,12 @@ impl Affinity {
             return Err(Refusal::Expired);
         }
         let age_s = now_s.saturating_sub(issued_s);
-        if age_s >= LIFETIME_S {
+        if age_s >= self.lifetime_s {
             return Err(Refusal::Expired);
         }
         Ok(Pin {
             tag: Tag(front(tag)),
-            ageing: age_s >= LIFETIME_S / 2,
+            ageing: age_s >= self.lifetime_s / 2,
         })
     }
 
@@ -181,40 +226,79 @@ fn front<const N: usize>(bytes: &[u8]) -> [u8; N] {
     front
 }
 
-/// The value, if this piece of a `Cookie` header is the cookie of that name.
-fn value_of<'a>(piece: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let after_name = piece.trim_ascii_start().strip_prefix(name.as_bytes())?;
-    Some(
-        after_name
-            .trim_ascii_start()
-            .strip_prefix(b"=")?
-            .trim_ascii(),
-    )
+/// The bytes of a cookie that has the shape of ours.
+fn decode(value: &[u8]) -> Option<[u8; COOKIE_BYTES]> {
+    let mut cookie = [0; COOKIE_BYTES];
+    // The exact length bounds the work before the decoder sees anything.
+    let is_ours = value.len() == COOKIE_LETTERS
+        && URL_SAFE_NO_PAD.decode_slice(value, &mut cookie) == Ok(COOKIE_BYTES);
+    is_ours.then_some(cookie)
 }
 
-/// Is this piece of a `Cookie` header, or this `Set-Cookie` header, the affinity cookie under one of its names?
-pub(crate) fn is_ours(piece: &[u8]) -> bool {
-    value_of(piece, PLAIN_NAME).is_some() || value_of(piece, SECURE_NAME).is_some()
+/// Name and value of a piece of a `Cookie` field, or of a `Set-Cookie` field.
+fn parts_of(piece: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = memchr::memchr(b'=', piece)?;
+    Some((
+        piece[..equals].trim_ascii(),
+        piece[equals + 1..].trim_ascii(),
+    ))
 }
 
-/// The `Cookie` header without the affinity cookie, or `None` when it holds none. The other cookies are the
-/// node's business and stay as they are, byte for byte, even where they break the grammar.
-pub(crate) fn strip(header: &[u8]) -> Option<Vec<u8>> {
-    let pieces = || header.split(|byte| *byte == b';');
-    if !pieces().any(is_ours) {
-        return None;
-    }
-    let mut rest = Vec::with_capacity(header.len());
-    for piece in pieces().filter(|piece| !is_ours(piece)) {
-        if rest.is_empty() {
-            // The blank after a separator that is gone would otherwise open the header.
-            rest.extend_from_slice(piece.trim_ascii_start());
-        } else {
-            rest.push(b';');
-            rest.extend_from_slice(piece);
+/// The value, if this piece is the cookie of that name.
+fn value_of<'a>(piece: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (found, value) = parts_of(piece)?;
+    (found == name).then_some(value)
+}
+
+/// Which cookies are ours, and so none of the nodes' business: those of every listener, and those that another balancer
+/// of ours has left with the same host, or an older one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OurCookies {
+    /// Names from the configuration that do not show whose they are.
+    given: Vec<String>,
+}
+
+impl OurCookies {
+    /// With the names of all listeners.
+    pub(crate) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let given = names.filter(|name| !is_of_the_family(name.as_bytes()));
+        Self {
+            given: given.map(str::to_owned).collect(),
         }
     }
-    Some(rest)
+
+    /// Is this piece of a `Cookie` field, or this `Set-Cookie` field, an affinity cookie?
+    pub(crate) fn contain(&self, piece: &[u8]) -> bool {
+        parts_of(piece).is_some_and(|(name, _)| {
+            is_of_the_family(name) || self.given.iter().any(|given| given.as_bytes() == name)
+        })
+    }
+
+    /// The `Cookie` field without affinity cookies, or `None` when it holds none. The other cookies are the
+    /// node's business and stay as they are, byte for byte, even where they break the grammar.
+    pub(crate) fn strip(&self, field: &[u8]) -> Option<Vec<u8>> {
+        let pieces = || field.split(|byte| *byte == b';');
+        if !pieces().any(|piece| self.contain(piece)) {
+            return None;
+        }
+        let mut rest = Vec::with_capacity(field.len());
+        for piece in pieces().filter(|piece| !self.contain(piece)) {
+            if rest.is_empty() {
+                // The blank after a separator that is gone would otherwise open the field.
+                rest.extend_from_slice(piece.trim_ascii_start());
+            } else {
+                rest.push(b';');
+                rest.extend_from_slice(piece);
+            }
+        }
+        Some(rest)
+    }
+}
+
+fn is_of_the_family(name: &[u8]) -> bool {
+    let bare = GUARDS.iter().find_map(|guard| name.strip_prefix(*guard));
+    let rest = bare.unwrap_or(name).strip_prefix(FAMILY.as_bytes());
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'-')))
 }
 
 #[cfg(test)]

@@ -3,6 +3,11 @@
 //! One pingora background service keeps the node sets of all listeners. It reports ready after the first
 //! round of checks, and the listeners wait for that: whoever can connect finds proven nodes. A failed
 //! look-up changes nothing: the last good set stays, and its health checks go on.
+//!
+//! **A name with addresses of IPv4 and of IPv6.** Nothing tells which two of them are one node, and a node that counted
+//! twice would get twice its share, and sessions under two names. So nodes are those of one family: the one that the
+//! system puts first, which is one that this machine has (RFC 6724, `gai.conf`), and then that one for as long as the name
+//! has addresses of it.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -31,6 +36,9 @@ const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(1);
 /// More nodes than this are not taken from one answer.
 const MAX_NODES: usize = 256;
+/// A name server may answer for one family and fail for the other. So many look-ups in a row without an address of the
+/// nodes' family count as failed; then the nodes have moved to the other one.
+const MISSING_LOOKUPS: u32 = 5;
 
 /// Keeps the node sets of all listeners.
 pub(crate) struct Discovery {
@@ -142,6 +150,7 @@ struct Resolver {
     name: String,
     pending: Option<JoinHandle<std::io::Result<Vec<SocketAddr>>>>,
     failing: bool,
+    family: Family,
 }
 
 impl Resolver {
@@ -150,6 +159,7 @@ impl Resolver {
             name,
             pending: None,
             failing: false,
+            family: Family::default(),
         }
     }
 
@@ -174,7 +184,7 @@ impl Resolver {
         let name = &self.name;
         let pending = self.pending.get_or_insert_with(|| {
             let name = name.clone();
-            tokio::spawn(async move { Ok(lookup_host(name).await?.take(MAX_NODES).collect()) })
+            tokio::spawn(async move { Ok(lookup_host(name).await?.take(2 * MAX_NODES).collect()) })
         });
         let Ok(finished) = timeout(LOOKUP_DEADLINE, pending).await else {
             return Err(format!(
@@ -186,14 +196,96 @@ impl Resolver {
         let addresses: Vec<SocketAddr> = finished
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())?;
-        if addresses.is_empty() {
-            return Err("no address".to_owned());
-        }
+        let mut addresses = self.family.only(addresses)?;
+        addresses.truncate(MAX_NODES);
         // Behind a name, the address is all there is to tell nodes apart. No cookie shows it.
         let node = |address: SocketAddr| NodeAddress {
             name: address.to_string(),
             address,
         };
         Ok(addresses.into_iter().map(node).collect())
+    }
+}
+
+/// The family of the nodes behind a name.
+#[derive(Default)]
+struct Family {
+    /// Unknown until the first answer.
+    is_ipv6: Option<bool>,
+    /// Look-ups in a row that lacked it.
+    missing: u32,
+}
+
+impl Family {
+    /// Of what a look-up found, the addresses of the nodes' family.
+    fn only(&mut self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, &'static str> {
+        let first = found.first().ok_or("no address")?.is_ipv6();
+        let is_ipv6 = *self.is_ipv6.get_or_insert(first);
+        if found.iter().any(|address| address.is_ipv6() == is_ipv6) {
+            self.missing = 0;
+            let ours = found.into_iter();
+            return Ok(ours.filter(|one| one.is_ipv6() == is_ipv6).collect());
+        }
+        self.missing += 1;
+        if self.missing < MISSING_LOOKUPS {
+            return Err("only addresses of the other family, IPv4 or IPv6");
+        }
+        *self = Self {
+            is_ipv6: Some(first),
+            missing: 0,
+        };
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(family: &mut Family, found: &[&str]) -> Result<Vec<String>, &'static str> {
+        let found = found.iter().map(|text| text.parse().unwrap()).collect();
+        let ours = family.only(found)?;
+        Ok(ours.iter().map(SocketAddr::to_string).collect())
+    }
+
+    #[test]
+    fn a_node_with_two_addresses_is_one_node() {
+        let (four, six) = ("10.0.0.1:80", "[fd00::1]:80");
+        assert_eq!(
+            only(&mut Family::default(), &[four, six]),
+            Ok(vec![four.into()])
+        );
+        let mut family = Family::default();
+        assert_eq!(only(&mut family, &[six, four]), Ok(vec![six.into()]));
+        // Another order later is no other node.
+        assert_eq!(only(&mut family, &[four, six]), Ok(vec![six.into()]));
+    }
+
+    #[test]
+    fn a_family_alone_is_taken_whole() {
+        for all in [
+            ["10.0.0.1:80", "10.0.0.2:80"],
+            ["[fd00::1]:80", "[fd00::2]:80"],
+        ] {
+            assert_eq!(only(&mut Family::default(), &all).unwrap(), all);
+        }
+        assert_eq!(only(&mut Family::default(), &[]), Err("no address"));
+    }
+
+    #[test]
+    fn half_an_answer_moves_nobody_and_a_lasting_one_does() {
+        let mut family = Family::default();
+        let (four, six) = ("10.0.0.1:80", "[fd00::1]:80");
+        only(&mut family, &[six, four]).unwrap();
+        for _ in 1..MISSING_LOOKUPS {
+            only(&mut family, &[four]).unwrap_err();
+        }
+        // The family was there again, so the count begins anew.
+        only(&mut family, &[four, six]).unwrap();
+        for _ in 1..MISSING_LOOKUPS {
+            only(&mut family, &[four]).unwrap_err();
+        }
+        assert_eq!(only(&mut family, &[four]), Ok(vec![four.into()]));
+        assert_eq!(only(&mut family, &[six, four]), Ok(vec![four.into()]));
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     affinity::Affinity,
     budget::Budget,
     clock,
-    config::{self, Config, Health, Listener, NodeAddress, OnDeadNode, Timeouts},
+    config::{self, Config, Health, Listener, NodeAddress, OnDeadNode, PinRule, Timeouts},
     ejection,
     lifecycle::Lifecycle,
     metrics::{Change, ListenerStats},
@@ -56,6 +56,8 @@ pub(crate) struct Group {
     pub(crate) address: SocketAddr,
     /// Set where clients are pinned to nodes.
     pub(crate) affinity: Option<Arc<Affinity>>,
+    /// Who is.
+    pub(crate) pin: PinRule,
     pub(crate) on_dead_node: OnDeadNode,
     pub(crate) health: Health,
     pub(crate) timeouts: Timeouts,
@@ -85,6 +87,7 @@ impl Group {
             strategy: listener.strategy.clone(),
             address: listener.address,
             affinity: affinity.filter(|_| listener.affinity),
+            pin: listener.pin,
             on_dead_node: listener.on_dead_node,
             health: config.health.clone(),
             timeouts: config.timeouts,
@@ -309,6 +312,7 @@ pub(crate) mod tests {
             strategy: "sticky".to_owned(),
             address: ([127, 0, 0, 1], 1).into(),
             affinity: None,
+            pin: PinRule::Session,
             on_dead_node: OnDeadNode::Repin,
             health: Health {
                 path: "/".to_owned(),

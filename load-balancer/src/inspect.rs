@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    affinity::{self, Affinity, Refusal},
-    config::Secret,
+    affinity::{Affinity, OurCookies, Pins},
+    config::{AffinityCookie, SameSite, Secret},
     http1::{
         answer,
         buffer::Buffer,
@@ -36,6 +36,10 @@ use crate::{
 pub const STRATEGY: &str = "sticky";
 /// What nodes get to see as the client's address.
 pub const CLIENT: &str = "192.0.2.7";
+/// The affinity cookie's name.
+pub const COOKIE: &str = "affinity";
+/// How long a pin holds.
+pub const LIFETIME_S: u32 = 12 * 60 * 60;
 /// Bytes of a body, at most.
 pub const MAX_BODY: u64 = 100_000;
 
@@ -70,12 +74,21 @@ pub struct Listener {
 impl Listener {
     /// A listener over plain HTTP, whose affinity cookies are sealed with this key.
     pub fn new(key: &[u8]) -> Self {
-        let affinity = Arc::new(Affinity::new(&Secret::of(key), false));
+        let cookie = AffinityCookie {
+            name: COOKIE.to_owned(),
+            path: "/".to_owned(),
+            same_site: SameSite::Lax,
+            is_secure: false,
+            lifetime_s: LIFETIME_S,
+            is_persistent: false,
+        };
+        let affinity = Arc::new(Affinity::new(&Secret::of(key), &cookie));
         Self {
             rules: Rules {
                 strategy: STRATEGY.to_owned(),
                 is_https: false,
                 affinity: Some(Arc::clone(&affinity)),
+                our_cookies: OurCookies::default(),
                 max_body: MAX_BODY,
                 request_ids: RequestIds::new(),
             },
@@ -134,31 +147,21 @@ impl Listener {
         self.affinity.issue(self.affinity.tag(node), now_s)
     }
 
-    /// Do the `Cookie` fields of a request pin its client to that node? `None`: to nobody; an error says why a
-    /// cookie was ignored.
-    pub fn is_pinned(
-        &self,
-        cookies: &[&[u8]],
-        node: &str,
-        now_s: u32,
-    ) -> Result<Option<bool>, &'static str> {
-        match self.affinity.read(cookies.iter().copied(), now_s) {
-            Ok(pin) => Ok(pin.map(|pin| pin.tag == self.affinity.tag(node))),
-            Err(refusal) => Err(name_of(refusal)),
-        }
+    /// Whom the `Cookie` fields of a request pin their client to: each genuine cookie's node, by its place among
+    /// `nodes`.
+    pub fn pins(&self, cookies: &[&[u8]], nodes: &[&str], now_s: u32) -> Vec<Option<usize>> {
+        let tags: Vec<_> = nodes.iter().map(|node| self.affinity.tag(node)).collect();
+        let pins = self.affinity.read(cookies.iter().copied(), now_s);
+        let places = pins
+            .genuine()
+            .map(|pin| tags.iter().position(|tag| *tag == pin.tag));
+        places.collect()
     }
 }
 
-fn name_of(refusal: Refusal) -> &'static str {
-    let mut names = Refusal::ALL.iter();
-    names
-        .find(|(other, _)| *other == refusal)
-        .map_or("", |(_, name)| name)
-}
-
-/// A `Cookie` field without the affinity cookie; `None` when it holds none.
+/// A `Cookie` field without affinity cookies; `None` when it holds none.
 pub fn without_affinity(cookie: &[u8]) -> Option<Vec<u8>> {
-    affinity::strip(cookie)
+    OurCookies::default().strip(cookie)
 }
 
 /// What a client gets of a node's answer, behind which the node closes its connection. `None`: no whole head came.
@@ -170,7 +173,7 @@ pub fn answer(bytes: &[u8], is_head: bool, is_modern: bool, step: usize) -> Opti
         keep_alive: true,
         body: Framing::Length(0),
         encoding: Encoding::Plain,
-        pin: Ok(None),
+        pins: Pins::default(),
     };
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let (mut node, mut input) = (Pieces::new(bytes, step), Buffer::default());
@@ -188,7 +191,13 @@ pub fn answer(bytes: &[u8], is_head: bool, is_modern: bool, step: usize) -> Opti
         }
     };
     let mut sent = Vec::new();
-    let Ok(mut answer) = answer::read(&input.bytes()[..head], &request, true, &mut sent) else {
+    let Ok(mut answer) = answer::read(
+        &input.bytes()[..head],
+        &request,
+        &OurCookies::default(),
+        true,
+        &mut sent,
+    ) else {
         return bad(Vec::new());
     };
     sent.extend_from_slice(b"\r\n");

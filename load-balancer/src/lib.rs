@@ -10,6 +10,7 @@
 //! | `group`, `discovery`, `node` | which nodes there are, and what is known about each |
 //! | `health`, `admin_state`, `ejection` | which of them get requests: checks, the operator, failed requests |
 //! | `route`, `select`, `affinity`, `budget` | which node a request goes to, and whether there is another try |
+//! | `verdict` | what a node's answer means for that, and for the client's pin |
 //! | `listener`, `tls` | a public port: threads, connections, certificates |
 //! | `proxy`, `progress`, `problem` | the way of a request, and what happens when a node fails |
 //! | `http1`, `request_id` | HTTP/1.1 on the wire |
@@ -41,6 +42,7 @@ mod route;
 mod select;
 mod server;
 mod tls;
+mod verdict;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 

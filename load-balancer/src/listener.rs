@@ -23,7 +23,7 @@ use pingora::{
     services::{ServiceReadyNotifier, ServiceWithDependents},
 };
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpStream},
     runtime,
     sync::oneshot,
     task::{AbortHandle, Id, JoinSet},
@@ -88,7 +88,7 @@ impl ServiceWithDependents for Listener {
     ) {
         let threads: io::Result<Vec<_>> = (0..self.threads)
             .map(|number| {
-                let listener = listen(self.shared.proxy.group().address)?;
+                let listener = listen::open_shared(self.shared.proxy.group().address, BACKLOG)?;
                 let (shared, shutdown) = (Arc::clone(&self.shared), shutdown.clone());
                 let (ended, has_ended) = oneshot::channel::<()>();
                 let runtime = runtime::Builder::new_current_thread()
@@ -128,19 +128,6 @@ impl ServiceWithDependents for Listener {
     fn threads(&self) -> Option<usize> {
         Some(1)
     }
-}
-
-/// One of several sockets for the same port.
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
 }
 
 /// One thread: accepts until shutdown, then waits for the requests that are under way.

@@ -4,10 +4,16 @@
 //! connection: what a client still sends of a request that was not read to its end must not be taken for the
 //! next one.
 
-use crate::http1::fields::{put, put_number};
+use crate::{
+    http1::fields::{put, put_number},
+    verdict::Outcome,
+};
 
 /// Tells the client how many other nodes were asked before.
 pub(crate) const RETRIES: &str = "x-balancer-retries";
+
+/// Tells the client what a request that failed has done.
+pub(crate) const OUTCOME: &str = "x-outcome";
 
 /// Everything that the balancer answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +127,15 @@ impl Problem {
         }
     }
 
+    /// What was done, where that is the question.
+    fn outcome(self) -> Option<Outcome> {
+        match self.status() {
+            503 => Some(Outcome::NothingDone),
+            502 | 504 => Some(Outcome::Unknown),
+            _ => None,
+        }
+    }
+
     /// Appends a whole answer.
     pub(crate) fn write(self, output: &mut Vec<u8>, is_head: bool, strategy: &str, retries: usize) {
         let body = self.body();
@@ -134,6 +149,9 @@ impl Problem {
         put(output, b"x-session-strategy", strategy.as_bytes());
         if self.status() == 503 {
             put(output, b"retry-after", b"1");
+        }
+        if let Some(outcome) = self.outcome() {
+            put(output, OUTCOME.as_bytes(), outcome.word().as_bytes());
         }
         if retries > 0 {
             put_number(output, RETRIES.as_bytes(), retries as u64);

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     group::{Group, UnderWay},
-    metrics::Repin,
+    metrics::Moved,
     node::{Attempt, Node},
     problem::Problem,
     route::NoRoute,
@@ -30,10 +30,12 @@ pub(crate) struct Progress {
     pub(crate) pinned: bool,
     /// No other node than that one will do: the listener is strict.
     pub(crate) bound: bool,
-    /// The answer has to carry a new affinity cookie.
-    pub(crate) set_cookie: bool,
-    /// The client loses its pin, for this reason.
-    pub(crate) repin: Option<Repin>,
+    /// The pin has passed half its life.
+    pub(crate) is_ageing: bool,
+    /// The client is served by another node than its own, for this reason.
+    pub(crate) moved: Option<Moved>,
+    /// And belongs to that one from now on.
+    pub(crate) repinned: bool,
     /// What the client was told instead of a node's answer.
     pub(crate) own_answer: Option<Problem>,
     /// Counts the request in its listener until it is over.
@@ -58,15 +60,23 @@ pub(crate) enum Failure {
     BrokeOff,
     /// Nobody knows: the node did not answer in time.
     TimedOut,
+    /// The node answered 503, and another one was asked. It may have acted unless it said that it has not.
+    Refused { nothing_done: bool },
 }
 
 impl Failure {
+    /// Is it certain that the node did nothing?
+    pub(crate) fn nothing_done(self) -> bool {
+        matches!(self, Self::NotSent | Self::Refused { nothing_done: true })
+    }
+
     /// The word that the access log uses.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::NotSent => "not-sent",
             Self::BrokeOff => "broke-off",
             Self::TimedOut => "timed-out",
+            Self::Refused { .. } => "refused",
         }
     }
 }
@@ -83,8 +93,9 @@ impl Progress {
             no_route: None,
             pinned: false,
             bound: false,
-            set_cookie: false,
-            repin: None,
+            is_ageing: false,
+            moved: None,
+            repinned: false,
             own_answer: None,
             _under_way: Group::arrived(group, started),
         }
@@ -92,11 +103,12 @@ impl Progress {
 
     /// The current attempt failed. Its node will not be asked again.
     pub(crate) fn fail(&mut self, failure: Failure) -> Option<Arc<Node>> {
-        if self.pinned && !self.bound && self.repin.is_none() {
-            self.repin = Some(if failure == Failure::NotSent {
-                Repin::ConnectFailed
-            } else {
-                Repin::Retried
+        if self.pinned && !self.bound && self.moved.is_none() {
+            self.moved = Some(match failure {
+                Failure::NotSent => Moved::ConnectFailed,
+                Failure::BrokeOff | Failure::TimedOut => Moved::Retried,
+                // Its own node has no session of it, else it would have stayed.
+                Failure::Refused { .. } => Moved::Refused,
             });
         }
         let node = Arc::clone(self.attempt.take()?.node());
@@ -109,11 +121,28 @@ impl Progress {
         Some(node)
     }
 
-    /// What the client is told when there is no further attempt. Nothing was done only if no attempt sent
+    /// Is the client's own node being asked, the one that it is pinned to?
+    pub(crate) fn is_at_own_node(&self) -> bool {
+        self.pinned && self.tried.is_empty()
+    }
+
+    /// May one of the attempts that failed have done what was asked for?
+    pub(crate) fn may_have_acted(&self) -> bool {
+        self.tried.iter().any(|tried| !tried.failure.nothing_done())
+    }
+
+    /// Was the last word of any node that it cannot serve the request?
+    pub(crate) fn ended_in_refusal(&self) -> bool {
+        let mut heard = self.tried.iter().rev().map(|tried| tried.failure);
+        let last = heard.find(|failure| *failure != Failure::NotSent);
+        matches!(last, Some(Failure::Refused { .. }))
+    }
+
+    /// What the client is told when there is no further attempt. Nothing was done only if no attempt did
     /// anything: a node that refused a connection after another one was silent does not change that.
     pub(crate) fn problem(&self) -> Problem {
         let failures = || self.tried.iter().rev().map(|tried| tried.failure);
-        match failures().find(|failure| *failure != Failure::NotSent) {
+        match failures().find(|failure| !failure.nothing_done()) {
             Some(Failure::TimedOut) => Problem::NodeTimeout,
             Some(_) => Problem::NodeBrokeOff,
             None if self.tried.is_empty() => {

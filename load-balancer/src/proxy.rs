@@ -3,7 +3,8 @@
 //! ```text
 //! head ──▶ choose ──▶ connect ──▶ ask ──▶ answer ──▶ next head
 //!            ▲           │         │
-//!            │           │         └─ broke off or too slow: another node, if the method is idempotent
+//!            │           │         ├─ broke off or too slow: another node, if the request may be repeated
+//!            │           │         └─ cannot serve it (503): another node, as `verdict` says
 //!            └───────────┴─ nothing was sent: another node, whatever the method
 //! ```
 //!
@@ -25,12 +26,13 @@ use tracing::debug;
 
 use crate::{
     access_log::Seen,
+    config::PinRule,
     group::Group,
     http1::{
         answer::{self, Answer},
         client::{Client, Patience, Wire},
         exchange::{Broken, Exchange, NodePatience},
-        fields::{put, put_number},
+        fields::{DRAINS, put, put_number},
         pool,
         request::{self, Request, Rules},
         upload::Upload,
@@ -39,6 +41,7 @@ use crate::{
     problem::{self, Problem},
     progress::{Failure, Progress},
     route::{self, Router, now_s},
+    verdict::{self, Outcome, PinChange},
 };
 
 /// Interim answers of a node to one request, at most.
@@ -89,6 +92,25 @@ impl End {
         status: None,
         bytes_out: 0,
     };
+}
+
+/// What becomes of a node's answer.
+#[derive(Debug)]
+enum Judged {
+    /// The client gets it.
+    PassOn(Answer),
+    /// Another node is asked first.
+    Hold(Held),
+}
+
+/// A node's 503 that is not passed on as long as another node may do better: the client's version of it.
+#[derive(Debug)]
+struct Held {
+    /// Without the empty line at its end.
+    head: Vec<u8>,
+    body: Vec<u8>,
+    answer: Answer,
+    body_bytes: u64,
 }
 
 impl Proxy {
@@ -203,6 +225,7 @@ impl Proxy {
         upload: &mut Upload,
         progress: &mut Progress,
     ) -> End {
+        let mut held = None;
         while let Ok(patience) = self.router.choose(request, progress) {
             let (node, is_reused) = match self.connect(request, patience, progress).await {
                 Some(connected) => connected,
@@ -210,6 +233,7 @@ impl Proxy {
                 None => break,
             };
             upload.rewind();
+            self.tell(upload, progress);
             let timeouts = &self.group.timeouts;
             let node_patience = NodePatience {
                 write: timeouts.write,
@@ -224,8 +248,22 @@ impl Proxy {
                 upload,
                 Instant::now(),
             );
-            let broken = match self.ask(&mut exchange, request, progress).await {
-                Ok(answer) => return self.answer(exchange, answer, is_reused, progress).await,
+            let judged = match self.ask(&mut exchange, request).await {
+                Ok((answer, at)) => {
+                    self.judge(&mut exchange, answer, at, request, progress)
+                        .await
+                }
+                Err(broken) => Err(broken),
+            };
+            let broken = match judged {
+                Ok(Judged::PassOn(answer)) => {
+                    return self.answer(exchange, answer, is_reused, progress).await;
+                }
+                Ok(Judged::Hold(refused)) => {
+                    Self::leave(exchange, &refused, progress);
+                    held = Some(refused);
+                    continue;
+                }
                 Err(broken) => broken,
             };
             drop(exchange);
@@ -247,8 +285,27 @@ impl Proxy {
                 break;
             }
         }
-        self.answer_itself(client, progress.problem(), request.is_head, progress)
-            .await
+        match held {
+            Some(held) if progress.ended_in_refusal() => {
+                self.pass_on(client, held, request, progress).await
+            }
+            _ => {
+                self.answer_itself(client, progress.problem(), request.is_head, progress)
+                    .await
+            }
+        }
+    }
+
+    /// Tells a node that drains of it, with the requests of clients that are pinned to it: it is to start no session
+    /// for one that has none there.
+    fn tell(&self, upload: &mut Upload, progress: &Progress) {
+        let node = progress.attempt.as_ref().map(Attempt::node);
+        if self.group.pin == PinRule::Session
+            && progress.is_at_own_node()
+            && node.is_some_and(|node| !node.takes_new())
+        {
+            upload.tell(DRAINS, b"1");
+        }
     }
 
     /// A connection to the node that was chosen, and whether it was used before. `None` when that failed;
@@ -284,28 +341,27 @@ impl Proxy {
         None
     }
 
-    /// Sends the request until the head of its final answer is there, and writes that for the client.
+    /// Sends the request until the head of its final answer is there, and writes that for the client, without the empty line at
+    /// its end. Returns where it begins in the client's output.
     async fn ask<C: Wire>(
         &self,
         exchange: &mut Exchange<'_, C>,
         request: &Request,
-        progress: &Progress,
-    ) -> Result<Answer, Broken> {
+    ) -> Result<(Answer, usize), Broken> {
         for _ in 0..MAX_INTERIM {
             let head = exchange.ask().await?;
             let may_keep = exchange.upload.is_done() && !self.group.lifecycle.is_ending();
             let output = &mut exchange.client.output;
             let before = output.len();
-            let answer = answer::read(&exchange.input.bytes()[..head], request, may_keep, output);
-            let Ok(answer) = answer else {
+            let bytes = &exchange.input.bytes()[..head];
+            let ours = &self.rules.our_cookies;
+            let Ok(answer) = answer::read(bytes, request, ours, may_keep, output) else {
                 output.truncate(before);
                 return Err(Broken::NodeInvalid);
             };
             exchange.input.consume(head);
             if answer.is_final() {
-                self.add_fields(progress, output);
-                output.extend_from_slice(b"\r\n");
-                return Ok(answer);
+                return Ok((answer, before));
             }
             if request.is_modern {
                 output.extend_from_slice(b"\r\n");
@@ -316,8 +372,92 @@ impl Proxy {
         Err(Broken::NodeInvalid)
     }
 
-    /// Adds what the client has to know about the way of its request.
-    fn add_fields(&self, progress: &Progress, output: &mut Vec<u8>) {
+    /// Completes the head of an answer, which begins `at` that place of the client's output; or takes the whole answer out
+    /// again, because another node may do better.
+    async fn judge<C: Wire>(
+        &self,
+        exchange: &mut Exchange<'_, C>,
+        mut answer: Answer,
+        at: usize,
+        request: &Request,
+        progress: &mut Progress,
+    ) -> Result<Judged, Broken> {
+        let may_leave = verdict::wants_another(&answer, request, progress)
+            && exchange.upload.can_repeat()
+            && progress
+                .attempt
+                .as_ref()
+                .is_some_and(|attempt| self.router.may_leave(attempt.node(), progress));
+        if !may_leave {
+            self.end_head(&answer, request, progress, &mut exchange.client.output);
+            return Ok(Judged::PassOn(answer));
+        }
+        let head = exchange.client.output.split_off(at);
+        let is_whole = Box::pin(exchange.hold(&mut answer)).await;
+        let output = &mut exchange.client.output;
+        let body = output.split_off(at);
+        if is_whole? {
+            let body_bytes = exchange.body_bytes;
+            return Ok(Judged::Hold(Held {
+                head,
+                body,
+                answer,
+                body_bytes,
+            }));
+        }
+        // Too long to be kept: the client gets it.
+        output.extend_from_slice(&head);
+        self.end_head(&answer, request, progress, output);
+        output.extend_from_slice(&body);
+        Ok(Judged::PassOn(answer))
+    }
+
+    /// The node that answered cannot serve the request, and another one is asked.
+    fn leave<C: Wire>(exchange: Exchange<'_, C>, held: &Held, progress: &mut Progress) {
+        if let Some(attempt) = &progress.attempt {
+            let node = attempt.node();
+            node.answered(held.answer.status, progress.started.elapsed());
+            if exchange.upload.is_done() && held.answer.node_keeps && exchange.input.is_empty() {
+                pool::give(node, exchange.node, Instant::now());
+            }
+        }
+        progress.bound = false;
+        progress.fail(Failure::Refused {
+            nothing_done: held.answer.outcome == Some(Outcome::NothingDone),
+        });
+    }
+
+    /// Nobody did better: the client gets the answer of the node that refused.
+    async fn pass_on<C: Wire>(
+        &self,
+        client: &mut Client<C>,
+        held: Held,
+        request: &Request,
+        progress: &mut Progress,
+    ) -> End {
+        client.output.extend_from_slice(&held.head);
+        self.end_head(&held.answer, request, progress, &mut client.output);
+        client.output.extend_from_slice(&held.body);
+        let sent = Box::pin(client.send(&self.patience)).await;
+        End {
+            then: match sent {
+                Ok(()) if held.answer.client_keeps => Then::Keep,
+                Ok(()) => Then::Close,
+                Err(_) => Then::Drop,
+            },
+            status: Some(held.answer.status),
+            bytes_out: held.body_bytes,
+        }
+    }
+
+    /// Adds what the client has to know about the way of its request, and the end of the head.
+    fn end_head(
+        &self,
+        answer: &Answer,
+        request: &Request,
+        progress: &mut Progress,
+        output: &mut Vec<u8>,
+    ) {
         if progress.retries() > 0 {
             put_number(
                 output,
@@ -325,20 +465,48 @@ impl Proxy {
                 progress.retries() as u64,
             );
         }
-        if !progress.set_cookie {
-            return;
-        }
-        let node = progress.attempt.as_ref().map(Attempt::node);
-        if let (Some(affinity), Some(tag)) = (&self.group.affinity, node.and_then(|node| node.tag))
-        {
+        if let Some(outcome) = answer.outcome {
+            // That this node did nothing does not undo what another one did.
+            let outcome = if progress.may_have_acted() {
+                Outcome::Unknown
+            } else {
+                outcome
+            };
             put(
                 output,
-                b"set-cookie",
-                affinity.issue(tag, now_s()).as_bytes(),
+                problem::OUTCOME.as_bytes(),
+                outcome.word().as_bytes(),
             );
-            if let Some(reason) = progress.repin {
-                self.group.stats.repinned(reason);
-            }
+        }
+        self.change_pin(answer, request, progress, output);
+        output.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds what becomes of the client's pin.
+    fn change_pin(
+        &self,
+        answer: &Answer,
+        request: &Request,
+        progress: &mut Progress,
+        output: &mut Vec<u8>,
+    ) {
+        let node = progress.attempt.as_ref().map(|attempt| &**attempt.node());
+        let (Some(affinity), Some(node)) = (&self.group.affinity, node) else {
+            return;
+        };
+        if let Some(reason) = progress.moved {
+            self.group.stats.moved(reason);
+        }
+        let change = verdict::pin_change(self.group.pin, answer, request, progress, node);
+        let cookie = match (change, node.tag) {
+            (PinChange::Give | PinChange::Renew, Some(tag)) => affinity.issue(tag, now_s()),
+            (PinChange::Take, _) => affinity.clear(),
+            _ => return,
+        };
+        put(output, b"set-cookie", cookie.as_bytes());
+        if let Some(reason) = progress.moved.filter(|_| change == PinChange::Give) {
+            self.group.stats.repinned(reason);
+            progress.repinned = true;
         }
     }
 

@@ -4,11 +4,11 @@
 //! | the request | first node | next node |
 //! | --- | --- | --- |
 //! | not pinned | by `select` | by `select`, among those not tried |
-//! | pinned, listener `repin` | its node; another one if that is dead or in maintenance | another one, and the client is pinned to it |
+//! | pinned, listener `repin` | its node; another one if that is dead or in maintenance | another one |
 //! | pinned, listener `strict` | its node; another one only if that is in maintenance or gone for good | none |
 //!
 //! A pinned request whose node is at its limit is refused and not moved: the client can ask again, its
-//! session would be lost. What is sent and received is the business of `proxy`.
+//! session would be lost. Serving a client at another node moves no pin: what does is decided in `verdict`. What is sent and received is the business of `proxy`.
 
 use std::{
     sync::Arc,
@@ -21,7 +21,7 @@ use crate::{
     config::OnDeadNode,
     group::Group,
     http1::request::Request,
-    metrics::Repin,
+    metrics::Moved,
     node::{Attempt, Away, Node},
     problem::Problem,
     progress::Progress,
@@ -111,7 +111,6 @@ impl Router {
         let attempt = if progress.attempts == 0 {
             self.first(&nodes, request, progress)?
         } else {
-            progress.set_cookie = self.group.affinity.is_some();
             self.select(&nodes, progress)?
         };
         let node = attempt.node();
@@ -144,22 +143,22 @@ impl Router {
         if self.group.affinity.is_none() {
             return self.select(nodes, progress);
         }
-        match request.pin {
-            Ok(Some(pin)) => {
-                if let Some(node) = nodes.iter().find(|node| node.tag == Some(pin.tag)) {
-                    if let Some(attempt) = self.pinned(node, progress)? {
-                        progress.set_cookie = pin.ageing;
-                        return Ok(attempt);
-                    }
-                } else {
-                    self.group.stats.refused(Refusal::Unknown);
-                    progress.repin = Some(Repin::Removed);
-                }
-            }
-            Ok(None) => {}
-            Err(reason) => self.group.stats.refused(reason),
+        for (reason, count) in request.pins.refused() {
+            self.group.stats.refused(reason, count);
         }
-        progress.set_cookie = true;
+        let mut is_removed = false;
+        for pin in request.pins.genuine() {
+            if let Some(node) = nodes.iter().find(|node| node.tag == Some(pin.tag)) {
+                if let Some(attempt) = self.pinned(node, progress)? {
+                    progress.is_ageing = pin.ageing;
+                    return Ok(attempt);
+                }
+                return self.select(nodes, progress);
+            }
+            self.group.stats.refused(Refusal::Unknown, 1);
+            is_removed = true;
+        }
+        progress.moved = is_removed.then_some(Moved::Removed);
         self.select(nodes, progress)
     }
 
@@ -179,7 +178,7 @@ impl Router {
             }
             Err(Away::Down | Away::Ejected) if strict => Err(NoRoute::PinnedNodeDead),
             Err(reason) => {
-                progress.repin = Some(reason.into());
+                progress.moved = Some(reason.into());
                 Ok(None)
             }
         }
@@ -227,21 +226,29 @@ impl Router {
         request.is_idempotent
             && !progress.bound
             && progress.attempts + 1 < self.attempts
-            && nodes
-                .iter()
-                .any(|other| !Arc::ptr_eq(other, node) && is_candidate(other, &progress.tried))
+            && has_other(nodes, node, progress)
     }
 
     /// May the request be offered to another node, after an attempt that failed in a way that allows it? A yes
     /// is paid for from the retry budget.
     pub(crate) fn may_retry(&self, progress: &Progress) -> bool {
-        if progress.bound || progress.attempts >= self.attempts {
-            return false;
-        }
         let nodes = self.group.nodes.load();
-        if !nodes.iter().any(|node| is_candidate(node, &progress.tried)) {
-            return false;
-        }
+        let has_other = || nodes.iter().any(|node| is_candidate(node, &progress.tried));
+        !progress.bound && progress.attempts < self.attempts && has_other() && self.pay()
+    }
+
+    /// The same while the node that is to be left has not failed: it has answered that it cannot serve the request.
+    /// A client that it has no session of is bound no longer.
+    pub(crate) fn may_leave(&self, node: &Arc<Node>, progress: &Progress) -> bool {
+        let is_in_time = progress.started.elapsed() < self.group.timeouts.total;
+        progress.attempts < self.attempts
+            && is_in_time
+            && has_other(&self.group.nodes.load(), node, progress)
+            && self.pay()
+    }
+
+    /// Pays for a retry.
+    fn pay(&self) -> bool {
         let granted = self.group.budget.spend(clock::now_ms());
         if !granted {
             self.group.stats.budget_refusals.count();
@@ -250,7 +257,14 @@ impl Router {
     }
 }
 
-impl From<Away> for Repin {
+/// Is there a node to ask beside this one?
+fn has_other(nodes: &[Arc<Node>], node: &Arc<Node>, progress: &Progress) -> bool {
+    nodes
+        .iter()
+        .any(|other| !Arc::ptr_eq(other, node) && is_candidate(other, &progress.tried))
+}
+
+impl From<Away> for Moved {
     fn from(away: Away) -> Self {
         match away {
             Away::Down => Self::Down,

@@ -5,13 +5,7 @@
 //! admin port: at once
 //! ```
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use async_trait::async_trait;
 use pingora::{
@@ -32,7 +26,7 @@ use tracing::{error, info};
 use crate::{
     access_log::AccessLog,
     admin::Admin,
-    affinity::Affinity,
+    affinity::{Affinity, OurCookies},
     config::{AccessLogTarget, Config},
     discovery::Discovery,
     group::Group,
@@ -92,7 +86,10 @@ pub(crate) fn signals() -> io::Result<(Runtime, Signals)> {
 }
 
 /// Runs until SIGTERM or SIGINT. Must be called on a plain thread, not inside an async runtime.
-pub(crate) fn run(config: Config, runtime: &Runtime, signals: Signals) -> Result<(), RunError> {
+pub(crate) fn run(mut config: Config, runtime: &Runtime, signals: Signals) -> Result<(), RunError> {
+    for listener in &mut config.listeners {
+        listener.address = listen::possible(listener.address);
+    }
     try_ports(&config)?;
 
     let access_log = access_log(config.access_log.as_ref())?;
@@ -104,7 +101,7 @@ pub(crate) fn run(config: Config, runtime: &Runtime, signals: Signals) -> Result
             let key = config.affinity_key.as_ref();
             Arc::new(Group::new(
                 listener,
-                key.map(|key| Arc::new(Affinity::new(key, listener.is_https))),
+                key.map(|key| Arc::new(Affinity::new(key, &listener.cookie))),
                 Arc::clone(&lifecycle),
                 access_log.clone(),
                 &config,
@@ -167,11 +164,14 @@ fn server(
         },
     ));
 
+    let pinning = config.listeners.iter().filter(|listener| listener.affinity);
+    let our_cookies = OurCookies::new(pinning.map(|listener| &*listener.cookie.name));
     for (listener, group) in config.listeners.iter().zip(groups) {
         let rules = Rules {
             strategy: group.strategy.clone(),
             is_https: listener.is_https,
             affinity: group.affinity.clone(),
+            our_cookies: our_cookies.clone(),
             max_body: config.clients.body_bytes,
             request_ids: RequestIds::new(),
         };
@@ -226,7 +226,7 @@ fn try_ports(config: &Config) -> Result<(), RunError> {
     let opened: Result<Vec<_>, _> = listeners
         .chain(admin)
         .map(|(address, setting)| {
-            TcpListener::bind(address).map_err(|cause| RunError::Port {
+            listen::open(address).map_err(|cause| RunError::Port {
                 address,
                 setting,
                 cause,
@@ -248,7 +248,8 @@ impl BackgroundService for Announcement {
         let deadline = Instant::now() + OPEN_WITHIN;
         for address in &self.addresses {
             // The services signal that they start, not that they listen, so the ports are tried.
-            while TcpStream::connect(address).await.is_err() {
+            let ways = listen::ways_to(*address);
+            while TcpStream::connect(&*ways).await.is_err() {
                 if self.lifecycle.is_ending() {
                     return;
                 }

@@ -7,7 +7,7 @@ mod support;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use support::{
-    Balancer, SECRET, affinity_of, ask, client, eventually, get, own_ip,
+    Balancer, SECRET, affinity_of, ask, client, eventually, get, log_in, own_ip,
     upstream::{Mode, Upstream},
 };
 
@@ -36,7 +36,7 @@ async fn a_line_says_who_asked_what_and_who_answered() {
     let ip = own_ip();
     let node = Upstream::start(ip, 1).await;
     let balancer = logging(ip, &[&node], "").await;
-    let pinned = affinity_of(&get(&balancer.url("/first"), None).await).expect("a cookie");
+    let pinned = affinity_of(&log_in(&balancer.url("/"), None).await).expect("a cookie");
     let request = client()
         .post(balancer.url("/cart/lines?token=query-secret"))
         .header("cookie", format!("{pinned}; session=cookie-secret"))
@@ -58,6 +58,7 @@ async fn a_line_says_who_asked_what_and_who_answered() {
         ("path", "/cart/lines".into()),
         ("status", 200.into()),
         ("problem", Value::Null),
+        ("moved", Value::Null),
         ("repinned", Value::Null),
         ("request_id", "an-id".into()),
         ("bytes_in", 4.into()),

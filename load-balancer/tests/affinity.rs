@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use support::{
-    Balancer, SECRET, affinity_of, client, eventually, get, header, node_of, own_ip,
+    Balancer, SECRET, affinity_of, client, eventually, get, header, log_in, node_of, own_ip,
     upstream::{Mode, OK, Upstream},
 };
 
@@ -25,7 +25,7 @@ async fn a_client_with_the_cookie_stays_on_its_node() {
     let nodes = three_nodes(ip).await;
     let balancer = Balancer::start(ip, &[&nodes[0], &nodes[1], &nodes[2]], "").await;
 
-    let first = get(&balancer.url("/"), None).await;
+    let first = log_in(&balancer.url("/"), None).await;
     let (node, cookie) = (
         node_of(&first).expect("a node"),
         affinity_of(&first).expect("a cookie"),
@@ -53,7 +53,7 @@ async fn a_client_with_the_cookie_stays_on_its_node() {
         "without a cookie nodes take turns"
     );
     assert_eq!(
-        affinity_of(&get(&balancer.redis_url("/"), None).await),
+        affinity_of(&log_in(&balancer.redis_url("/"), None).await),
         None,
         "redis needs none"
     );
@@ -64,7 +64,7 @@ async fn the_node_sees_every_cookie_but_ours() {
     let ip = own_ip();
     let node = Upstream::start(ip, 1).await;
     let balancer = Balancer::start(ip, &[&node], "").await;
-    let cookie = affinity_of(&get(&balancer.url("/"), None).await).expect("a cookie");
+    let cookie = affinity_of(&log_in(&balancer.url("/"), None).await).expect("a cookie");
 
     get(
         &balancer.url("/"),
@@ -111,7 +111,7 @@ fn sealed(node: &str, issued_s: u64) -> String {
     cookie.extend(issued);
     let mac = sign(&mac_key, &cookie);
     cookie.extend(&mac[..16]);
-    format!("affinity={}", URL_SAFE_NO_PAD.encode(cookie))
+    format!("affinity-sticky={}", URL_SAFE_NO_PAD.encode(cookie))
 }
 
 #[tokio::test]
@@ -145,9 +145,9 @@ async fn cookies_that_prove_nothing_are_ignored_and_counted() {
     let ip = own_ip();
     let nodes = three_nodes(ip).await;
     let balancer = Balancer::start(ip, &[&nodes[0], &nodes[1], &nodes[2]], "").await;
-    let good = affinity_of(&get(&balancer.url("/"), None).await).expect("a cookie");
+    let good = affinity_of(&log_in(&balancer.url("/"), None).await).expect("a cookie");
     // Another first letter of the tag: the mac does not fit any more.
-    let position = "affinity=".len();
+    let position = "affinity-sticky=".len();
     let other = if good.as_bytes()[position] == b'A' {
         "B"
     } else {
@@ -164,15 +164,14 @@ async fn cookies_that_prove_nothing_are_ignored_and_counted() {
         (sealed("node-1", now_s - 12 * 3600), "expired"),
         (sealed("node-1", now_s + 3600), "expired"),
         (sealed("node-9", now_s), "unknown"),
-        ("affinity=short".to_owned(), "malformed"),
-        (format!("{good}; {good}"), "duplicated"),
+        ("affinity-sticky=short".to_owned(), "malformed"),
     ] {
         let sample = format!(
             "load_balancer_refused_cookies_total{{listener=\"sticky\",reason=\"{reason}\"}}"
         );
         let before = balancer.metric(&sample).await;
         let answer = get(&balancer.url("/"), Some(&cookie)).await;
-        assert!(affinity_of(&answer).is_some(), "{reason}: a new cookie");
+        assert_eq!(affinity_of(&answer), None, "{reason}: no session started");
         assert_eq!(balancer.metric(&sample).await, before + 1, "{reason}");
     }
     assert!(
@@ -191,7 +190,7 @@ async fn balancers_that_share_the_key_agree() {
     let one = Balancer::start(ip, &all, "").await;
     let two = Balancer::start(other_ip, &all, "").await;
     for _ in 0..3 {
-        let first = get(&one.url("/"), None).await;
+        let first = log_in(&one.url("/"), None).await;
         let cookie = affinity_of(&first).expect("a cookie");
         let second = get(&two.url("/"), Some(&cookie)).await;
         assert_eq!(node_of(&first), node_of(&second));
@@ -205,12 +204,13 @@ async fn a_cookie_for_a_node_that_is_no_more_is_replaced() {
     let nodes = three_nodes(ip).await;
     let before = Balancer::start(ip, &[&nodes[0]], "").await;
     let after = Balancer::start(other_ip, &[&nodes[1]], "").await;
-    let cookie = affinity_of(&get(&before.url("/"), None).await).expect("a cookie");
+    let cookie = affinity_of(&log_in(&before.url("/"), None).await).expect("a cookie");
 
-    let answer = get(&after.url("/"), Some(&cookie)).await;
+    let answer = log_in(&after.url("/"), Some(&cookie)).await;
     assert_eq!(node_of(&answer).as_deref(), Some("node-2"));
     assert!(affinity_of(&answer).is_some());
     for sample in [
+        "load_balancer_moved_total{listener=\"sticky\",reason=\"removed\"}",
         "load_balancer_refused_cookies_total{listener=\"sticky\",reason=\"unknown\"}",
         "load_balancer_repins_total{listener=\"sticky\",reason=\"removed\"}",
     ] {
@@ -218,7 +218,7 @@ async fn a_cookie_for_a_node_that_is_no_more_is_replaced() {
     }
 }
 
-/// The answer of a retry carries the cookie of the node that gave it, whatever made the retry necessary.
+/// Being served elsewhere moves no pin, whatever made it necessary: the session may still be there. The login does.
 #[tokio::test]
 async fn a_pinned_client_moves_when_its_node_fails() {
     let ip = own_ip();
@@ -228,14 +228,9 @@ async fn a_pinned_client_moves_when_its_node_fails() {
     let balancer = Balancer::start(ip, &[&nodes[0], &nodes[1], &nodes[2]], settings).await;
 
     for (reason, number) in [("retried", 0), ("retried", 1), ("connect-failed", 2)] {
-        let pinned = loop {
-            let answer = get(&balancer.url("/"), None).await;
-            if node_of(&answer).as_deref() == Some(nodes[number].name.as_str()) {
-                break affinity_of(&answer).expect("a cookie");
-            }
-        };
+        let pinned = balancer.pin_to(&balancer.url("/"), &nodes[number]).await;
         let sample =
-            format!("load_balancer_repins_total{{listener=\"sticky\",reason=\"{reason}\"}}");
+            format!("load_balancer_moved_total{{listener=\"sticky\",reason=\"{reason}\"}}");
         let before = balancer.metric(&sample).await;
         match number {
             0 => nodes[number].set(Mode::Close),
@@ -248,13 +243,30 @@ async fn a_pinned_client_moves_when_its_node_fails() {
             Some("1"),
             "{reason}"
         );
-        let (node, cookie) = (node_of(&moved), affinity_of(&moved).expect("a new cookie"));
-        assert_ne!(node.as_deref(), Some(nodes[number].name.as_str()));
+        assert_ne!(node_of(&moved), Some(nodes[number].name.clone()));
+        assert_eq!(affinity_of(&moved), None, "{reason}");
         assert_eq!(balancer.metric(&sample).await, before + 1);
 
-        nodes[number].set(OK);
+        if number < 2 {
+            nodes[number].set(OK);
+            let back = get(&balancer.url("/"), Some(&pinned)).await;
+            assert_eq!(node_of(&back), Some(nodes[number].name.clone()), "{reason}");
+            continue;
+        }
+        let started = log_in(&balancer.url("/"), Some(&pinned)).await;
+        let (node, cookie) = (
+            node_of(&started),
+            affinity_of(&started).expect("a new cookie"),
+        );
+        nodes[number].restart().await;
         let stayed = get(&balancer.url("/"), Some(&cookie)).await;
-        assert_eq!(node_of(&stayed), node, "pinned to the node that answered");
+        assert_eq!(
+            node_of(&stayed),
+            node,
+            "pinned to the node that started the session"
+        );
+        let repins = "load_balancer_repins_total{listener=\"sticky\",reason=\"connect-failed\"}";
+        assert_eq!(balancer.metric(repins).await, 1);
     }
 }
 
@@ -268,7 +280,7 @@ async fn a_client_pinned_to_a_node_that_is_down_gets_another() {
         "[health]\ninterval_ms = 50\ntimeout_ms = 200",
     )
     .await;
-    let first = get(&balancer.url("/"), None).await;
+    let first = log_in(&balancer.url("/"), None).await;
     let cookie = affinity_of(&first).expect("a cookie");
     let (pinned, other) = if node_of(&first).as_deref() == Some("node-1") {
         (&nodes[0], "node-2")
@@ -282,7 +294,7 @@ async fn a_client_pinned_to_a_node_that_is_down_gets_another() {
     })
     .await;
     let answer = client()
-        .post(balancer.url("/"))
+        .post(balancer.url("/login"))
         .header("cookie", &cookie)
         .send()
         .await

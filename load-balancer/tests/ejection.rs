@@ -4,7 +4,7 @@ mod support;
 
 use reqwest::{Method, StatusCode};
 use support::{
-    Balancer, affinity_of, ask, eventually, get, node_of, own_ip,
+    Balancer, affinity_of, ask, eventually, get, log_in, node_of, own_ip,
     upstream::{Mode, OK, Upstream},
 };
 
@@ -134,7 +134,10 @@ async fn an_ejected_node_comes_back_and_its_pinned_clients_moved_meanwhile() {
     .await;
     let moved = get(&balancer.url("/"), Some(&pinned)).await;
     assert_ne!(node_of(&moved).as_deref(), Some("node-1"));
-    assert!(affinity_of(&moved).is_some());
+    assert_eq!(affinity_of(&moved), None, "its session may still be there");
+    let started = log_in(&balancer.url("/"), Some(&pinned)).await;
+    assert_ne!(node_of(&started).as_deref(), Some("node-1"));
+    assert!(affinity_of(&started).is_some());
     let sample = "load_balancer_repins_total{listener=\"sticky\",reason=\"ejected\"}";
     assert!(balancer.metric(sample).await >= 1);
 

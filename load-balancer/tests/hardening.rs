@@ -7,7 +7,7 @@ mod support;
 
 use serde_json::Value;
 use support::{
-    Balancer, affinity_of, eventually, get, own_ip,
+    Balancer, affinity_of, eventually, get, log_in, own_ip,
     raw::{exchange, head, statuses},
     upstream::Upstream,
 };
@@ -442,7 +442,7 @@ async fn a_client_that_leaves_takes_its_request_with_it() {
     .await;
     node.set(support::upstream::OK);
     assert!(
-        affinity_of(&get(&balancer.url("/"), None).await).is_some(),
+        affinity_of(&log_in(&balancer.url("/"), None).await).is_some(),
         "and all is well"
     );
 }

@@ -7,7 +7,7 @@ mod support;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use support::{
-    Balancer, affinity_of, client, eventually, get, header, node_of, own_ip,
+    Balancer, affinity_of, client, eventually, get, header, log_in, node_of, own_ip,
     upstream::{Mode, OK, Upstream},
 };
 
@@ -99,5 +99,8 @@ async fn maintenance_moves_the_clients_of_a_strict_listener_too() {
     balancer.order("node-1", r#"{"state":"maint"}"#).await;
     let moved = send(Method::GET, &url, &pinned).await;
     assert_eq!(node_of(&moved).as_deref(), Some("node-2"));
-    assert!(affinity_of(&moved).is_some());
+    assert_eq!(affinity_of(&moved), None);
+    let started = log_in(&url, Some(&pinned)).await;
+    assert_eq!(node_of(&started).as_deref(), Some("node-2"));
+    assert!(affinity_of(&started).is_some());
 }

@@ -121,7 +121,10 @@ async fn both_versions_of_tls_are_served_and_nothing_but_http_1_1() {
         .into_iter()
         .find(|line| line.starts_with("set-cookie: "))
         .expect("a cookie");
-    assert!(set.starts_with("set-cookie: __Host-affinity="), "{set}");
+    assert!(
+        set.starts_with("set-cookie: __Host-affinity-sticky-tls="),
+        "{set}"
+    );
     assert!(
         set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"),
         "{set}"
@@ -157,7 +160,7 @@ async fn both_versions_of_tls_are_served_and_nothing_but_http_1_1() {
         "who does not speak TLS gets no HTTP"
     );
     assert_eq!(node.requests().len(), 2);
-    let plain = support::get(&balancer.url("/"), None).await;
+    let plain = support::log_in(&balancer.url("/"), None).await;
     assert!(
         support::affinity_of(&plain).is_some(),
         "the other listeners stay as they are"
@@ -208,10 +211,10 @@ async fn behind_https_the_cookie_is_secure_without_tls() {
         "[[listeners]]\nstrategy = \"sticky-tls\"\naffinity = true\naddress = \"{ip}:8443\"\nbehind_https = true"
     );
     let _balancer = Balancer::start(ip, &[&node], &listener).await;
-    let answer = support::get(&format!("http://{ip}:8443/"), None).await;
+    let answer = support::log_in(&format!("http://{ip}:8443/"), None).await;
     let set = support::header(&answer, "set-cookie").expect("a cookie");
     assert!(
-        set.starts_with("__Host-affinity=") && set.ends_with("; Secure"),
+        set.starts_with("__Host-affinity-sticky-tls=") && set.ends_with("; Secure"),
         "{set}"
     );
     assert!(node.requests()[0].contains("x-forwarded-proto: https\r\n"));

@@ -169,6 +169,7 @@ impl Cluster {
                     strategy: strategy.clone(),
                     address: public_address(spec, strategy, *port)?,
                     affinity: spec.affinity,
+                    pin: spec.pin,
                 })
             })
             .collect::<Result<Vec<_>, ClusterError>>()?;

@@ -160,12 +160,12 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether repeating the request does no harm by the rules of HTTP, so that a load balancer may repeat it
-    /// although a node may have seen it.
+    /// Whether repeating the request does no harm, by the rules of HTTP or because its user says so
+    /// (`Idempotency-Key`), so that a load balancer may repeat it although a node may have seen it.
     pub fn is_idempotent(self) -> bool {
         matches!(
             self,
-            Self::Browse | Self::ReadCart | Self::RemoveLine | Self::Replay
+            Self::Browse | Self::ReadCart | Self::AddLine | Self::RemoveLine | Self::Replay
         )
     }
 

@@ -10,7 +10,7 @@ mod guide;
 
 use std::{
     io::{self, Write},
-    net::{Ipv4Addr, TcpListener},
+    net::{IpAddr, TcpListener},
     time::{Duration, Instant},
 };
 
@@ -219,7 +219,7 @@ async fn bring_back(process: &Process) {
 }
 
 /// Adds to a taken port which flag helps, with a value that would work now.
-fn explain(error: ClusterError, (ip, count): (Ipv4Addr, usize)) -> Failure {
+fn explain(error: ClusterError, (ip, count): (IpAddr, usize)) -> Failure {
     let hint = match &error {
         ClusterError::PortTaken { address, .. } => {
             let works = |first: &u16| {
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_explained_with_a_flag_that_works() {
-        let ip = Ipv4Addr::new(127, 77, 1, 2);
+        let ip = IpAddr::from([127, 77, 1, 2]);
         let error = ClusterError::PortTaken {
             strategy: "sticky".into(),
             address: (ip, 8081).into(),

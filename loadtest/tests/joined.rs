@@ -10,7 +10,7 @@
 use std::{
     fs,
     hash::{BuildHasher, RandomState},
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -99,6 +99,11 @@ fn program(name: &str) -> PathBuf {
 
 impl Deployment {
     fn up() -> Self {
+        let [_, a, b, c, ..] = RandomState::new().hash_one(0).to_be_bytes();
+        Self::up_at([127, a.max(1), b, c.clamp(1, 254)].into())
+    }
+
+    fn up_at(ip: IpAddr) -> Self {
         let folder = TempDir::new().unwrap();
         let secrets = folder.path().join("secrets");
         let made = Command::new(program("lab"))
@@ -107,9 +112,7 @@ impl Deployment {
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
-        let [_, a, b, c, ..] = RandomState::new().hash_one(folder.path()).to_be_bytes();
-        let ip = Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254));
-        let free = || SocketAddr::new(ip.into(), ports::free(ip.into()).unwrap());
+        let free = || SocketAddr::new(ip, ports::free(ip).unwrap());
         let secret = |name: &str| secrets.join(name).display().to_string();
         let agent = |name: &str, control: SocketAddr, flags: &[String], command: &[String]| {
             let log = fs::File::create(folder.path().join(format!("{name}.log"))).unwrap();
@@ -275,7 +278,15 @@ fn ask(address: SocketAddr) -> String {
 
 #[test]
 fn a_run_uses_it_and_puts_it_back() {
-    let deployment = Deployment::up();
+    is_used_and_put_back(&Deployment::up());
+}
+
+#[test]
+fn all_of_it_works_over_ipv6() {
+    is_used_and_put_back(&Deployment::up_at(Ipv6Addr::LOCALHOST.into()));
+}
+
+fn is_used_and_put_back(deployment: &Deployment) {
     let output = deployment.run(&[]);
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     let path = deployment.folder.path().join("out/results.json");

@@ -57,6 +57,17 @@ pub fn is_possible() -> bool {
     false
 }
 
+/// What Compose takes where nobody has chosen otherwise: `${NAME:-default}`.
+pub fn chosen(text: &str) -> String {
+    let mut parts = text.split("${");
+    let start = parts.next().unwrap_or_default().to_owned();
+    parts.fold(start, |all, part| {
+        let (choice, rest) = part.split_once('}').expect("a closing brace");
+        let (_, default) = choice.split_once(":-").expect("a default");
+        all + default + rest
+    })
+}
+
 fn is_built() -> bool {
     IMAGES.iter().all(|image| {
         succeeds(

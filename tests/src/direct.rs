@@ -39,7 +39,7 @@ pub fn problem(answer: &Answer) -> (u16, &str) {
 pub fn session_cookies(answer: &Answer) -> Vec<String> {
     let set = answer
         .set_cookies()
-        .filter(|line| !line.contains("affinity="));
+        .filter(|line| !line.contains("affinity-"));
     set.map(|line| line.split(';').next().unwrap_or("").to_owned())
         .collect()
 }

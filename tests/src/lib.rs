@@ -49,7 +49,7 @@ pub async fn cluster_with(strategies: &[&str], adjust: impl FnOnce(&mut ClusterS
     let mut spec = ClusterSpec {
         nodes: 3,
         strategies: strategies.iter().map(ToString::to_string).collect(),
-        ip: own_address(),
+        ip: own_address().into(),
         public_ports: vec![0; strategies.len()],
         accounts: 1_000,
         password_memory_kib: 8,

@@ -19,7 +19,7 @@ use agent::link::{Direction, Disturbance};
 use loadtest::results::{Results, Verdict};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::compose::{Stack, docker, is_possible, program, root};
+use tests::compose::{Stack, docker, is_possible, root};
 use tests::{STRATEGIES, client, cluster, eventually, send, try_send};
 use tokio::net::TcpStream;
 
@@ -27,33 +27,6 @@ const CHAOS: &str = "deploy/compose/chaos.yml";
 const PATIENCE: Duration = Duration::from_mins(1);
 const AGENT_PORT: u16 = 7070;
 const ADMIN_PORT: u16 = 8090;
-
-#[test]
-fn every_combination_of_files_and_profiles_is_valid() {
-    let Some(compose) = program() else {
-        println!("SKIPPED: there is neither docker-compose nor the Compose plugin");
-        return;
-    };
-    for more in [&[][..], &["-f", CHAOS]] {
-        let output = Command::new(compose[0])
-            .args(&compose[1..])
-            .args(["-f", "docker-compose.yml"])
-            .args(more)
-            .args([
-                "--profile",
-                "loadtest",
-                "--profile",
-                "observe",
-                "config",
-                "-q",
-            ])
-            .current_dir(root())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{more:?}: {said}");
-    }
-}
 
 #[tokio::test]
 async fn docker_three_strategies_side_by_side_in_containers_that_can_do_little() {

@@ -14,6 +14,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use tests::STRATEGIES;
+use tests::compose::chosen;
 use tests::manifests::{Manifests, Pod, labels, list, output, root, strings, text};
 
 /// What `program arguments --help` says.
@@ -571,15 +572,37 @@ fn budget_and_autoscaler_mean_the_nodes() {
     }
 }
 
-/// What Compose takes where nobody has chosen otherwise: `${NAME:-default}`.
-fn without_choice(text: &str) -> String {
-    let mut parts = text.split("${");
-    let start = parts.next().unwrap().to_owned();
-    parts.fold(start, |all, part| {
-        let (choice, rest) = part.split_once('}').expect("a closing brace");
-        let (_, default) = choice.split_once(":-").expect("a default");
-        all + default + rest
-    })
+#[test]
+fn pods_of_ipv6_are_reached_and_trusted_like_those_of_ipv4() {
+    for strategy in STRATEGIES {
+        let manifests = Manifests::render(strategy);
+        for pod in manifests.pods().iter().filter(|pod| pod.name != "scenario") {
+            let container = pod.container();
+            let command = container.command_line();
+            assert!(
+                after(&command, "--control").starts_with("[::]:"),
+                "{}",
+                pod.name
+            );
+            // A pod's own address in front of a port would want brackets in one family and none in the other.
+            let told = format!("{command:?} {:?}", container.environment());
+            assert!(!told.contains("$("), "{}: {told}", pod.name);
+        }
+        let app = manifests.pod("app").container().environment();
+        assert!(app["SHOP_LISTEN"].starts_with("[::]:"));
+        let trusted: Vec<_> = app["SHOP_TRUSTED_BALANCERS"].split(',').collect();
+        for range in ["10.0.0.0/8", "fd00::/8", "fe80::/10"] {
+            assert!(trusted.contains(&range), "{range}");
+        }
+        for listener in balancer_settings(&manifests)["listeners"]
+            .as_array()
+            .unwrap()
+        {
+            assert!(listener["address"].as_str().unwrap().starts_with("[::]:"));
+        }
+        let link = manifests.pod("load-balancer").container();
+        assert!(after(&link.command_line(), "--link").starts_with("admin=[::]:"));
+    }
 }
 
 #[test]
@@ -594,9 +617,7 @@ fn images_are_those_that_are_built_and_that_compose_uses() {
     let compose = fs::read_to_string(root().join("docker-compose.yml")).unwrap();
     let compose: Value = serde_saphyr::from_str(&compose).unwrap();
     let services = compose["services"].as_object().unwrap().values();
-    let composed: BTreeSet<String> = services
-        .map(|it| without_choice(text(&it["image"])))
-        .collect();
+    let composed: BTreeSet<String> = services.map(|it| chosen(text(&it["image"]))).collect();
     for strategy in STRATEGIES {
         let manifests = Manifests::render(strategy);
         for pod in manifests.pods() {

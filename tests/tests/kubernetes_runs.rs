@@ -49,10 +49,9 @@ struct Stage {
 impl Stage {
     fn here(&self, place: &Place, told: &str) -> String {
         let told = told
-            .replace("$(POD_IP)", &place.pod.to_string())
-            // With the colon: a network such as 10.0.0.0/8 stays what it is.
-            .replace("0.0.0.0:", &format!("{}:", place.pod))
-            .replace("127.0.0.1:", &format!("{}:", place.loopback));
+            .replace("[::]:", &format!("{}:", place.pod))
+            .replace("127.0.0.1:", &format!("{}:", place.loopback))
+            .replace("localhost:", &format!("{}:", place.loopback));
         let mut names = self.names.iter();
         names
             .by_ref()

@@ -175,11 +175,14 @@ async fn no_change_to_a_credential_survives() {
         let login = user.login().await.expect(200);
         let name = format!("session-{strategy}");
         let id = login.cookie(&name).unwrap();
-        let affinity = login.cookie("affinity").unwrap_or_default();
+        let affinity = login.cookie("affinity-sticky").unwrap_or_default();
         let ask = |value: String| {
             reqwest::Client::new()
                 .get(format!("{}/me", user.base))
-                .header("cookie", format!("affinity={affinity}; {name}={value}"))
+                .header(
+                    "cookie",
+                    format!("affinity-sticky={affinity}; {name}={value}"),
+                )
         };
         send(ask(id.clone())).await.expect(200);
         for at in 0..id.len() {

@@ -2,6 +2,7 @@
 //! open on both sides, add `X-Forwarded-For` where they can, and run with the number of threads that is asked for.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::{BARE, HAPROXY, NGINX};
 use crate::error::BenchError;
@@ -69,17 +70,22 @@ pub(super) fn balancer(
             Ok(Start { threads, ..start })
         }
         BARE => bare_pingora(backends, address, threads),
-        _ => ours(bench, backends, address, threads),
+        _ => {
+            let program = machine::own_program("load-balancer")?;
+            ours(bench, backends, name, program, threads)
+        }
     }
 }
 
-/// Ours: affinity by its own cookie, health checks, retries and metrics as they are by default.
-fn ours(
+/// Ours, of whichever build: affinity by its own cookie, health checks, retries and metrics as they are by default.
+pub(super) fn ours(
     bench: &Bench,
     backends: &Backends,
-    address: SocketAddr,
+    name: &'static str,
+    program: PathBuf,
     threads: usize,
 ) -> Result<Start, BenchError> {
+    let address = station::free_address()?;
     let nodes = backends
         .map(|number, node| format!("{{ name = \"node-{number}\", address = \"{node}\" }},\n"));
     let config = format!(
@@ -87,10 +93,11 @@ fn ours(
          [nodes]\nlist = [\n{nodes}]\n\
          [[listeners]]\nstrategy = \"sticky\"\naddress = \"{address}\"\naffinity = true\n"
     );
-    let file = station::write(bench.file(format!("load-balancer-{threads}.toml")), &config)?;
+    let file = format!("load-balancer-{}.toml", address.port());
+    let file = station::write(bench.file(file), &config)?;
     Ok(Start {
-        name: super::OURS,
-        program: machine::own_program("load-balancer")?,
+        name,
+        program,
         args: vec![format!("--config={}", file.display())],
         env: vec![("LOAD_BALANCER_AFFINITY_KEY".into(), station::random(32)?)],
         address,
@@ -140,12 +147,18 @@ fn nginx_balancer(backends: &Backends, address: SocketAddr) -> String {
     )
 }
 
-/// A back-end answers everything with the body that a node's `GET /me` has.
+/// A back-end answers everything with the body that a node's `GET /me` has. The answer to a login says that a session
+/// starts, as a node's does: that is when our balancer pins a client.
 fn backend(number: usize, address: SocketAddr) -> String {
-    format!(
-        "  server {{\n    listen {address} backlog=4096;\n    location / {{\n      add_header X-Node node-{number};\n      \
+    let answer = format!(
+        "add_header X-Node node-{number};\n      \
          return 200 '{{\"user\":\"user-000001\",\"strategy\":\"sticky\",\"node\":\"node-{number}\",\
-         \"issued_at\":1790000000,\"expires_at\":1790043200}}';\n    }}\n  }}\n"
+         \"issued_at\":1790000000,\"expires_at\":1790043200}}';"
+    );
+    format!(
+        "  server {{\n    listen {address} backlog=4096;\n    \
+         location = /login {{\n      add_header X-Session-Event started;\n      {answer}\n    }}\n    \
+         location / {{\n      {answer}\n    }}\n  }}\n"
     )
 }
 

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, io, os::unix::process::ExitStatusExt, sync::Arc
 use agent::{
     AgentError, addresses, limit,
     link::{Disturbance, Link, Links, probe},
+    listeners::Listeners,
     wire::{self, Ended, LONGEST_POLL, MAX_BODY_BYTES, Question, Start, Status, Stop},
 };
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -26,7 +27,7 @@ use hyper_util::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
@@ -110,10 +111,11 @@ impl Control {
     }
 
     /// Serves from now on, until the runtime ends.
-    pub(crate) fn serve(self, listener: std::net::TcpListener) -> io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        tracing::info!(address = %listener.local_addr()?, "control port");
+    pub(crate) fn serve(self, listeners: Vec<std::net::TcpListener>) -> io::Result<()> {
+        for listener in &listeners {
+            tracing::info!(address = %listener.local_addr()?, "control port");
+        }
+        let listeners = Listeners::new(listeners)?;
         let router = self.router();
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         tokio::spawn(async move {
@@ -122,8 +124,8 @@ impl Control {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                     return;
                 };
-                match listener.accept().await {
-                    Ok((stream, _)) => {
+                match listeners.accept().await {
+                    Ok(stream) => {
                         tokio::spawn(connection(stream, router.clone(), place));
                     }
                     Err(_) => sleep(ACCEPT_AGAIN).await,
@@ -219,7 +221,7 @@ async fn links(proxies: Option<&Proxies>) -> wire::Links {
     };
     let open = proxies.open.iter().map(|(name, proxy)| wire::Link {
         name: name.clone(),
-        address: proxy.link.address().to_string(),
+        address: proxy.link.listens_at(),
         target: proxy.target.clone(),
         connections: proxy.link.connections(),
         disturbance: proxy.link.disturbance(),

@@ -11,6 +11,7 @@
 //! * [`Ready`] (`ready.rs`): when a process may be called ready.
 //! * [`probe`]: whether the server behind a URL answers.
 //! * [`link`]: a proxy on the way between two processes, which delays, throttles, breaks off or swallows.
+//! * [`listeners`](listeners::Listeners): one port at several addresses.
 //! * [`resp`]: just enough of Redis' protocol to ask a store how it is.
 //! * [`procfs`]: what `/proc` says about a process, as pure parsers.
 //! * [`ports`]: which port is free, and who has one that is not.
@@ -31,6 +32,7 @@ mod cgroup;
 mod error;
 pub mod limit;
 pub mod link;
+pub mod listeners;
 pub mod ports;
 pub mod probe;
 mod process;

@@ -41,7 +41,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     runtime::{Builder, Handle},
     sync::{oneshot, watch},
     task::{AbortHandle, JoinSet},
@@ -50,6 +50,7 @@ use tokio::{
 
 use self::carry::{Flow, carry};
 pub use self::probe::{Met, probe};
+use crate::listeners::Listeners;
 
 /// Connections at the same time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -141,7 +142,8 @@ pub struct Links {
 
 /// One proxy. Dropping it closes its port and its connections.
 pub struct Link {
-    address: SocketAddr,
+    /// One at least.
+    addresses: Vec<SocketAddr>,
     disturbance: watch::Sender<Option<Disturbance>>,
     connections: Arc<AtomicUsize>,
     task: AbortHandle,
@@ -166,25 +168,27 @@ impl Links {
 
     /// A proxy that listens at `listen` and carries everything to `target`, undisturbed.
     pub fn open(&self, listen: SocketAddr, target: SocketAddr) -> io::Result<Link> {
-        self.open_to(listen, target.to_string())
+        self.open_to(vec![listen::open(listen)?], target.to_string())
     }
 
-    /// The same, to a target `HOST:PORT` whose name is resolved anew for each connection.
-    pub fn open_to(&self, listen: SocketAddr, target: String) -> io::Result<Link> {
-        let listener = std::net::TcpListener::bind(listen)?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
+    /// The same, with sockets that are open, to a target `HOST:PORT` whose name is resolved anew for each connection.
+    pub fn open_to(&self, sockets: Vec<std::net::TcpListener>, target: String) -> io::Result<Link> {
+        let addresses = sockets.iter().map(std::net::TcpListener::local_addr);
+        let addresses = addresses.collect::<io::Result<Vec<_>>>()?;
+        if addresses.is_empty() {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
         let (disturbance, disturbed) = watch::channel(None);
         let connections = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connections);
         let task = self.handle.spawn(async move {
-            match TcpListener::from_std(listener) {
-                Ok(listener) => accept(listener, target.into(), disturbed, &count).await,
-                Err(error) => tracing::warn!(%address, %error, "a proxy cannot listen"),
+            match Listeners::new(sockets) {
+                Ok(listeners) => accept(listeners, target.into(), disturbed, &count).await,
+                Err(error) => tracing::warn!(target, %error, "a proxy cannot listen"),
             }
         });
         Ok(Link {
-            address,
+            addresses,
             disturbance,
             connections,
             task: task.abort_handle(),
@@ -212,9 +216,15 @@ impl Drop for Links {
 }
 
 impl Link {
-    /// Where to connect instead of to the target.
+    /// Where to connect instead of to the target, on this machine.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        listen::ways_to(self.addresses[0])[0]
+    }
+
+    /// Every address that it listens at, for people.
+    pub fn listens_at(&self) -> String {
+        let addresses: Vec<_> = self.addresses.iter().map(SocketAddr::to_string).collect();
+        addresses.join(", ")
     }
 
     /// Disturbs it from now on, in the place of what disturbed it before.
@@ -246,18 +256,13 @@ impl Drop for Link {
 
 type Disturbed = watch::Receiver<Option<Disturbance>>;
 
-async fn accept(
-    listener: TcpListener,
-    target: Arc<str>,
-    disturbed: Disturbed,
-    count: &AtomicUsize,
-) {
+async fn accept(listeners: Listeners, target: Arc<str>, disturbed: Disturbed, count: &AtomicUsize) {
     // Dropped with this task, and with it all connections.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((client, _)) => {
+            accepted = listeners.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                Ok(client) => {
                     connections.spawn(connection(client, Arc::clone(&target), disturbed.clone()));
                 }
                 Err(_) => sleep(ACCEPT_AGAIN).await,

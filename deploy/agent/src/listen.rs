@@ -1,10 +1,18 @@
-//! Which address a port is opened at: the one behind a name that belongs to this machine.
+//! Which addresses a port is opened at: those behind a name that belong to this machine.
 //!
 //! In a container the same name may stand for every replica, and the machine be in several networks. A name that only the
-//! control network knows then leads to our address in that network, and to no other.
+//! control network knows then leads to our address in that network, and to no other. In a network with IPv4 and IPv6 it
+//! leads to two of ours; both are opened, because nobody can tell which one others choose.
 
-use std::{io, net::SocketAddr, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{SocketAddr, TcpListener},
+    str::FromStr,
+    time::Duration,
+};
 
+use rustix::io::Errno;
 use tokio::{
     net::lookup_host,
     time::{Instant, sleep, timeout},
@@ -54,22 +62,21 @@ impl FromStr for LinkFlag {
     }
 }
 
-/// Opens a port at `HOST:PORT`. An address is taken as it is; of those behind a name, the first that is ours.
-pub(crate) async fn on_our_address<T>(
-    place: &str,
-    mut open: impl FnMut(SocketAddr) -> io::Result<T>,
-) -> Result<T, String> {
+/// Opens a port at `HOST:PORT`. An address is taken as it is; of those behind a name, all that are ours.
+pub(crate) async fn on_our_addresses(place: &str) -> Result<Vec<TcpListener>, String> {
     if let Ok(address) = place.parse::<SocketAddr>() {
-        return open(address).map_err(|error| format!("cannot listen on {address}: {error}"));
+        let listener =
+            listen::open(address).map_err(|error| format!("cannot listen on {address}: {error}"));
+        return Ok(vec![listener?]);
     }
     let deadline = Instant::now() + KNOWN_WITHIN;
     loop {
         let problem = match timeout(KNOWN_WITHIN, lookup_host(place)).await {
-            Ok(Ok(addresses)) => match first_of_ours(addresses, &mut open)? {
+            Ok(Ok(addresses)) => match all_of_ours(addresses)? {
                 Ok(opened) => return Ok(opened),
                 Err(foreign) => format!(
                     "none of the addresses behind the name belongs to this machine ({}); give a name or an address \
-                     of this machine, or 0.0.0.0 for all of them",
+                     of this machine, or [::] for all of them",
                     foreign.join(", ")
                 ),
             },
@@ -84,27 +91,33 @@ pub(crate) async fn on_our_address<T>(
 }
 
 /// The inner error lists the addresses, all of them somebody else's; the outer one is trouble with one that is ours.
-fn first_of_ours<T>(
+fn all_of_ours(
     addresses: impl Iterator<Item = SocketAddr>,
-    open: &mut impl FnMut(SocketAddr) -> io::Result<T>,
-) -> Result<Result<T, Vec<String>>, String> {
-    let mut foreign = Vec::new();
-    for address in addresses {
-        match open(address) {
-            Ok(opened) => return Ok(Ok(opened)),
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-                foreign.push(address.ip().to_string());
-            }
+) -> Result<Result<Vec<TcpListener>, Vec<String>>, String> {
+    let (mut opened, mut foreign) = (Vec::new(), Vec::new());
+    // A name server may say the same twice.
+    for address in addresses.collect::<BTreeSet<_>>() {
+        match listen::open(address) {
+            Ok(listener) => opened.push(listener),
+            Err(error) if is_foreign(&error) => foreign.push(address.ip().to_string()),
             Err(error) => return Err(format!("cannot listen on {address}: {error}")),
         }
     }
-    Ok(Err(foreign))
+    Ok(if opened.is_empty() {
+        Err(foreign)
+    } else {
+        Ok(opened)
+    })
+}
+
+/// Somebody else's address, or one of a family that this machine does not have.
+fn is_foreign(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use super::*;
 
     #[test]
@@ -134,18 +147,19 @@ mod tests {
     }
 
     #[test]
-    fn of_several_addresses_ours_is_taken() {
+    fn of_several_addresses_all_of_ours_are_taken() {
         // 198.51.100.0/24 belongs to nobody: it is for documentation.
         let addresses = |list: &[&str]| -> Vec<SocketAddr> {
             list.iter().map(|text| text.parse().unwrap()).collect()
         };
-        let all = addresses(&["198.51.100.1:0", "127.0.0.1:0", "198.51.100.2:0"]);
-        let listener = first_of_ours(all.into_iter(), &mut TcpListener::bind);
-        let listener = listener.unwrap().unwrap();
-        assert!(listener.local_addr().unwrap().ip().is_loopback());
+        let all = addresses(&["198.51.100.1:0", "[::1]:0", "127.0.0.1:0", "198.51.100.2:0"]);
+        let opened = all_of_ours(all.into_iter()).unwrap().unwrap();
+        let at = opened.iter().map(|one| one.local_addr().unwrap().ip());
+        let at: Vec<String> = at.map(|ip| ip.to_string()).collect();
+        assert_eq!(at, ["127.0.0.1", "::1"]);
 
         let foreign = addresses(&["198.51.100.1:0", "198.51.100.2:0"]);
-        let refused = first_of_ours(foreign.into_iter(), &mut TcpListener::bind);
+        let refused = all_of_ours(foreign.into_iter());
         assert_eq!(
             refused.unwrap().unwrap_err(),
             ["198.51.100.1", "198.51.100.2"]

@@ -31,7 +31,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     control::{Control, Proxies, Proxy, Token},
-    listen::{LinkFlag, on_our_address},
+    listen::{LinkFlag, on_our_addresses},
     supervise::{Signals, Supervised},
 };
 
@@ -70,8 +70,8 @@ struct Run {
     #[arg(long)]
     name: Option<String>,
 
-    /// Where the control port is: of the addresses behind HOST the one that belongs to this machine, so that a name
-    /// that only one network knows keeps the port on that network.
+    /// Where the control port is: of the addresses behind HOST those that belong to this machine, so that a name that
+    /// only one network knows keeps the port on that network. [::] is all addresses, of IPv4 and IPv6.
     #[arg(long, value_name = "HOST:PORT")]
     control: String,
 
@@ -166,13 +166,13 @@ async fn run(args: Run) -> Result<u8, Refusal> {
     let not_started = |reason| Refusal(NOT_STARTED, reason);
 
     let proxies = proxies(&args.link).await?;
-    let listener = on_our_address(&args.control, std::net::TcpListener::bind)
+    let listeners = on_our_addresses(&args.control)
         .await
         .map_err(|reason| not_started(format!("--control {}: {reason}", args.control)))?;
     let supervised = Arc::new(Supervised::new(Agent::new(spec(args)?)));
     let control = Control::new(Arc::clone(&supervised), token, proxies);
     control
-        .serve(listener)
+        .serve(listeners)
         .map_err(|error| not_started(format!("cannot serve the control port: {error}")))?;
     supervise::run(&supervised, signals, grace)
         .await
@@ -249,11 +249,14 @@ async fn proxies(flags: &[LinkFlag]) -> Result<Option<Proxies>, Refusal> {
     let links = Links::start().map_err(|error| failed(&flags[0].name, error.to_string()))?;
     let mut open = BTreeMap::new();
     for flag in flags {
-        let link = on_our_address(&flag.listen, |address| {
-            links.open_to(address, flag.target.clone())
-        });
+        let listeners = on_our_addresses(&flag.listen)
+            .await
+            .map_err(|reason| failed(&flag.name, reason))?;
+        let link = links
+            .open_to(listeners, flag.target.clone())
+            .map_err(|error| failed(&flag.name, error.to_string()))?;
         let proxy = Proxy {
-            link: link.await.map_err(|reason| failed(&flag.name, reason))?,
+            link,
             target: flag.target.clone(),
         };
         if open.insert(flag.name.clone(), proxy).is_some() {

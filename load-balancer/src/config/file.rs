@@ -59,6 +59,10 @@ pub(super) struct Listener {
     pub(super) address: Spanned<SocketAddr>,
     pub(super) affinity: Option<bool>,
     #[serde(default)]
+    pub(super) pin: PinRule,
+    #[serde(default)]
+    pub(super) cookie: Cookie,
+    #[serde(default)]
     pub(super) balance: Balance,
     #[serde(default)]
     pub(super) on_dead_node: OnDeadNode,
@@ -75,6 +79,64 @@ pub(super) struct Listener {
 pub(super) struct Tls {
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
+}
+
+/// Who gets a pin, where there is affinity.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PinRule {
+    /// A client whose session has just started, by the word of the node that started it.
+    #[default]
+    Session,
+    /// Every client, with the first answer that it gets: for nodes that do not say when a session starts.
+    Everybody,
+}
+
+/// The affinity cookie of a listener.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Cookie {
+    pub(super) name: Option<Spanned<CookieName>>,
+    pub(super) path: Spanned<CookiePath>,
+    pub(super) same_site: Spanned<SameSite>,
+    pub(super) lifetime_s: Number<1, 31_536_000>,
+    pub(super) persistent: bool,
+}
+
+impl Default for Cookie {
+    fn default() -> Self {
+        Self {
+            name: None,
+            path: Spanned::new(0..0, CookiePath("/".to_owned())),
+            same_site: Spanned::new(0..0, SameSite::Lax),
+            // As long as the longest session.
+            lifetime_s: Number(12 * 60 * 60),
+            persistent: false,
+        }
+    }
+}
+
+/// Which requests that begin on other sites carry the cookie.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SameSite {
+    /// Links that are followed.
+    Lax,
+    /// None.
+    Strict,
+    /// All, also from within frames of other sites.
+    None,
+}
+
+impl SameSite {
+    /// As `Set-Cookie` has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Lax => "Lax",
+            Self::Strict => "Strict",
+            Self::None => "None",
+        }
+    }
 }
 
 /// How a listener chooses among the nodes that are up.
@@ -330,6 +392,42 @@ impl<'de> Deserialize<'de> for Label {
 impl Display for Label {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// The name of a cookie: a token (RFC 6265, section 4.1.1), at most 64 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CookieName(pub(super) String);
+
+impl<'de> Deserialize<'de> for CookieName {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(input)?;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
+            Ok(Self(name))
+        } else {
+            Err(D::Error::custom(format!(
+                "{name:?} is no name of a cookie, allowed are 1 to 64 letters, digits and ! # $ % & ' * + - . ^ _ ` | ~"
+            )))
+        }
+    }
+}
+
+/// The `Path` of a cookie.
+#[derive(Clone, Debug)]
+pub(super) struct CookiePath(pub(super) String);
+
+impl<'de> Deserialize<'de> for CookiePath {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let path = String::deserialize(input)?;
+        let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b';';
+        if path.starts_with('/') && path.len() <= 256 && path.bytes().all(allowed) {
+            Ok(Self(path))
+        } else {
+            Err(D::Error::custom(format!(
+                "{path:?} is no path of a cookie, it must start with / and hold no blanks and no ; (at most 256 bytes)"
+            )))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! `file` knows the tables and ranges, `secret` the secrets; this module puts them together and checks
 //! what only shows when values are compared. Whether a port is free is the business of `server`.
 
+mod cookie;
 mod file;
 mod secret;
 #[cfg(test)]
@@ -24,7 +25,8 @@ use toml::Spanned;
 
 use crate::{http1::client::Patience, tls};
 
-pub(crate) use file::{Balance, OnDeadNode};
+pub(crate) use cookie::AffinityCookie;
+pub(crate) use file::{Balance, OnDeadNode, PinRule, SameSite};
 pub(crate) use secret::Secret;
 
 /// A load balancer for the session lab: one listener a strategy, affinity, health checks, bounded retries.
@@ -153,6 +155,10 @@ pub(crate) struct Listener {
     pub(crate) strategy: String,
     pub(crate) address: SocketAddr,
     pub(crate) affinity: bool,
+    /// Who gets a pin, where there is affinity.
+    pub(crate) pin: PinRule,
+    /// The cookie that proves it.
+    pub(crate) cookie: AffinityCookie,
     pub(crate) balance: Balance,
     /// Clients come over TLS, ended here or in front of us.
     pub(crate) is_https: bool,
@@ -381,18 +387,23 @@ fn listeners(
                 .map_err(|error| source.wrong(&tls.span(), error.to_string()))
         });
         let tls = tls.transpose()?;
+        let is_https = tls.is_some() || listener.behind_https;
         Ok(Listener {
             // Only sticky sessions live in one node; every other strategy is served equally well by all.
             affinity: listener.affinity.unwrap_or(strategy == "sticky"),
+            pin: listener.pin,
+            cookie: cookie::check(source, &listener.cookie, &strategy, is_https)?,
             strategy,
             address: *listener.address.get_ref(),
             balance: listener.balance,
-            is_https: tls.is_some() || listener.behind_https,
+            is_https,
             tls,
             on_dead_node: listener.on_dead_node,
         })
     });
-    checked.collect()
+    let checked: Vec<Listener> = checked.collect::<Result<_, _>>()?;
+    cookie::distinct(source, found.get_ref(), &checked)?;
+    Ok(checked)
 }
 
 fn nodes(source: &Source<'_>, found: &Spanned<file::Nodes>) -> Result<NodeSource, ConfigError> {

@@ -104,6 +104,11 @@ fn a_short_file_gets_the_defaults() {
     assert_eq!(config.listeners.len(), 2);
     assert!(config.listeners[0].affinity, "sticky needs it");
     assert!(!config.listeners[1].affinity, "no other strategy does");
+    let cookie = &config.listeners[0].cookie;
+    assert_eq!((&*cookie.name, &*cookie.path), ("affinity-sticky", "/"));
+    assert_eq!(cookie.same_site, SameSite::Lax);
+    assert_eq!((cookie.lifetime_s, cookie.is_persistent), (43_200, false));
+    assert_eq!(config.listeners[0].pin, PinRule::Session);
     assert_eq!(config.listeners[1].balance, Balance::LeastRequests);
     assert_eq!(config.health.path, "/readyz");
     assert_eq!(
@@ -130,7 +135,8 @@ fn a_frozen_node_is_found_out_within_two_seconds() {
 #[test]
 fn every_setting_of_the_file_is_taken() {
     let text = format!(
-        "threads = 3\naccess_log = 'stderr'\n{GOOD}\naffinity = true\non_dead_node = 'strict'\nbehind_https = true\n[health]\npath = '/x'\ninterval_ms = 100\ntimeout_ms = 200\nrise = 4\nfall = 5\n\
+        "threads = 3\naccess_log = 'stderr'\n{GOOD}\naffinity = true\npin = 'everybody'\n\
+         cookie = {{ name = 'lb', path = '/shop', same_site = 'none', lifetime_s = 60, persistent = true }}\non_dead_node = 'strict'\nbehind_https = true\n[health]\npath = '/x'\ninterval_ms = 100\ntimeout_ms = 200\nrise = 4\nfall = 5\n\
          [timeouts]\nconnect_ms = 1\nread_ms = 2\nwrite_ms = 3\nidle_ms = 4\ntotal_ms = 5\n[retries]\nattempts = 6\nbudget_percent = 7\nbudget_floor = 8\n\
          [limits]\nmax_in_flight = 9\n[ejection]\nfailures = 10\nbase_ms = 11\nmax_ms = 12\nmax_percent = 13\n\
          [drain]\ndeadline_s = 14\n[shutdown]\nlame_duck_ms = 15\ngrace_ms = 16\n\
@@ -138,6 +144,11 @@ fn every_setting_of_the_file_is_taken() {
     );
     let config = load_text(&text, &[]).expect("good");
     assert!(config.listeners[1].affinity);
+    assert_eq!(config.listeners[1].pin, PinRule::Everybody);
+    let cookie = &config.listeners[1].cookie;
+    assert_eq!((&*cookie.name, &*cookie.path), ("lb", "/shop"));
+    assert_eq!(cookie.same_site, SameSite::None);
+    assert_eq!((cookie.lifetime_s, cookie.is_persistent), (60, true));
     assert!(config.listeners[1].is_https && !config.listeners[0].is_https);
     assert_eq!((config.threads, config.attempts), (3, 6));
     let clients = config.clients;
@@ -269,6 +280,33 @@ fn mistakes_name_their_place_and_what_is_allowed() {
         ("[ejection]\nmax_ms = 100", "max_ms must not be less"),
         ("[limits]\nmax_in_flight = 0", "allowed are 1 to 1000000"),
         ("on_dead_node = 'move'", "expected `repin` or `strict`"),
+        ("pin = 'nobody'", "expected `session` or `everybody`"),
+        ("cookie = { name = 'a b' }", "is no name of a cookie"),
+        ("cookie = { path = 'shop' }", "must start with /"),
+        ("cookie = { path = '/a;b' }", "is no path of a cookie"),
+        (
+            "cookie = { same_site = 'off' }",
+            "expected one of `lax`, `strict`, `none`",
+        ),
+        ("cookie = { lifetime_s = 0 }", "allowed are 1 to 31536000"),
+        ("cookie = { domain = 'a' }", "unknown field `domain`"),
+        (
+            "cookie = { same_site = 'none' }",
+            "line 12, column 24: browsers ignore a cookie with SameSite=None",
+        ),
+        (
+            "cookie = { name = '__host-lb' }",
+            "line 12, column 19: browsers ignore a cookie called __host-lb",
+        ),
+        ("cookie = { name = '__Secure-lb' }", "behind_https = true"),
+        (
+            "behind_https = true\ncookie = { path = '/shop' }",
+            "line 13, column 19: browsers ignore a cookie called __Host-affinity-redis with a path",
+        ),
+        (
+            "affinity = true\ncookie = { name = 'affinity-sticky' }",
+            "line 13, column 19: the listeners sticky and redis both call their cookie affinity-sticky",
+        ),
         (
             "[retries]\nattempts = 99",
             "99 is out of range, allowed are 1 to 16",

@@ -6,12 +6,13 @@
 use std::mem::MaybeUninit;
 
 use crate::{
-    affinity,
+    affinity::OurCookies,
     http1::{
         fields::{Connection, Field, Length, field, is_named, put, put_number},
         framing::{Encoding, Framing},
         request::Request,
     },
+    verdict::{Outcome, SessionEvent},
 };
 
 /// Fields of one head, at most.
@@ -28,6 +29,10 @@ pub(crate) struct Answer {
     pub(crate) node_keeps: bool,
     /// The client may send another request.
     pub(crate) client_keeps: bool,
+    /// What the node says of the client's session.
+    pub(crate) event: Option<SessionEvent>,
+    /// What the node says it has done. Not yet in the client's version: what other nodes have done is part of it.
+    pub(crate) outcome: Option<Outcome>,
 }
 
 impl Answer {
@@ -46,6 +51,7 @@ pub(crate) struct BadAnswer;
 pub(crate) fn read(
     head: &[u8],
     request: &Request,
+    our_cookies: &OurCookies,
     may_keep: bool,
     output: &mut Vec<u8>,
 ) -> Result<Answer, BadAnswer> {
@@ -73,6 +79,7 @@ pub(crate) fn read(
     output.extend_from_slice(reason.as_bytes());
     output.extend_from_slice(b"\r\n");
     let mut length = Length::default();
+    let (mut event, mut outcome) = (None, None);
     for header in fields {
         let (name, value) = (header.name.as_bytes(), header.value);
         match field(name) {
@@ -82,7 +89,9 @@ pub(crate) fn read(
             }
             Field::TransferEncoding => return Err(BadAnswer),
             // How often a request was tried, and where its client is pinned, is not for nodes to say.
-            Field::SetCookie if affinity::is_ours(value) => {}
+            Field::SetCookie if our_cookies.contain(value) => {}
+            Field::SessionEvent => event = SessionEvent::read(value),
+            Field::Outcome if Outcome::read(value).is_some() => outcome = Outcome::read(value),
             Field::Connection | Field::HopByHop => {}
             Field::Ours if name.eq_ignore_ascii_case(b"x-balancer-retries") => {}
             _ => {
@@ -131,6 +140,8 @@ pub(crate) fn read(
         body,
         encoding,
         client_keeps,
+        event,
+        outcome,
     })
 }
 

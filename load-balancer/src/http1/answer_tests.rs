@@ -10,13 +10,20 @@ fn request(is_head: bool, is_modern: bool) -> Request {
         keep_alive: true,
         body: Framing::Length(0),
         encoding: Encoding::Plain,
-        pin: Ok(None),
+        pins: crate::affinity::Pins::default(),
     }
 }
 
 fn rewrite(head: &str, request: &Request) -> (Answer, String) {
     let mut output = Vec::new();
-    let answer = read(head.as_bytes(), request, true, &mut output).expect("fine");
+    let answer = read(
+        head.as_bytes(),
+        request,
+        &OurCookies::default(),
+        true,
+        &mut output,
+    )
+    .expect("fine");
     (answer, String::from_utf8(output).expect("text"))
 }
 

@@ -144,6 +144,42 @@ impl<'a, C: Wire> Exchange<'a, C> {
         .await
     }
 
+    /// Takes the whole body of an answer in without sending any of it, if it is short. Then it stands in the client's
+    /// output, and nothing of it is left to do.
+    pub(crate) async fn hold(&mut self, answer: &mut Answer) -> Result<bool, Broken> {
+        self.began = Instant::now();
+        self.waiting = None;
+        poll_fn(|cx| {
+            loop {
+                let output = &mut self.client.output;
+                let passed = answer
+                    .body
+                    .pass(self.input.bytes(), output, answer.encoding);
+                let passed = passed.map_err(|_| Broken::NodeInvalid)?;
+                self.input.consume(passed.used);
+                self.body_bytes += passed.data as u64;
+                if answer.body.is_done() {
+                    return Poll::Ready(Ok(true));
+                }
+                if self.client.is_full() {
+                    return Poll::Ready(Ok(false));
+                }
+                match self.input.poll_fill(&mut self.node, cx) {
+                    Poll::Ready(Ok(count @ 1..)) => self.moved += count as u64,
+                    Poll::Ready(Ok(_)) if answer.body == Framing::UntilClose => {
+                        return Poll::Ready(Ok(true));
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Err(Broken::NodeClosed)),
+                    Poll::Pending => {
+                        self.move_request(cx)?;
+                        return self.poll_deadline(Waiting::NodeToSend, cx).map(Err);
+                    }
+                }
+            }
+        })
+        .await
+    }
+
     /// Moves the answer's body to the client. Its head was written before, and taken out of `input`.
     /// `node_is_done` is called when all of it came, which may be long before the client has taken it.
     pub(crate) async fn answer(

@@ -1,5 +1,8 @@
 //! Which header fields concern a balancer.
 
+/// Tells a node that it drains: it must not start a session for somebody who has none there.
+pub(crate) const DRAINS: &[u8] = b"x-balancer-drain";
+
 /// A field that is more than something to pass on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
@@ -17,6 +20,12 @@ pub(crate) enum Field {
     SetCookie,
     Expect,
     RequestId,
+    /// The client's word that the request may be repeated.
+    IdempotencyKey,
+    /// The node's word that a session started or ended: for us alone.
+    SessionEvent,
+    /// The node's word on what a failed request has done.
+    Outcome,
 }
 
 /// What a field means to us, by its name.
@@ -29,12 +38,16 @@ pub(crate) fn field(name: &[u8]) -> Field {
         6 if is(b"cookie") => Field::Cookie,
         6 if is(b"expect") => Field::Expect,
         7 if is(b"trailer") || is(b"upgrade") => Field::HopByHop,
+        9 if is(b"x-outcome") => Field::Outcome,
         9 if is(b"forwarded") || is(b"x-real-ip") => Field::Ours,
         10 if is(b"connection") => Field::Connection,
         10 if is(b"set-cookie") => Field::SetCookie,
         10 if is(b"keep-alive") => Field::HopByHop,
         12 if is(b"x-request-id") => Field::RequestId,
         14 if is(b"content-length") => Field::ContentLength,
+        15 if is(b"idempotency-key") => Field::IdempotencyKey,
+        15 if is(b"x-session-event") => Field::SessionEvent,
+        16 if is(DRAINS) => Field::Ours,
         17 if is(b"transfer-encoding") => Field::TransferEncoding,
         18 if is(b"x-session-strategy") || is(b"x-balancer-retries") => Field::Ours,
         5.. if name[..5].eq_ignore_ascii_case(b"proxy")
@@ -169,6 +182,10 @@ mod tests {
             ("x_session_strategy", Field::Ours),
             ("content_length", Field::Ours),
             ("Content-Length", Field::ContentLength),
+            ("Idempotency-Key", Field::IdempotencyKey),
+            ("X-Session-Event", Field::SessionEvent),
+            ("X-Outcome", Field::Outcome),
+            ("X-Balancer-Drain", Field::Ours),
             ("accept", Field::Other),
         ] {
             assert_eq!(field(name.as_bytes()), wanted, "{name}");

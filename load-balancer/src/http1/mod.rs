@@ -11,6 +11,7 @@
 //! | `scan` | where a head ends, before anything in it is believed |
 //! | `request` | what a client's head means, and the head that the node gets |
 //! | `answer` | what a node's head means, and the head that the client gets |
+//! | `idempotency_key` | whether the client says that a POST may be repeated |
 //! | `fields` | which header fields concern a balancer |
 //! | `framing` | where a body ends; decoding and encoding chunks |
 //! | `client` | a client's connection: heads from it, everything to it |
@@ -25,6 +26,7 @@ pub(crate) mod deadline;
 pub(crate) mod exchange;
 pub(crate) mod fields;
 pub(crate) mod framing;
+pub(crate) mod idempotency_key;
 pub(crate) mod pool;
 pub(crate) mod request;
 pub(crate) mod scan;

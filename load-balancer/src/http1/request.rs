@@ -6,10 +6,11 @@
 use std::{mem::MaybeUninit, sync::Arc};
 
 use crate::{
-    affinity::{self, Affinity, Pin, Refusal},
+    affinity::{Affinity, OurCookies, Pins},
     http1::{
         fields::{Connection, Field, Length, field, is_named, put, put_number},
         framing::{Encoding, Framing},
+        idempotency_key,
     },
     problem::Problem,
     request_id::RequestIds,
@@ -32,6 +33,8 @@ pub(crate) struct Rules {
     pub(crate) is_https: bool,
     /// Set where clients are pinned to nodes.
     pub(crate) affinity: Option<Arc<Affinity>>,
+    /// Cookies that nodes must not see, and not set.
+    pub(crate) our_cookies: OurCookies,
     /// Bytes of a body, at most.
     pub(crate) max_body: u64,
     pub(crate) request_ids: RequestIds,
@@ -44,7 +47,8 @@ pub(crate) struct Rules {
 )]
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// Means the same when it arrives twice (RFC 9110, section 9.2.2).
+    /// Means the same when it arrives twice: by its method (RFC 9110, section 9.2.2), or because the client
+    /// says so (`Idempotency-Key`).
     pub(crate) is_idempotent: bool,
     /// The answer has a length but no body.
     pub(crate) is_head: bool,
@@ -55,8 +59,8 @@ pub(crate) struct Request {
     /// The body that follows, and how the node gets it.
     pub(crate) body: Framing,
     pub(crate) encoding: Encoding,
-    /// What the affinity cookie says.
-    pub(crate) pin: Result<Option<Pin>, Refusal>,
+    /// What its affinity cookies say.
+    pub(crate) pins: Pins,
 }
 
 /// The problem of everything that is not HTTP. What follows it cannot be trusted.
@@ -88,7 +92,7 @@ pub(crate) fn read(
     output.push(b' ');
     let authority = write_target(method, target.as_bytes(), output)?;
     output.extend_from_slice(b" HTTP/1.1\r\n");
-    let seen = pass_on(fields, is_modern, output)?;
+    let seen = pass_on(fields, is_modern, &rules.our_cookies, output)?;
     match (seen.host, authority) {
         (None, _) if is_modern => return Err(BAD),
         (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => return Err(BAD),
@@ -110,17 +114,21 @@ pub(crate) fn read(
         .iter()
         .filter(|other| field(other.name.as_bytes()) == Field::Cookie);
     Ok(Request {
-        is_idempotent: matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS"),
+        is_idempotent: match method {
+            "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" => true,
+            "POST" | "PATCH" => seen.keys.is_one,
+            _ => false,
+        },
         is_head: method == "HEAD",
         is_modern,
         keep_alive: !seen.connection.close && (is_modern || seen.connection.keep_alive),
         body,
         encoding,
-        pin: match &rules.affinity {
+        pins: match &rules.affinity {
             Some(affinity) if seen.has_cookies => {
                 affinity.read(cookies.map(|cookie| cookie.value), now_s())
             }
-            _ => Ok(None),
+            _ => Pins::default(),
         },
     })
 }
@@ -133,12 +141,14 @@ struct Seen<'a> {
     length: Length,
     request_id: Option<&'a [u8]>,
     has_cookies: bool,
+    keys: idempotency_key::Seen,
 }
 
 /// Copies the fields that are for the node as they are, and notes the others.
 fn pass_on<'a>(
     fields: &[httparse::Header<'a>],
     is_modern: bool,
+    our_cookies: &OurCookies,
     output: &mut Vec<u8>,
 ) -> Result<Seen<'a>, Problem> {
     let mut seen = Seen {
@@ -148,8 +158,15 @@ fn pass_on<'a>(
     for header in fields {
         let (name, value) = (header.name.as_bytes(), header.value);
         match field(name) {
-            Field::Other | Field::SetCookie => {
+            Field::Other | Field::SetCookie | Field::Outcome => {
                 if !(seen.connection.names_fields && is_named(name, fields)) {
+                    put(output, name, value);
+                }
+            }
+            Field::IdempotencyKey => {
+                // What the node does not get to see binds nobody.
+                if !(seen.connection.names_fields && is_named(name, fields)) {
+                    seen.keys.note(value);
                     put(output, name, value);
                 }
             }
@@ -162,7 +179,7 @@ fn pass_on<'a>(
             }
             Field::Cookie => {
                 seen.has_cookies = true;
-                put_cookie(output, name, value);
+                put_cookie(our_cookies, output, name, value);
             }
             Field::ContentLength => seen.length.read_length(value).map_err(|_| BAD)?,
             Field::TransferEncoding if is_modern => {
@@ -178,7 +195,11 @@ fn pass_on<'a>(
                     seen.request_id = Some(value);
                 }
             }
-            Field::Connection | Field::HopByHop | Field::Ours | Field::Expect => {}
+            Field::Connection
+            | Field::HopByHop
+            | Field::Ours
+            | Field::Expect
+            | Field::SessionEvent => {}
         }
     }
     Ok(seen)
@@ -276,9 +297,9 @@ fn is_host(value: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b".-_~%:[]".contains(byte))
 }
 
-/// Passes a `Cookie` field on without the affinity cookie; an empty one not at all.
-fn put_cookie(output: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    match affinity::strip(value) {
+/// Passes a `Cookie` field on without affinity cookies; an empty one not at all.
+fn put_cookie(ours: &OurCookies, output: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    match ours.strip(value) {
         None => put(output, name, value),
         Some(rest) if rest.is_empty() => {}
         Some(rest) => put(output, name, &rest),

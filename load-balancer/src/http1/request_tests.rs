@@ -10,6 +10,7 @@ fn rules() -> Rules {
         strategy: "sticky".to_owned(),
         is_https: false,
         affinity: None,
+        our_cookies: OurCookies::default(),
         max_body: 100,
         request_ids: RequestIds::new(),
     }

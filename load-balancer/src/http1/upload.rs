@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    ops::Range,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -11,6 +12,7 @@ use tokio::io::AsyncWrite;
 
 use crate::http1::{
     buffer::{Buffer, SIZE},
+    fields::put,
     framing::{Encoding, Framing},
     request::Request,
 };
@@ -19,11 +21,17 @@ use crate::problem::Problem;
 /// How much of a request is kept for another attempt.
 const KEPT: usize = 64 * 1024;
 
+/// The empty line at the end of every head.
+const END_OF_HEAD: &[u8] = b"\r\n";
+
 /// A request on its way to a node.
 #[derive(Debug)]
 pub(crate) struct Upload {
     bytes: Vec<u8>,
     sent: usize,
+    /// Where the head ends, and what stands there for one node only.
+    head_end: usize,
+    told: Range<usize>,
     body: Framing,
     encoding: Encoding,
     /// Bytes of the body so far, and at most.
@@ -38,9 +46,12 @@ pub(crate) struct Upload {
 impl Upload {
     /// An upload of `head` and the body that follows it.
     pub(crate) fn new(head: Vec<u8>, request: &Request, max_length: u64) -> Self {
+        let head_end = head.len() - END_OF_HEAD.len();
         Self {
             bytes: head,
             sent: 0,
+            head_end,
+            told: head_end..head_end,
             body: request.body.clone(),
             encoding: request.encoding,
             length: 0,
@@ -55,10 +66,20 @@ impl Upload {
         !self.is_cut
     }
 
-    /// Starts again from the beginning.
+    /// Starts again from the beginning, for another node.
     pub(crate) fn rewind(&mut self) {
         self.sent = 0;
         self.is_broken = false;
+        self.bytes.drain(self.told.clone());
+        self.told = self.head_end..self.head_end;
+    }
+
+    /// Adds a field to the head for the node that gets it next, and no other.
+    pub(crate) fn tell(&mut self, name: &[u8], value: &[u8]) {
+        let mut field = Vec::new();
+        put(&mut field, name, value);
+        self.told = self.head_end..self.head_end + field.len();
+        self.bytes.splice(self.head_end..self.head_end, field);
     }
 
     /// Has the client sent everything?

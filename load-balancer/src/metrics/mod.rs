@@ -25,6 +25,11 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many more.
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// How many so far.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -143,7 +148,8 @@ pub(crate) struct ListenerStats {
     /// Connections of clients.
     pub(crate) connections: Connections,
     answers: Answers,
-    repins: [Counter; Repin::ALL.len()],
+    moved: [Counter; Moved::ALL.len()],
+    repins: [Counter; Moved::ALL.len()],
     refused: [Counter; Refusal::ALL.len()],
     own_answers: [Counter; Problem::ALL.len()],
 }
@@ -168,9 +174,9 @@ impl Connections {
     }
 }
 
-/// Why a pinned client got another node.
+/// Why a pinned client is served by another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Repin {
+pub(crate) enum Moved {
     /// Its node is not up.
     Down,
     /// Its node failed too many requests.
@@ -183,17 +189,20 @@ pub(crate) enum Repin {
     Retried,
     /// Its node is no longer in the set.
     Removed,
+    /// Its node could not serve it, and has no session of it.
+    Refused,
 }
 
-impl Repin {
+impl Moved {
     /// Every reason, in the order of the counters.
-    const ALL: [(Self, &str); 6] = [
+    const ALL: [(Self, &str); 7] = [
         (Self::Down, "down"),
         (Self::Ejected, "ejected"),
         (Self::Maint, "maint"),
         (Self::ConnectFailed, "connect-failed"),
         (Self::Retried, "retried"),
         (Self::Removed, "removed"),
+        (Self::Refused, "refused"),
     ];
 
     /// The word that metrics and the access log use.
@@ -209,13 +218,18 @@ impl ListenerStats {
     }
 
     /// A pinned client was served by another node.
-    pub(crate) fn repinned(&self, reason: Repin) {
+    pub(crate) fn moved(&self, reason: Moved) {
+        self.moved[reason as usize].count();
+    }
+
+    /// And is pinned to that one from now on.
+    pub(crate) fn repinned(&self, reason: Moved) {
         self.repins[reason as usize].count();
     }
 
-    /// An affinity cookie was ignored.
-    pub(crate) fn refused(&self, reason: Refusal) {
-        self.refused[reason as usize].count();
+    /// Affinity cookies were ignored.
+    pub(crate) fn refused(&self, reason: Refusal, count: u64) {
+        self.refused[reason as usize].add(count);
     }
 
     /// The balancer answered in place of a node.
@@ -264,7 +278,7 @@ mod tests {
 
     #[test]
     fn counters_are_indexed_by_their_own_reason() {
-        for (index, (reason, _)) in Repin::ALL.into_iter().enumerate() {
+        for (index, (reason, _)) in Moved::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
         }
         for (index, (change, _)) in Change::ALL.into_iter().enumerate() {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Answers, BUCKETS, Change, Histogram, ListenerStats, Repin};
+use super::{Answers, BUCKETS, Change, Counter, Histogram, ListenerStats, Moved};
 use crate::{
     access_log::AccessLog, admin_state::AdminState, affinity::Refusal, group::Group, node::Node,
     problem::Problem,
@@ -16,6 +16,21 @@ use crate::{
 
 /// Name, kind, help and value of a number.
 type Number<T> = (&'static str, &'static str, &'static str, fn(&T) -> u64);
+
+/// Counters of clients that left their node, by reason.
+type ByReason = fn(&ListenerStats) -> &[Counter; Moved::ALL.len()];
+const MOVES: [(&str, &str, ByReason); 2] = [
+    (
+        "moved_total",
+        "Requests of pinned clients served by another node than theirs, by reason.",
+        |stats| &stats.moved,
+    ),
+    (
+        "repins_total",
+        "Clients pinned to another node than before, by the reason why they left that.",
+        |stats| &stats.repins,
+    ),
+];
 
 /// The plain numbers of a listener.
 const LISTENER_VALUES: [Number<ListenerStats>; 8] = [
@@ -169,16 +184,14 @@ impl Page<'_> {
                 page.sample(format_args!("{labels}"), value(stats));
             });
         }
-        self.family(
-            "repins_total",
-            "counter",
-            "Pinned clients served by another node, by reason.",
-        );
-        self.each_listener(|page, labels, stats| {
-            for ((_, reason), counter) in Repin::ALL.iter().zip(&stats.repins) {
-                page.sample(format_args!("{labels},reason=\"{reason}\""), counter.get());
-            }
-        });
+        for (name, help, counters) in MOVES {
+            self.family(name, "counter", help);
+            self.each_listener(|page, labels, stats| {
+                for ((_, reason), counter) in Moved::ALL.iter().zip(counters(stats)) {
+                    page.sample(format_args!("{labels},reason=\"{reason}\""), counter.get());
+                }
+            });
+        }
         self.family(
             "refused_cookies_total",
             "counter",
@@ -323,8 +336,9 @@ mod tests {
         let group = group();
         let stats = &group.stats;
         stats.retries.count();
-        stats.repinned(Repin::Removed);
-        stats.refused(Refusal::Forged);
+        stats.repinned(Moved::Removed);
+        stats.moved(Moved::Retried);
+        stats.refused(Refusal::Forged, 1);
         stats.answered_itself(Problem::NoNode);
         stats.answered(503, Duration::ZERO);
         let node = up("node-1");
@@ -343,6 +357,7 @@ mod tests {
             "load_balancer_retries_total{listener=\"sticky\"} 1",
             "load_balancer_repins_total{listener=\"sticky\",reason=\"removed\"} 1",
             "load_balancer_repins_total{listener=\"sticky\",reason=\"down\"} 0",
+            "load_balancer_moved_total{listener=\"sticky\",reason=\"retried\"} 1",
             "load_balancer_refused_cookies_total{listener=\"sticky\",reason=\"forged\"} 1",
             "load_balancer_own_answers_total{listener=\"sticky\",status=\"503\",type=\"no-node\"} 1",
             "load_balancer_answers_total{listener=\"sticky\",class=\"5xx\"} 1",

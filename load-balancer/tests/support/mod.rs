@@ -170,7 +170,7 @@ impl Balancer {
     /// A cookie that pins to this node.
     pub(crate) async fn pin_to(&self, url: &str, node: &Upstream) -> String {
         loop {
-            let answer = get(url, None).await;
+            let answer = log_in(url, None).await;
             if node_of(&answer).as_deref() == Some(node.name.as_str()) {
                 return affinity_of(&answer).expect("a cookie");
             }
@@ -269,13 +269,24 @@ pub(crate) fn header(answer: &Response, name: &str) -> Option<String> {
         .map(|value| value.to_str().expect("text").to_owned())
 }
 
-/// The new affinity cookie, as `affinity=…`.
+/// The new affinity cookie, as `affinity-…=…`.
 pub(crate) fn affinity_of(answer: &Response) -> Option<String> {
     let set = answer.headers().get_all("set-cookie").iter();
     let set = set
         .map(|value| value.to_str().expect("text"))
-        .find(|set| set.starts_with("affinity="))?;
+        .find(|set| set.starts_with("affinity-"))?;
     Some(set.split(';').next().expect("a first part").to_owned())
+}
+
+/// Starts a session below this URL, which ends in `/`.
+pub(crate) async fn log_in(url: &str, cookie: Option<&str>) -> Response {
+    let mut request = client().post(format!("{url}login"));
+    if let Some(cookie) = cookie {
+        request = request.header("cookie", cookie);
+    }
+    let answer = request.send().await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::OK);
+    answer
 }
 
 /// Asks and expects 200.

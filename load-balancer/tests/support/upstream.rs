@@ -1,4 +1,7 @@
 //! A node for tests: a few lines of HTTP by hand, because its job is to do what no HTTP library would.
+//!
+//! `POST …/login` starts a session and `POST …/logout` ends one, as far as answers say so; `…/gone` is asked with a session
+//! that has ended. A node that is told that it drains starts none for a client without a cookie `session`.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -21,6 +24,8 @@ use tokio::{
 pub(crate) enum Mode {
     /// Answers with this status, after this many milliseconds.
     Answer { status: u16, after_ms: u64 },
+    /// Answers 503, and says with this word what was done; an empty one says nothing.
+    Refuse { outcome: &'static str },
     /// Closes the connection without an answer.
     Close,
     /// Never answers.
@@ -187,7 +192,16 @@ async fn serve_connection(mut stream: TcpStream, state: Arc<State>) {
                 } else {
                     "hello"
                 };
-                answer(&mut stream, &state.name, status, body).await;
+                let (status, fields) = session_work(&request, status);
+                answer_with(&mut stream, &state.name, status, fields, body).await;
+            }
+            Mode::Refuse { outcome } => {
+                let outcome = match outcome {
+                    "" => String::new(),
+                    word => format!("x-outcome: {word}\r\n"),
+                };
+                let fields = format!("retry-after: 7\r\n{outcome}");
+                answer_with(&mut stream, &state.name, 503, &fields, "refused").await;
             }
             Mode::Close => return,
             Mode::Hang | Mode::Freeze => return std::future::pending().await,
@@ -218,10 +232,32 @@ async fn serve_connection(mut stream: TcpStream, state: Arc<State>) {
     }
 }
 
+/// Status and fields of the answer to a request that has to do with sessions.
+fn session_work(request: &str, status: u16) -> (u16, &'static str) {
+    let path = request.split(' ').nth(1).unwrap_or("");
+    let drains = request.contains("x-balancer-drain: 1\r\n");
+    if path.ends_with("/login") && drains && !request.contains("session=") {
+        (503, "x-session-event: ended\r\nx-outcome: nothing-done\r\n")
+    } else if path.ends_with("/login") {
+        (status, "x-session-event: started\r\n")
+    } else if path.ends_with("/logout") {
+        (status, "x-session-event: ended\r\n")
+    } else if path.ends_with("/gone") {
+        (401, "x-session-event: ended\r\n")
+    } else {
+        (status, "")
+    }
+}
+
 async fn answer(stream: &mut TcpStream, node: &str, status: u16, body: &str) {
+    answer_with(stream, node, status, "", body).await;
+}
+
+async fn answer_with(stream: &mut TcpStream, node: &str, status: u16, fields: &str, body: &str) {
     let length = body.len();
-    let text =
-        format!("HTTP/1.1 {status} X\r\nx-node: {node}\r\ncontent-length: {length}\r\n\r\n{body}");
+    let text = format!(
+        "HTTP/1.1 {status} X\r\nx-node: {node}\r\n{fields}content-length: {length}\r\n\r\n{body}"
+    );
     let _ = stream.write_all(text.as_bytes()).await;
 }
 

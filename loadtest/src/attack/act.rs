@@ -50,6 +50,7 @@ impl User {
             method: method(action),
             path: &path,
             body: self.body(action, line),
+            key: line.filter(|_| action == Action::AddLine),
         };
         let (login, credentials) = match dead {
             Some(dead) => (Some(dead.login), &dead.credentials),
@@ -81,7 +82,8 @@ impl User {
                 stamped: node.is_some(),
                 retries,
                 understood: said.is_some(),
-                nothing_done: !succeeded && says_nothing_was_done(&exchange.body),
+                nothing_done: !succeeded
+                    && (exchange.says_nothing_done() || says_nothing_was_done(&exchange.body)),
             },
         );
         let said = said.filter(|_| outcome == Outcome::Ok).unwrap_or_default();

@@ -9,6 +9,11 @@
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, Version};
 
+use crate::history::LineId;
+
+/// The user's word that the request may be repeated: sent twice under one key, it is done once.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// The header that carries the cart of strategies whose client keeps it.
 const CART: HeaderName = HeaderName::from_static("x-cart");
 
@@ -21,6 +26,8 @@ pub(super) struct Wish<'a> {
     pub(super) path: &'a str,
     /// JSON.
     pub(super) body: Option<String>,
+    /// What makes a repetition the same request.
+    pub(super) key: Option<LineId>,
 }
 
 /// What proves who the user is. Kept apart so that a dead one can be presented again.
@@ -59,7 +66,7 @@ impl Browser {
     ) -> (RequestBuilder, usize) {
         let mut url = self.base.clone();
         url.set_path(wish.path);
-        let mut headers = HeaderMap::with_capacity(6);
+        let mut headers = HeaderMap::with_capacity(7);
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         let ours = [
             (header::COOKIE, &credentials.cookie_header),
@@ -70,6 +77,13 @@ impl Browser {
             if let Some(value) = value {
                 headers.insert(name, value.clone());
             }
+        }
+        // In quotes, as the draft of the header wants it.
+        let key = wish
+            .key
+            .map(|key| HeaderValue::try_from(format!("\"{key}\"")));
+        if let Some(Ok(key)) = key {
+            headers.insert(IDEMPOTENCY_KEY, key);
         }
         if wish.body.is_some() {
             headers.insert(
@@ -240,6 +254,22 @@ mod tests {
             browser.credentials.cookie_header.clone().unwrap(),
             "affinity=x"
         );
+    }
+
+    #[test]
+    fn a_line_is_the_key_of_its_own_adding() {
+        let wish = Wish {
+            method: Method::POST,
+            path: "/cart/lines",
+            body: Some("{}".into()),
+            key: Some(LineId {
+                user: 3,
+                operation: 7,
+            }),
+        };
+        let (request, _) = browser().request(&Client::new(), wish, &Credentials::default());
+        let request = request.build().unwrap();
+        assert_eq!(request.headers()[IDEMPOTENCY_KEY], "\"3-7\"");
     }
 
     #[test]

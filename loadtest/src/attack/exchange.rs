@@ -10,6 +10,7 @@ use super::outcome::Trouble;
 use crate::history::{Action, Clock};
 
 const NODE: HeaderName = HeaderName::from_static("x-node");
+const OUTCOME: HeaderName = HeaderName::from_static("x-outcome");
 const RETRIES: HeaderName = HeaderName::from_static("x-balancer-retries");
 const ALIVE_UNTIL: HeaderName = HeaderName::from_static("x-credential-alive-until");
 
@@ -105,6 +106,11 @@ impl Exchange {
         self.header(&RETRIES)
             .and_then(|count| count.parse().ok())
             .unwrap_or(0)
+    }
+
+    /// Whether the answer says that nothing was done, by a node or by the load balancer.
+    pub(super) fn says_nothing_done(&self) -> bool {
+        self.header(&OUTCOME) == Some("nothing-done")
     }
 
     /// Until when a credential that was logged out is accepted all the same.

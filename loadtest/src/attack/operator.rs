@@ -85,7 +85,8 @@ impl Call {
                 stamped: node.is_some(),
                 retries,
                 understood: said.is_some(),
-                nothing_done: !succeeded && says_nothing_was_done(&exchange.body),
+                nothing_done: !succeeded
+                    && (exchange.says_nothing_done() || says_nothing_was_done(&exchange.body)),
             },
         );
         let said = said.filter(|_| outcome == Outcome::Ok).unwrap_or_default();

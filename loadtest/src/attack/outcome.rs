@@ -7,15 +7,18 @@
 //! | 2xx of a node, whole and understood | ok | |
 //! | 2xx of a node, cut off or not understood | info | it happened, but what it said is lost |
 //! | 4xx of a node | fail | a node refuses before it changes anything |
-//! | 4xx of a node, to a removal that was sent twice | info | the node before may have removed the line |
+//! | 4xx of a node, to a change that was sent twice | info | the node before may have done it |
 //! | 401 to a replay | ok | the answer that a dead credential should get |
 //! | 501 of a node | fail | its strategy has no such thing |
-//! | 5xx of a node | info | it may have touched the store first |
+//! | 503 of a node that says `x-outcome: nothing-done` | fail | it knows |
+//! | the same, to a change that was sent twice | info | the node before may have done it |
+//! | any other 5xx of a node | info | it may have touched the store first |
 //! | 503 of the load balancer that says so | fail | nothing was sent to any node |
 //! | anything else from the load balancer (502, 504 …) | info | it may have sent the request before it gave up |
 //!
-//! A node stamps its answers with `x-node`; an answer without stamp is the load balancer's. Ours says in its problem's type
-//! whether anything was done; another one does not, so its 503 leaves it open.
+//! A node stamps its answers with `x-node`; an answer without stamp is the load balancer's. Ours says whether anything was
+//! done; another one does not, so its 503 leaves it open. The changes that a load balancer repeats after it sent them are
+//! removals, and additions with an `Idempotency-Key`.
 
 use crate::history::{Action, Outcome, Reason};
 
@@ -40,7 +43,7 @@ pub(super) struct Answer {
     pub(super) retries: u32,
     /// Whether the body says what this action's answer should say.
     pub(super) understood: bool,
-    /// Whether the body says that no node was asked.
+    /// Whether it says that nothing was done.
     pub(super) nothing_done: bool,
 }
 
@@ -53,13 +56,14 @@ pub(super) fn judge(action: Action, answer: Answer) -> (Outcome, Option<Reason>)
             Some(Trouble::Broken) | None => (Outcome::Info, Some(Reason::Broken)),
         };
     };
+    let may_be_done = answer.retries > 0 && matches!(action, Action::AddLine | Action::RemoveLine);
     match (answer.stamped, status) {
         (true, 401) if action == Action::Replay => (Outcome::Ok, None),
-        // The only change that the load balancer repeats after it was sent.
-        (true, 400..=499) if action == Action::RemoveLine && answer.retries > 0 => {
-            (Outcome::Info, Some(Reason::Refused))
-        }
+        (true, 400..=499) if may_be_done => (Outcome::Info, Some(Reason::Refused)),
         (true, 400..=499 | 501) => (Outcome::Fail, Some(Reason::Refused)),
+        (true, 503) if answer.nothing_done && !may_be_done => {
+            (Outcome::Fail, Some(Reason::NodeFailed))
+        }
         (true, 500..=599) => (Outcome::Info, Some(Reason::NodeFailed)),
         (true, 200..=299) => match answer.trouble {
             Some(Trouble::TimedOut) => (Outcome::Info, Some(Reason::TimedOut)),
@@ -200,16 +204,34 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_that_is_refused_after_a_retry_may_have_happened() {
+    fn a_change_that_is_refused_after_a_retry_may_have_happened() {
         let retried = Answer {
             retries: 1,
             ..node(404)
         };
-        check(RemoveLine, node(404), Fail, Some(Reason::Refused));
-        check(RemoveLine, retried, Info, Some(Reason::Refused));
-        // Repeated only when nothing was sent the first time, or when repeating changes nothing.
-        for action in [LogIn, AddLine, LogOut, ReadCart, Browse] {
+        for action in [AddLine, RemoveLine] {
+            check(action, node(404), Fail, Some(Reason::Refused));
+            check(action, retried, Info, Some(Reason::Refused));
+        }
+        // Repeated only when nothing was done the first time, or when repeating changes nothing.
+        for action in [LogIn, LogOut, ReadCart, Browse] {
             check(action, retried, Fail, Some(Reason::Refused));
+        }
+    }
+
+    #[test]
+    fn a_node_that_says_so_did_nothing() {
+        let none = |retries| Answer {
+            nothing_done: true,
+            retries,
+            ..node(503)
+        };
+        for action in [LogIn, AddLine, RemoveLine, ReadCart, Revoke] {
+            check(action, none(0), Fail, Some(Reason::NodeFailed));
+        }
+        check(LogIn, none(2), Fail, Some(Reason::NodeFailed));
+        for action in [AddLine, RemoveLine] {
+            check(action, none(2), Info, Some(Reason::NodeFailed));
         }
     }
 
@@ -242,7 +264,7 @@ mod tests {
         check(AddLine, claims(502), Info, Some(Reason::BadGateway));
         let of_a_node = Answer {
             nothing_done: true,
-            ..node(503)
+            ..node(500)
         };
         check(AddLine, of_a_node, Info, Some(Reason::NodeFailed));
     }

@@ -94,7 +94,8 @@ impl Deployment {
     }
 }
 
-/// Every address behind `HOST:PORT`, in order and each once.
+/// Every address behind `HOST:PORT`, in order and each once. Of a name with addresses of IPv4 and of IPv6 those of one family,
+/// the one that the system puts first: nothing tells which two are one node, and each node has one agent.
 async fn resolve(name: &str) -> Result<Vec<SocketAddr>, ClusterError> {
     let failed = |why: String| ClusterError::NoAddress {
         name: name.to_owned(),
@@ -104,13 +105,20 @@ async fn resolve(name: &str) -> Result<Vec<SocketAddr>, ClusterError> {
         .await
         .map_err(|_| failed(format!("no answer within {LOOK_UP_WITHIN:?}")))?
         .map_err(|error| failed(error.to_string()))?;
-    let mut addresses: Vec<SocketAddr> = found.collect();
-    addresses.sort();
-    addresses.dedup();
+    let addresses = one_family(found.collect());
     if addresses.is_empty() {
         return Err(failed("there is nothing behind the name".into()));
     }
     Ok(addresses)
+}
+
+fn one_family(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    if let Some(first) = addresses.first().copied() {
+        addresses.retain(|address| address.is_ipv6() == first.is_ipv6());
+    }
+    addresses.sort();
+    addresses.dedup();
+    addresses
 }
 
 /// One address behind `HOST:PORT`.
@@ -134,12 +142,33 @@ mod tests {
         );
     }
 
+    #[test]
+    fn both_addresses_of_a_node_are_one_agent() {
+        let parse = |all: &[&str]| {
+            all.iter()
+                .map(|one| one.parse().unwrap())
+                .collect::<Vec<_>>()
+        };
+        let found = [
+            "[fd00::2]:1",
+            "[fd00::1]:1",
+            "[fd00::2]:1",
+            "10.0.0.1:1",
+            "10.0.0.2:1",
+        ];
+        let six = parse(&["[fd00::1]:1", "[fd00::2]:1"]);
+        assert_eq!(one_family(parse(&found)), six);
+        let four = parse(&["10.0.0.1:1", "10.0.0.2:1"]);
+        assert_eq!(one_family(parse(&found[3..])), four);
+        assert_eq!(one_family(vec![]), vec![]);
+    }
+
     #[tokio::test]
     async fn an_address_is_its_own_name() {
-        assert_eq!(
-            resolve("127.0.0.1:7070").await.unwrap(),
-            [SocketAddr::from(([127, 0, 0, 1], 7070))]
-        );
+        for address in ["127.0.0.1:7070", "[::1]:7070"] {
+            let itself: SocketAddr = address.parse().unwrap();
+            assert_eq!(resolve(address).await.unwrap(), [itself]);
+        }
         let error = resolve("no-such-host.invalid:1").await.unwrap_err();
         assert!(
             error.to_string().contains("no-such-host.invalid:1"),

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use super::{
     ClusterError,
     secrets::{ADMIN_TOKEN, AFFINITY_KEY},
+    spec::PinRule,
 };
 use crate::leftovers;
 
@@ -61,6 +62,8 @@ pub(super) struct Listener {
     pub(super) address: SocketAddr,
     /// Left out where it is `None`: TOML knows no null.
     pub(super) affinity: Option<bool>,
+    /// Who gets a pin; left out as well.
+    pub(super) pin: Option<PinRule>,
 }
 
 /// The load balancer's configuration.
@@ -126,6 +129,7 @@ mod tests {
                 strategy: "sticky".into(),
                 address,
                 affinity: Some(false),
+                pin: Some(PinRule::Everybody),
             }],
             more: "[health]\nrise = 2\n",
         };
@@ -135,6 +139,7 @@ mod tests {
         assert_eq!(table["nodes"]["list"][0]["name"].as_str(), Some("node-1"));
         assert_eq!(table["listeners"][0]["strategy"].as_str(), Some("sticky"));
         assert_eq!(table["listeners"][0]["affinity"].as_bool(), Some(false));
+        assert_eq!(table["listeners"][0]["pin"].as_str(), Some("everybody"));
         assert_eq!(table["health"]["rise"].as_integer(), Some(2));
     }
 }

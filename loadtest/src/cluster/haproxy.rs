@@ -1,8 +1,9 @@
 //! HAProxy in the load balancer's place: its configuration, with the same timeouts, checks, retries and affinity as ours
 //! by default. `docs/balancer.md` has the table of the two vocabularies.
 //!
-//! What HAProxy has no word for stays different: it has no retry budget, no limit on all attempts together, and takes a
-//! node that leaves maintenance for up until a check says otherwise.
+//! What HAProxy has no word for stays different: it has no retry budget, no limit on all attempts together, takes a
+//! node that leaves maintenance for up until a check says otherwise, pins everybody and not only sessions, and offers a node's
+//! 503 to another one where the request may be repeated, whatever `x-outcome` says.
 
 use std::{
     fmt::Write,
@@ -56,11 +57,20 @@ impl Config<'_> {
                  http-after-response set-header x-balancer-retries %rc\n  default_backend {strategy}\n\
                  backend {strategy}\n  option httpchk\n  \
                  http-check send meth GET uri /readyz ver HTTP/1.1 hdr host node hdr x-session-strategy {strategy} hdr connection close\n  \
-                 http-request disable-l7-retry if METH_POST\n  http-request set-timeout server 5s if METH_POST\n"
+                 acl once method POST PATCH\n  acl keyed req.fhdr(idempotency-key) -m len 1:257\n  \
+                 acl keyed_twice req.fhdr_cnt(idempotency-key) gt 1\n  \
+                 http-request disable-l7-retry if once !keyed or once keyed_twice\n  \
+                 http-request set-timeout server 5s if once !keyed or once keyed_twice\n"
             );
             let sticky = listener.has_affinity();
             if sticky {
-                text.push_str("  cookie affinity insert indirect nocache httponly maxlife 12h\n");
+                let _ = writeln!(
+                    text,
+                    "  cookie affinity-{strategy} insert indirect nocache httponly maxlife 12h"
+                );
+            } else {
+                // Of a client that belongs to a node, another one knows nothing.
+                text.push_str("  retry-on conn-failure empty-response response-timeout 503\n");
             }
             for Node { name, address } in self.nodes {
                 let cookie = if sticky {
@@ -80,12 +90,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn affinity_is_for_those_that_need_it_and_a_post_is_never_sent_twice() {
+    fn affinity_is_for_those_that_need_it_and_a_post_without_a_key_is_never_sent_twice() {
         let address = SocketAddr::from(([127, 0, 0, 1], 9001));
         let listener = |strategy: &str, affinity| Listener {
             strategy: strategy.into(),
             address,
             affinity,
+            pin: None,
         };
         let text = Config {
             admin: address,
@@ -102,12 +113,14 @@ mod tests {
         }
         .text();
         assert_eq!(
-            text.matches("  cookie affinity insert").count(),
+            text.matches(" insert indirect nocache").count(),
             2,
             "{text}"
         );
         assert_eq!(text.matches("server node-1 127.0.0.1:9001\n").count(), 1);
-        assert_eq!(text.matches("disable-l7-retry if METH_POST").count(), 3);
+        assert!(text.contains("  cookie affinity-jwt insert"));
+        assert_eq!(text.matches("disable-l7-retry if once !keyed").count(), 3);
+        assert_eq!(text.matches("response-timeout 503").count(), 1);
         assert!(text.contains("stats socket \"/tmp/a socket\" mode 600"));
     }
 }

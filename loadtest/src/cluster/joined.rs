@@ -118,6 +118,7 @@ impl Joined {
                 strategy: strategy.clone(),
                 address: resolve_one(deployment.listener(strategy)?).await?,
                 affinity: None,
+                pin: None,
             });
         }
         let admin = resolve_one(&deployment.admin).await?;
@@ -287,7 +288,7 @@ fn check(spec: &ClusterSpec) -> Result<(), ClusterError> {
     if spec.balancer != BalancerKind::Pingora {
         return not_ours("another load balancer");
     }
-    if !spec.balancer_toml.is_empty() || spec.affinity.is_some() {
+    if !spec.balancer_toml.is_empty() || spec.affinity.is_some() || spec.pin.is_some() {
         return not_ours("settings of the load balancer");
     }
     if !spec.env.is_empty() {

@@ -1,7 +1,7 @@
 //! How each process is started: flags, environment, log, readiness; and the addresses that they get.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -139,7 +139,7 @@ fn no_color() -> (String, String) {
 }
 
 pub(super) fn free_address(spec: &ClusterSpec) -> Result<SocketAddr, ClusterError> {
-    let ip = IpAddr::from(spec.ip);
+    let ip = spec.ip;
     let port = ports::free(ip).map_err(|source| ClusterError::NoPort { ip, source })?;
     Ok(SocketAddr::new(ip, port))
 }
@@ -159,7 +159,7 @@ pub(super) fn public_address(
     if port == 0 {
         return free_address(spec);
     }
-    let address = SocketAddr::new(spec.ip.into(), port);
+    let address = SocketAddr::new(spec.ip, port);
     match std::net::TcpListener::bind(address) {
         Ok(_) => Ok(address),
         Err(source) => Err(ClusterError::PortTaken {

@@ -1,6 +1,9 @@
 //! What cluster is wanted. The defaults are those of `lab up` and of the programs themselves.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use serde::{Deserialize, Serialize};
 use session::StateLives;
@@ -37,6 +40,16 @@ impl BalancerKind {
     }
 }
 
+/// Whom a load balancer with affinity pins to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PinRule {
+    /// Clients whose session starts.
+    Session,
+    /// Every client, with its first answer.
+    Everybody,
+}
+
 /// The way from one process to another, on which a proxy stands: `load-balancer->node-2`, `node-2->store`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkName {
@@ -61,12 +74,14 @@ pub struct ClusterSpec {
     pub spare_nodes: usize,
     /// The strategies that each node serves side by side, each with a listener of its own at the load balancer.
     pub strategies: Vec<String>,
-    /// Where everything listens. Tests take an address of their own in 127.0.0.0/8.
-    pub ip: Ipv4Addr,
+    /// Where everything listens. Tests take an address of their own in 127.0.0.0/8, or `::1`.
+    pub ip: IpAddr,
     /// The load balancer's port for each strategy; 0 takes a free one.
     pub public_ports: Vec<u16>,
     /// Whether the load balancer sends a client to the same node; `None` leaves it to the strategy's need.
     pub affinity: Option<bool>,
+    /// Whom it pins; `None` leaves it to the load balancer's default.
+    pub pin: Option<PinRule>,
     /// How many demo accounts there are.
     pub accounts: u32,
     /// The password of all of them; made at start where there is none.
@@ -99,9 +114,10 @@ impl Default for ClusterSpec {
             nodes: 3,
             spare_nodes: 0,
             strategies: ["sticky", "redis", "jwt"].map(str::to_owned).to_vec(),
-            ip: Ipv4Addr::LOCALHOST,
+            ip: Ipv4Addr::LOCALHOST.into(),
             public_ports: vec![8081, 8082, 8083],
             affinity: None,
+            pin: None,
             accounts: 100_000,
             password: None,
             password_memory_kib: 19_456,
@@ -153,7 +169,8 @@ impl ClusterSpec {
                 self.nodes + self.spare_nodes
             ));
         }
-        if self.balancer == BalancerKind::Haproxy && !self.balancer_toml.is_empty() {
+        let has_settings = !self.balancer_toml.is_empty() || self.pin.is_some();
+        if self.balancer == BalancerKind::Haproxy && has_settings {
             return wrong("these settings are for our own load balancer, not for HAProxy".into());
         }
         for link in &self.links {

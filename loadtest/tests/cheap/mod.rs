@@ -11,7 +11,7 @@ pub(crate) fn spec(nodes: usize, strategies: &[&str]) -> ClusterSpec {
     ClusterSpec {
         nodes,
         strategies: strategies.iter().map(ToString::to_string).collect(),
-        ip: Ipv4Addr::new(127, a % 253 + 1, b, c % 253 + 1),
+        ip: Ipv4Addr::new(127, a % 253 + 1, b, c % 253 + 1).into(),
         public_ports: vec![0; strategies.len()],
         accounts: 10,
         password_memory_kib: 8,

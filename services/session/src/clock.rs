@@ -7,15 +7,29 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Seconds since the Unix epoch, from the system's clock plus what a test has turned it ahead by.
 ///
 /// Clones share the hands: turning one turns all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Clock {
+    system: fn() -> SystemTime,
     ahead_seconds: Arc<AtomicU64>,
 }
 
 impl Clock {
     /// The system's clock, not turned.
     pub fn system() -> Self {
-        Self::default()
+        Self::of(SystemTime::now)
+    }
+
+    /// Another clock than the system's: a machine whose clock is wrong, in a test.
+    pub fn of(system: fn() -> SystemTime) -> Self {
+        Self {
+            system,
+            ahead_seconds: Arc::default(),
+        }
+    }
+
+    /// What it was turned ahead by, in whole seconds.
+    pub fn ahead(&self) -> Duration {
+        Duration::from_secs(self.ahead_seconds.load(Ordering::Relaxed))
     }
 
     /// Seconds since the Unix epoch.
@@ -29,9 +43,8 @@ impl Clock {
     }
 
     fn since_epoch(&self) -> Duration {
-        let ahead = Duration::from_secs(self.ahead_seconds.load(Ordering::Relaxed));
-        let system = SystemTime::now().duration_since(UNIX_EPOCH);
-        system.unwrap_or_default().saturating_add(ahead)
+        let system = (self.system)().duration_since(UNIX_EPOCH);
+        system.unwrap_or_default().saturating_add(self.ahead())
     }
 
     /// Turns the clock ahead, never back: time that went backwards would bring dead sessions to life.

@@ -16,9 +16,12 @@ pub enum Error {
         /// The bound.
         max_sessions: usize,
     },
-    /// The store did not answer in time, refused, or is not there. What was asked may or may not have happened.
+    /// The store did not answer in time, refused, or is not there.
     #[error("the store is unavailable: {why}")]
     StoreUnavailable {
+        /// It is certain that nothing happened: the store was not asked, or refused before it changed anything.
+        /// Else what was asked may have happened, or may happen yet.
+        nothing_done: bool,
         /// What the store's client said; no addresses with passwords in them.
         why: String,
     },

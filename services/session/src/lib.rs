@@ -26,7 +26,7 @@ pub use clock::Clock;
 pub use credential::Credential;
 pub use error::Error;
 pub use strategy::{
-    Changed, Granted, KeyInUse, Listed, LoggedOut, Properties, STRATEGIES, Session, StateLives,
-    StoreUse, Strategy,
+    Changed, Eviction, Granted, KeyInUse, Listed, LoggedOut, Properties, STRATEGIES, Session,
+    StateLives, StoreUse, Strategy,
 };
 pub use throttle::Throttle;

@@ -4,20 +4,32 @@
 //!
 //! | key | type | holds |
 //! | --- | --- | --- |
-//! | `s:{tag}:digest` | hash | `user`, `issued`, `expires`, `version`, and one field `l:id` for each cart line |
+//! | `s:{tag}:digest` | hash | `user`, `issued`, `version`, and one field `l:id` for each cart line |
 //! | `t:{login}:…` | string | how many logins were tried, for an account or an address; gone by itself (see `throttle`) |
-//! | `u:{tag}` | sorted set | the digests of the user's sessions by expiry: the index for lists and revocations |
+//! | `u:{tag}` | sorted set | the digests of the user's live sessions by expiry: the index |
 //!
 //! The client's cookie is `tag.secret`. The tag is a digest of the user's name; in braces it puts all keys of a user into
 //! one slot, so that one script may touch them. The store sees only the digest of the secret: who reads the store, a
 //! backup of it or its slow log cannot log in with what is found there.
 //!
 //! **What a request costs.** One round trip, always: a Lua script checks that the session is alive, does the work and
-//! slides the expiry. That costs the store about 3 µs, most of it for running a script at all, and some 340 bytes a login.
+//! slides the expiry. That costs the store about 4 µs, most of it for running a script at all, and some 340 bytes a login.
 //!
 //! **What is lost when.** A node dies: nothing. The store dies: what it had not yet written to its disk (with
 //! `appendfsync everysec` about a second of logins, lines *and logouts*), and until it is back nobody is served:
 //! callers get an error within the deadline and keep their cookie. A store that is out of memory still reads.
+//!
+//! # What a session lives by
+//! A session is alive while its user's index names it, with an expiry that is not over, and its hash is there. Each script
+//! looks at both, so neither is worth anything without the other:
+//! * Revoking a user is forgetting the index: all logins end at the same moment, in the time that one takes. What
+//!   they held cannot be reached any more, and goes when its TTL is over. A login that comes meanwhile is in the old index
+//!   and dead, or in a new one and alive.
+//! * A store that evicts can take either. The index gone, all logins of the user are dead, *before* a revocation could fail
+//!   to see them; the hash gone, that login is dead, and a revocation may count one too many. Users are logged out by
+//!   chance, but nobody stays logged in whom an operator was told to be out. (It does take login attempts from the throttle,
+//!   so an attacker may try again. A store of sessions must not evict: the node says so at its start, in `/readyz` and in
+//!   `/metrics`.)
 //!
 //! # Why scripts
 //! * A session that was read, changed and written back as a whole loses one of two changes that overlap. A line is a
@@ -25,17 +37,26 @@
 //! * A write that does not check first brings a session back that was logged out a moment ago. Every script checks: all
 //!   that act for a session begin with `alive.lua`.
 //!
-//! Expiry is judged by the nodes' clocks, by the field `expires`; the keys' own TTL only collects the garbage.
+//! # Whose clock
+//! The store's (`TIME`), for everything that lives in the store: a node whose own clock is wrong judges as all others do.
+//! Only what an experiment has turned a node's clock ahead by travels along. Such a node refuses and lists as if it were
+//! later, but it takes nothing away: what has expired is refused, and removed by the keys' own TTL. So turn the clocks of all nodes
+//! alike, or see one node refuse what the others accept. After a failover the clock of the new master counts; masters and
+//! replicas need clocks that agree, as their TTLs do anyway.
 
 mod answer;
 mod connection;
+mod dial;
+mod eviction;
 mod link;
-mod master;
 mod meter;
 mod names;
+mod place;
 mod script;
+mod sentinels;
 mod throttle;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,8 +68,8 @@ use self::names::Names;
 use self::script::{Call, Script, Scripts};
 use crate::strategy::MAX_LISTED;
 use crate::{
-    Cart, Change, Changed, Clock, Credential, Error, Granted, Listed, LoggedOut, Properties,
-    Session, StateLives, StoreUse, Strategy, Throttle, secret,
+    Cart, Change, Changed, Clock, Credential, Error, Eviction, Granted, Listed, LoggedOut,
+    Properties, Session, StateLives, StoreUse, Strategy, Throttle, secret,
 };
 
 /// What `redis` promises.
@@ -62,13 +83,17 @@ pub static PROPERTIES: Properties = Properties {
     logout: "The session is deleted from the store, and no node accepts it from then on.",
 };
 
+/// Tells the password of the store each time that a connection is opened: it may have been changed meanwhile. It may block.
+/// What is in the way is told without the password.
+pub type Password = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
 /// Where the store is, and how long sessions live. Not `Debug`: it may hold a password.
 pub struct Settings {
     /// `redis://[user:password@]host:port[/database]`, or, for the master of which Sentinels know,
     /// `redis+sentinel://[user:password@]host:port,host:port,…/master`.
     pub url: String,
     /// For a URL that holds no password.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// Bound on every call of the store, retries included.
     pub deadline: Duration,
     /// A session that is not used for this long has ended. Uses are written down once a minute, so it may be a
@@ -103,7 +128,7 @@ impl Redis {
             max_lines,
         } = settings;
         Ok(Self {
-            link: Link::open(&url, password.as_deref(), deadline)?,
+            link: Link::open(&url, password, deadline)?,
             scripts: Scripts::new(),
             clock,
             idle_s: idle.as_secs(),
@@ -112,9 +137,9 @@ impl Redis {
         })
     }
 
-    /// What every script about a session wants to know first.
+    /// What every script about a session wants to know first. What time it is, the store knows.
     fn times(&self) -> [u64; 3] {
-        [self.clock.now(), self.idle_s, self.absolute_s]
+        [self.clock.ahead().as_secs(), self.idle_s, self.absolute_s]
     }
 
     /// Calls a script that answers nil when the session is not alive.
@@ -151,7 +176,7 @@ impl Strategy for Redis {
         let tag = secret::tag(user);
         let names = Names::new(&tag, &secret::digest(&secret));
         let old = presented.and_then(|old| Names::of(old).ok());
-        let times @ [now, ..] = self.times();
+        let times = self.times();
 
         // The session presented is nearly always the user's own: then one script ends it and starts the new one, or does
         // neither. Another user's keys may be in another slot, which a script cannot reach: two scripts, one round trip.
@@ -171,10 +196,13 @@ impl Strategy for Redis {
         let logout = foreign_keys.as_ref().map(|keys| Call {
             script: &self.scripts.logout,
             keys,
-            numbers: &times,
+            numbers: &[],
             texts: &[],
         });
-        self.link.call(login, logout).await?;
+        let Value::Int(now) = self.link.call(login, logout).await? else {
+            return Err(foreign_value());
+        };
+        let now = now.unsigned_abs();
 
         let mut token = String::from_utf8_lossy(&tag).into_owned();
         token.push('.');
@@ -203,14 +231,14 @@ impl Strategy for Redis {
 
     async fn change(&self, credential: &Credential, change: Change) -> Result<Changed, Error> {
         let names = Names::of(credential)?;
-        let [now, idle, absolute] = self.times();
+        let [ahead, idle, absolute] = self.times();
         let keys = [&names.session[..], &names.index];
         let answer = match change {
             Change::Add(line) => {
                 self.call(Call {
                     script: &self.scripts.add,
                     keys: &keys,
-                    numbers: &[now, idle, absolute, self.max_lines as u64],
+                    numbers: &[ahead, idle, absolute, self.max_lines as u64],
                     texts: &[
                         &format!("l:{}", line.id),
                         &format!("{} {}", line.quantity, line.sku),
@@ -222,7 +250,7 @@ impl Strategy for Redis {
                 self.call(Call {
                     script: &self.scripts.remove,
                     keys: &keys,
-                    numbers: &[now, idle, absolute],
+                    numbers: &[ahead, idle, absolute],
                     texts: &[&format!("l:{id}")],
                 })
                 .await?
@@ -244,7 +272,7 @@ impl Strategy for Redis {
             let logout = Call {
                 script: &self.scripts.logout,
                 keys: &[&names.session, &names.index],
-                numbers: &self.times(),
+                numbers: &[],
                 texts: &[],
             };
             self.link.call(logout, None).await?;
@@ -254,12 +282,12 @@ impl Strategy for Redis {
 
     async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error> {
         let names = Names::of(credential)?;
-        let [now, idle, absolute] = self.times();
+        let [ahead, idle, absolute] = self.times();
         let answer = self
             .call(Call {
                 script: &self.scripts.sessions,
                 keys: &[&names.session, &names.index],
-                numbers: &[now, idle, absolute, MAX_LISTED as u64],
+                numbers: &[ahead, idle, absolute, MAX_LISTED as u64],
                 texts: &[],
             })
             .await?;
@@ -302,8 +330,8 @@ impl Strategy for Redis {
         let revoke = Call {
             script: &self.scripts.revoke,
             keys: &[&names.index],
-            numbers: &[self.clock.now()],
-            texts: &[&String::from_utf8_lossy(names.prefix())],
+            numbers: &[],
+            texts: &[],
         };
         match self.link.call(revoke, None).await? {
             Value::Int(ended) => Ok(ended.unsigned_abs()),
@@ -317,6 +345,10 @@ impl Strategy for Redis {
 
     fn throttle(&self) -> Option<&dyn Throttle> {
         Some(self)
+    }
+
+    fn eviction(&self) -> Option<Eviction> {
+        Some(self.link.eviction())
     }
 
     fn store_use(&self) -> Option<StoreUse> {

@@ -16,6 +16,9 @@
 //! * Whoever ends a session first takes it out of the sessions, lets go of that shard, then clears the index. Between
 //!   the two a list may find an id without a session, and skips it.
 //!
+//! A user may have very many logins, so nothing goes through all of them under a lock or without letting others go first
+//! now and then ([`AT_A_TIME`]).
+//!
 //! The locks are `std::sync::Mutex`es and not Tokio's, because nothing is awaited while one is held.
 
 mod memory;
@@ -44,6 +47,9 @@ pub static PROPERTIES: Properties = Properties {
     store_round_trips: 0,
     logout: "The session is deleted from the one node that held it. To revoke a user, every node must be asked.",
 };
+
+/// Of one user's sessions, so many are looked at before other requests go first: some tens of microseconds.
+const AT_A_TIME: usize = 256;
 
 /// How long sessions live, and how many there may be.
 #[derive(Clone, Debug)]
@@ -220,7 +226,10 @@ impl Strategy for Sticky {
             self.with_session(credential, |id, session| (id, session.user.clone()))?;
         let now = self.clock.now();
         let mut listed = Vec::new();
-        for id in self.memory.ids_of(&user).into_iter().take(MAX_LISTED) {
+        // One's own login is always among them, however many there are.
+        let others = self.memory.ids_of(&user, MAX_LISTED).into_iter();
+        let others = others.filter(|id| *id != own).take(MAX_LISTED - 1);
+        for id in std::iter::once(own).chain(others) {
             let entry = self.memory.with(id, |session| Listed {
                 id: id.handle(),
                 issued_at: session.issued_at,
@@ -234,8 +243,15 @@ impl Strategy for Sticky {
 
     async fn end(&self, credential: &Credential, id: &str) -> Result<(), Error> {
         let user = self.with_session(credential, |_, session| session.user.clone())?;
-        let ids = self.memory.ids_of(&user);
-        let named = ids.into_iter().find(|known| known.handle() == id);
+        let ids = self.memory.ids_of(&user, usize::MAX);
+        let mut named = None;
+        for some in ids.chunks(AT_A_TIME) {
+            named = some.iter().copied().find(|known| known.handle() == id);
+            if named.is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
         let ended = named.and_then(|named| self.memory.remove(named));
         match ended {
             Some(session) if self.expires_at(&session) > self.clock.now() => Ok(()),
@@ -245,11 +261,16 @@ impl Strategy for Sticky {
 
     async fn revoke(&self, user: &str) -> Result<u64, Error> {
         let now = self.clock.now();
-        let ended = self.memory.ids_of(user);
-        let ended = ended.into_iter().filter_map(|id| self.memory.remove(id));
-        Ok(ended
-            .filter(|session| self.expires_at(session) > now)
-            .count() as u64)
+        let mut ended = 0;
+        // Those that there are now: who logs in meanwhile has logged in after the revocation.
+        for some in self.memory.ids_of(user, usize::MAX).chunks(AT_A_TIME) {
+            let removed = some.iter().filter_map(|id| self.memory.remove(*id));
+            ended += removed
+                .filter(|session| self.expires_at(session) > now)
+                .count() as u64;
+            tokio::task::yield_now().await;
+        }
+        Ok(ended)
     }
 
     fn sessions_owned(&self) -> Option<u64> {
@@ -372,7 +393,7 @@ mod tests {
         let (_, indexed) = sticky.memory.indexed();
         assert_eq!(Some(indexed as u64), sticky.sessions_owned());
         for user in 0..3 {
-            for id in sticky.memory.ids_of(&format!("user-{user}")) {
+            for id in sticky.memory.ids_of(&format!("user-{user}"), usize::MAX) {
                 assert!(sticky.memory.remove(id).is_some(), "in the index only");
             }
         }

@@ -68,6 +68,11 @@ pub trait Strategy: Send + Sync + 'static {
         None
     }
 
+    /// Whether the store may throw sessions away before they have expired; `None` where there is no store.
+    fn eviction(&self) -> Option<Eviction> {
+        None
+    }
+
     /// How the store was used since the start; `None` where there is no store.
     fn store_use(&self) -> Option<StoreUse> {
         None
@@ -159,6 +164,20 @@ pub struct Listed {
     pub expires_at: u64,
     /// Whether this is the login that asked.
     pub current: bool,
+}
+
+/// Whether a store may throw state away that has not expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// It refuses writes instead.
+    Never,
+    /// When it is short of memory, by this policy: users are logged out at random.
+    May {
+        /// The store's name for it: lower-case letters and `-`.
+        policy: String,
+    },
+    /// It has not been asked yet, or does not say.
+    Unknown,
 }
 
 /// Counters of a store's use since the start, for `/metrics`. Each call is one round trip.

@@ -234,21 +234,34 @@ async fn without_any_sentinel_a_node_says_why_it_is_not_ready() {
 /// A Sentinel without a password that says what the test wants.
 struct Liar {
     address: SocketAddr,
-    says: Arc<Mutex<(SocketAddr, u64)>>,
+    says: Arc<Mutex<Says>>,
+}
+
+/// What a Sentinel answers: the master, and the epoch of that configuration, after a while; or nothing at all.
+#[derive(Clone, Copy)]
+struct Says {
+    master: Option<(SocketAddr, u64)>,
+    after: Duration,
 }
 
 impl Liar {
     fn start(master: SocketAddr, epoch: u64) -> Self {
         let (address, _) = Store::announced();
         let listener = TcpListener::bind(address).unwrap();
-        let says = Arc::new(Mutex::new((master, epoch)));
+        let says = Arc::new(Mutex::new(Says {
+            master: Some((master, epoch)),
+            after: Duration::ZERO,
+        }));
         let told = says.clone();
         // Ends with the test's process.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let stream = stream.unwrap();
                 for line in BufReader::new(&stream).lines().map_while(Result::ok) {
-                    let (master, epoch) = *told.lock().unwrap();
+                    let Says { master, after } = *told.lock().unwrap();
+                    let Some((master, epoch)) = master else {
+                        break;
+                    };
                     let words = match &*line {
                         "MASTER" => ["config-epoch".to_owned(), epoch.to_string()],
                         "GET-MASTER-ADDR-BY-NAME" => {
@@ -256,6 +269,7 @@ impl Liar {
                         }
                         _ => continue,
                     };
+                    std::thread::sleep(after);
                     let items = words.map(|word| format!("${}\r\n{word}\r\n", word.len()));
                     let _ = (&stream).write_all(format!("*2\r\n{}", items.concat()).as_bytes());
                 }
@@ -265,12 +279,16 @@ impl Liar {
     }
 
     fn says(&self, master: &Store, epoch: u64) {
-        *self.says.lock().unwrap() = (address(master), epoch);
+        self.says.lock().unwrap().master = Some((master.address(), epoch));
     }
-}
 
-fn address(store: &Store) -> SocketAddr {
-    store.url().rsplit('@').next().unwrap().parse().unwrap()
+    fn says_nothing(&self) {
+        self.says.lock().unwrap().master = None;
+    }
+
+    fn is_slow(&self, after: Duration) {
+        self.says.lock().unwrap().after = after;
+    }
 }
 
 fn url(liars: &[&Liar]) -> String {
@@ -281,7 +299,7 @@ fn url(liars: &[&Liar]) -> String {
 #[tokio::test]
 async fn the_newest_configuration_is_followed_although_the_old_master_works() {
     let (old, new) = (Store::start(), Store::start());
-    let [a, b, c] = [(); 3].map(|()| Liar::start(address(&old), 1));
+    let [a, b, c] = [(); 3].map(|()| Liar::start(old.address(), 1));
     let node = node(&url(&[&a, &b, &c]));
     ready(&node).await;
     Client::login(&node, "alice").await;
@@ -302,9 +320,79 @@ async fn the_newest_configuration_is_followed_although_the_old_master_works() {
 }
 
 #[tokio::test]
+async fn a_sentinel_that_knows_more_is_waited_for() {
+    let (old, new) = (Store::start(), Store::start());
+    let [a, b, c] = [(); 3].map(|()| Liar::start(old.address(), 1));
+    c.says(&new, 2);
+    c.is_slow(DEADLINE / 10);
+    let node = node(&url(&[&a, &b, &c]));
+    ready(&node).await;
+    Client::login(&node, "alice").await;
+    assert!(old.keys("*").is_empty() && !new.keys("*").is_empty());
+}
+
+/// Three Sentinels, two stores that both call themselves a master, and a node that has followed the second one.
+async fn moved_on() -> (Store, Store, [Liar; 3], Redis) {
+    let (old, new) = (Store::start(), Store::start());
+    let liars = [(); 3].map(|()| Liar::start(old.address(), 1));
+    let node = node(&url(&[&liars[0], &liars[1], &liars[2]]));
+    ready(&node).await;
+    liars[2].says(&new, 2);
+    patiently("the node writes to the new master", async || {
+        node.login("alice", None).await.is_ok() && !new.keys("*").is_empty()
+    })
+    .await;
+    (old, new, liars, node)
+}
+
+#[tokio::test]
+async fn a_node_never_goes_back_to_an_older_configuration() {
+    let (old, new, [_, _, c], node) = moved_on().await;
+    let before = old.commands();
+    // The only Sentinel that knows of the failover is away, and the connection to the new master breaks.
+    c.says_nothing();
+    for _ in 0..5 {
+        new.ask::<()>("CLIENT KILL TYPE normal");
+        patiently("logins are acknowledged", async || {
+            node.login("bob", None).await.is_ok()
+        })
+        .await;
+    }
+    assert_eq!(old.commands(), before);
+    // One that says the same of another master, in a configuration that is no newer, is not believed either.
+    c.says(&old, 2);
+    new.ask::<()>("CLIENT KILL TYPE normal");
+    patiently("logins are acknowledged", async || {
+        node.login("bob", None).await.is_ok()
+    })
+    .await;
+    assert_eq!(old.commands(), before);
+}
+
+#[tokio::test]
+async fn sentinels_that_begin_anew_are_followed_once_all_of_them_have_agreed_for_a_while() {
+    let (old, new, [_, b, c], node) = moved_on().await;
+    // An operator has set all of them up again: their count begins at 0.
+    c.says(&old, 1);
+    let before = new.commands();
+    node.login("bob", None).await.unwrap();
+    assert!(new.commands() > before, "not at the first word of it");
+    let before = old.commands();
+    b.says_nothing();
+    new.ask::<()>("CLIENT KILL TYPE normal");
+    ready(&node).await;
+    assert_eq!(old.commands(), before, "not while one of them is away");
+    b.says(&old, 1);
+    patiently("the node writes to where all of them point", async || {
+        node.login("bob", None).await.is_ok() && old.commands() > before
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_calls_itself_a_replica_is_no_master_whoever_says_so() {
     let store = Store::start();
-    let only = Liar::start(address(&store), 1);
+    let only = Liar::start(store.address(), 1);
     let node = node(&url(&[&only]));
     ready(&node).await;
     let alice = Client::login(&node, "alice").await;
@@ -325,7 +413,7 @@ async fn what_calls_itself_a_replica_is_no_master_whoever_says_so() {
 #[tokio::test]
 async fn a_replica_is_noticed_without_a_write() {
     let store = Store::start();
-    let only = Liar::start(address(&store), 1);
+    let only = Liar::start(store.address(), 1);
     let node = node(&url(&[&only]));
     ready(&node).await;
     store.ask::<()>("REPLICAOF 127.0.0.1 1");

@@ -293,12 +293,20 @@ fn redis_password(url: &Secret, found: Option<Secret>) -> Result<Option<Secret>,
                 .into(),
         ));
     }
+    one_line(&password).map_err(|why| {
+        Invalid(format!(
+            "the password of Redis cannot be used: {why}: check --redis-password-file (or SHOP_REDIS_PASSWORD)"
+        ))
+    })?;
+    Ok(Some(password))
+}
+
+/// The text of a password for Redis.
+pub(crate) fn one_line(password: &Secret) -> Result<&str, String> {
     match std::str::from_utf8(password.reveal()) {
-        Ok(text) if !text.contains(['\n', '\r']) => Ok(Some(password)),
-        _ => Err(Invalid(
-            "the password of Redis is not one line of text, which is all that a Redis takes: check --redis-password-file (or SHOP_REDIS_PASSWORD)"
-                .into(),
-        )),
+        Ok("") => Err("it is empty".to_owned()),
+        Ok(text) if !text.contains(['\n', '\r']) => Ok(text),
+        _ => Err("it is not one line of text, which is all that a Redis takes".to_owned()),
     }
 }
 

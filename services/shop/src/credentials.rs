@@ -95,7 +95,10 @@ impl FromRequestParts<Served> for Presented {
 
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
         let found = Found::in_headers(&parts.headers, &served.lane().carriage)?;
-        found.agreed(served).await?.ok_or(Problem::NotLoggedIn)
+        found
+            .agreed(served)
+            .await?
+            .ok_or(Problem::NotLoggedIn { presented: false })
     }
 }
 

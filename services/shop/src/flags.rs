@@ -130,7 +130,7 @@ pub(crate) struct Flags {
     pub redis_url: Option<Secret>,
 
     /// The file that holds the password of that Redis, for a URL without one (or `SHOP_REDIS_PASSWORD` holds the password itself).
-    /// Sentinels that want a password are given the same one.
+    /// Sentinels that want a password are given the same one. The file is read again for each new connection.
     #[arg(long, env = "SHOP_REDIS_PASSWORD_FILE", value_name = "PATH")]
     pub redis_password_file: Option<PathBuf>,
 

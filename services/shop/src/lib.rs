@@ -99,7 +99,7 @@ fn try_run(wrap: Wrap) -> Result<(), Failure> {
     let password_workers = config.flags.password_workers.unwrap_or(cores);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.flags.threads.unwrap_or(cores))
-        // Beside password checks only looking up the name of a store, which must not wait behind them.
+        // Beside password checks only reading the password of a store, which must not wait behind them.
         .max_blocking_threads(password_workers + SPARE_BLOCKING_THREADS)
         .enable_all()
         .build()?;
@@ -142,7 +142,7 @@ async fn serve(config: Config, password_workers: usize, wrap: Wrap) -> Result<()
         operator_token: config.operator_token,
     })?;
     let node = Arc::new(node);
-    let listener = server::listen(flags.listen).await?;
+    let listener = server::listen(flags.listen)?;
     let router = endpoints::router(Arc::clone(&node));
     let drain = Duration::from_secs(flags.drain_s);
     Ok(server::serve(listener, router, node, drain).await?)

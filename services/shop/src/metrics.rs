@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
+use session::Eviction;
 
 use crate::endpoints::Endpoint;
 use crate::node::Node;
@@ -247,6 +248,27 @@ fn store(page: &mut String, node: &Node) {
             format_args!(
                 "shop_store_errors_total{{strategy=\"{strategy}\"}} {}",
                 used.errors
+            ),
+        );
+    }
+    family(
+        page,
+        "shop_store_may_evict",
+        "gauge",
+        "1 where the store may throw sessions away when it is short of memory, NaN where it does not say.",
+    );
+    for lane in &node.lanes {
+        let (policy, value) = match lane.strategy.eviction() {
+            None => continue,
+            Some(Eviction::Never) => ("noeviction".to_owned(), "0"),
+            Some(Eviction::May { policy }) => (policy, "1"),
+            Some(Eviction::Unknown) => ("unknown".to_owned(), "NaN"),
+        };
+        line(
+            page,
+            format_args!(
+                "shop_store_may_evict{{strategy=\"{}\",policy=\"{policy}\"}} {value}",
+                lane.name
             ),
         );
     }

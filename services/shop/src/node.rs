@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use session::throttle::{self, Limits};
-use session::{Clock, Strategy};
+use session::{Clock, StateLives, Strategy};
 
 use crate::accounts::Accounts;
 use crate::credentials::Carriage;
@@ -21,6 +21,15 @@ use crate::secret::Secret;
 
 /// The header that chooses the strategy, and that every answer repeats.
 pub(crate) const X_SESSION_STRATEGY: HeaderName = HeaderName::from_static("x-session-strategy");
+
+/// Tells the balancer what has become of the client's session, so that affinity can follow it. The balancer drops it.
+pub(crate) const X_SESSION_EVENT: HeaderName = HeaderName::from_static("x-session-event");
+/// A session starts with this answer.
+pub(crate) const STARTED: HeaderValue = HeaderValue::from_static("started");
+/// The session that the request came with is over.
+pub(crate) const ENDED: HeaderValue = HeaderValue::from_static("ended");
+/// The balancer's word that this node is to lose its clients.
+const X_BALANCER_DRAIN: HeaderName = HeaderName::from_static("x-balancer-drain");
 
 /// One node.
 pub(crate) struct Node {
@@ -194,6 +203,13 @@ impl Served {
     /// The lane that was chosen.
     pub(crate) fn lane(&self) -> &Lane {
         &self.node.lanes[self.index]
+    }
+
+    /// Whether a client without a session should get one elsewhere: the balancer says that the node drains, or it is about
+    /// to end and what is kept in its memory with it.
+    pub(crate) fn takes_no_new_sessions(&self, request: &HeaderMap) -> bool {
+        let dies_with_node = || self.strategy().properties().state_lives == StateLives::Node;
+        request.contains_key(X_BALANCER_DRAIN) || (self.node.is_draining() && dies_with_node())
     }
 
     /// The strategy that was chosen.

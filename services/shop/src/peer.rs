@@ -35,8 +35,19 @@ impl FromStr for TrustedBalancers {
         let host = || text.parse::<IpAddr>().map(IpNet::from);
         text.parse()
             .or_else(|_| host())
-            .map(Self)
+            .map(|network| Self(canonical(network)))
             .map_err(|_| "must be an address such as 10.1.2.3 or a network such as 10.1.0.0/16")
+    }
+}
+
+/// Peers are compared in their canonical form, so networks have to be, too: `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+fn canonical(network: IpNet) -> IpNet {
+    let bits = network.prefix_len().checked_sub(96);
+    match (network.addr().to_canonical(), bits) {
+        (IpAddr::V4(address), Some(bits)) if network.addr().is_ipv6() => {
+            IpNet::new(address.into(), bits).unwrap_or(network)
+        }
+        _ => network,
     }
 }
 
@@ -192,6 +203,21 @@ mod tests {
         }
         for text in ["10.1.2.3", "2001:db8::/32"] {
             assert!(text.parse::<TrustedBalancers>().is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_the_same_in_both_spellings() {
+        for (text, inside, outside) in [
+            ("::ffff:10.0.0.0/104", "::ffff:10.1.2.3", "11.0.0.1"),
+            ("::ffff:10.1.2.3", "10.1.2.3", "10.1.2.4"),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", "::ffff:11.0.0.1"),
+            ("fd00::/8", "fd12:3456::1", "fc00::1"),
+            ("fe80::/10", "fe80::1", "fd00::1"),
+        ] {
+            let network: TrustedBalancers = text.parse().unwrap();
+            let is_trusted = |peer: &str| Peer(peer.parse().unwrap()).is_trusted(&[network]);
+            assert!(is_trusted(inside) && !is_trusted(outside), "{text}");
         }
     }
 

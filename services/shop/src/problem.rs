@@ -9,17 +9,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::accounts::Refused;
 use crate::input::MAX_BODY_BYTES;
+use crate::node::{ENDED, X_SESSION_EVENT};
+
+/// Says of a failed request whether it has certainly done nothing: then a balancer may ask another node.
+const X_OUTCOME: HeaderName = HeaderName::from_static("x-outcome");
 
 /// What went wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
     /// Nobody is logged in under what was presented, or nothing was.
-    NotLoggedIn,
+    NotLoggedIn {
+        /// Something was: it is dead on this node, or was never alive.
+        presented: bool,
+    },
     /// The login named no account, or not its password.
     WrongUserOrPassword,
     /// Too many logins were tried, on this account or from this address.
@@ -64,9 +71,14 @@ pub(crate) enum Problem {
     /// This node holds as many sessions as it may.
     NodeFull,
     /// The store did not answer in time.
-    StoreUnavailable,
+    StoreUnavailable {
+        /// It certainly did not do what was asked for.
+        nothing_done: bool,
+    },
     /// The node is about to end.
     Draining,
+    /// The node is to lose its clients, and this one has no session here yet.
+    NoNewSessions,
     /// The operator's token is missing or wrong.
     NotTheOperator,
     /// The node was started without an operator's token.
@@ -113,7 +125,7 @@ impl Problem {
     /// Status, the last part of the type, and title. A type never changes its meaning; the title says the same for people.
     fn kind(&self) -> (u16, &'static str, &'static str) {
         match self {
-            Self::NotLoggedIn => (401, "not-logged-in", "Not logged in"),
+            Self::NotLoggedIn { .. } => (401, "not-logged-in", "Not logged in"),
             Self::WrongUserOrPassword => (401, "wrong-user-or-password", "Wrong user or password"),
             Self::TooManyAttempts { .. } => (429, "too-many-attempts", "Too many login attempts"),
             Self::TooManyLogins => (503, "too-many-logins", "Too many logins at the moment"),
@@ -130,8 +142,11 @@ impl Problem {
                 "node-full",
                 "This node holds as many sessions as it may",
             ),
-            Self::StoreUnavailable => (503, "store-unavailable", "The store is not available"),
+            Self::StoreUnavailable { .. } => {
+                (503, "store-unavailable", "The store is not available")
+            }
             Self::Draining => (503, "draining", "This node is about to end"),
+            Self::NoNewSessions => (503, "no-new-sessions", "This node takes no new sessions"),
             Self::NotTheOperator => (401, "not-the-operator", "Not the operator's token"),
             Self::NoOperator => (403, "no-operator", "This node takes no operator calls"),
             Self::CrossSite => (403, "cross-site-request", "Another site may change nothing"),
@@ -175,9 +190,10 @@ impl Problem {
     /// When to try again, seconds, where trying again can help.
     fn retry_after(&self) -> Option<HeaderValue> {
         match self {
-            Self::StoreUnavailable | Self::TooManyLogins | Self::Draining => {
-                Some(HeaderValue::from_static("1"))
-            }
+            Self::StoreUnavailable { .. }
+            | Self::TooManyLogins
+            | Self::Draining
+            | Self::NoNewSessions => Some(HeaderValue::from_static("1")),
             // Room comes when sessions expire, which takes longer.
             Self::NodeFull => Some(HeaderValue::from_static("10")),
             // Whole seconds, and not one too early.
@@ -187,6 +203,35 @@ impl Problem {
             }
             _ => None,
         }
+    }
+}
+
+impl Problem {
+    /// What was done, where a client cannot tell: of a 4xx it can, for nothing is changed before a request is refused.
+    fn outcome(&self) -> Option<HeaderValue> {
+        let nothing_done = match self {
+            Self::TooManyLogins
+            | Self::NodeFull
+            | Self::Draining
+            | Self::NoNewSessions
+            | Self::Unsupported { .. } => true,
+            Self::StoreUnavailable { nothing_done } => *nothing_done,
+            Self::Internal => false,
+            _ => return None,
+        };
+        Some(HeaderValue::from_static(if nothing_done {
+            "nothing-done"
+        } else {
+            "unknown"
+        }))
+    }
+
+    /// Whether the session that the request came with is over, as far as this node is concerned.
+    fn is_end_of_session(&self) -> bool {
+        matches!(
+            self,
+            Self::NotLoggedIn { presented: true } | Self::NoNewSessions
+        )
     }
 }
 
@@ -215,6 +260,12 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, seconds);
         }
+        if let Some(outcome) = self.outcome() {
+            headers.insert(X_OUTCOME, outcome);
+        }
+        if self.is_end_of_session() {
+            headers.insert(X_SESSION_EVENT, ENDED);
+        }
         if self == Self::NotTheOperator {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -228,7 +279,7 @@ impl From<session::Error> for Problem {
         match error {
             Error::NotLoggedIn { why } => {
                 tracing::debug!(why, "not logged in");
-                Self::NotLoggedIn
+                Self::NotLoggedIn { presented: true }
             }
             Error::Full { max_sessions } => {
                 if once_a_second(&LAST_FULL) {
@@ -236,11 +287,11 @@ impl From<session::Error> for Problem {
                 }
                 Self::NodeFull
             }
-            Error::StoreUnavailable { why } => {
+            Error::StoreUnavailable { nothing_done, why } => {
                 if once_a_second(&LAST_UNAVAILABLE) {
                     tracing::warn!(why, "the store is unavailable");
                 }
-                Self::StoreUnavailable
+                Self::StoreUnavailable { nothing_done }
             }
             Error::CartFull { max_lines } => Self::CartFull { max_lines },
             Error::CartTooLarge { bytes, max_bytes } => Self::CartTooLarge { bytes, max_bytes },
@@ -312,8 +363,36 @@ mod tests {
     }
 
     #[test]
+    fn what_certainly_did_nothing_says_so() {
+        let unavailable = |nothing_done| Problem::StoreUnavailable { nothing_done };
+        let unsupported = Problem::Unsupported {
+            strategy: "s",
+            why: "w",
+        };
+        for (problem, outcome) in [
+            (unavailable(true), Some("nothing-done")),
+            (unavailable(false), Some("unknown")),
+            (Problem::TooManyLogins, Some("nothing-done")),
+            (Problem::NodeFull, Some("nothing-done")),
+            (Problem::Draining, Some("nothing-done")),
+            (Problem::NoNewSessions, Some("nothing-done")),
+            (unsupported, Some("nothing-done")),
+            (Problem::Internal, Some("unknown")),
+            (Problem::NotLoggedIn { presented: true }, None),
+            (Problem::NoSuchSession, None),
+        ] {
+            let (status, ..) = problem.kind();
+            assert_eq!(status >= 500, outcome.is_some(), "{problem:?}");
+            let response = problem.into_response();
+            let said = response.headers().get(X_OUTCOME);
+            assert_eq!(said.map(|word| word.to_str().unwrap()), outcome);
+        }
+    }
+
+    #[test]
     fn what_a_store_said_is_not_sent_and_no_cookie_is_touched() {
         let cause = session::Error::StoreUnavailable {
+            nothing_done: true,
             why: "10.0.0.7 refused".into(),
         };
         let problem = Problem::from(cause);

@@ -64,7 +64,7 @@ fn advice(error: &io::Error) -> &'static str {
             "Another process has this port, perhaps another node: stop it, or choose another port with --listen ADDRESS:PORT (SHOP_LISTEN)"
         }
         io::ErrorKind::AddrNotAvailable => {
-            "This machine has no such address: choose one that it has with --listen ADDRESS:PORT (SHOP_LISTEN); 0.0.0.0 means all"
+            "This machine has no such address: choose one that it has with --listen ADDRESS:PORT (SHOP_LISTEN); [::] means all, of IPv4 and IPv6"
         }
         io::ErrorKind::PermissionDenied => {
             "Ports below 1024 need a privilege: choose a higher one with --listen ADDRESS:PORT (SHOP_LISTEN)"
@@ -73,10 +73,10 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// Opens the port.
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, CannotListen> {
-    TcpListener::bind(address)
-        .await
+/// Opens the port, within a Tokio runtime.
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, CannotListen> {
+    listen::open(address)
+        .and_then(TcpListener::from_std)
         .map_err(|error| CannotListen { address, error })
 }
 

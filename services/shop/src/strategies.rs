@@ -10,7 +10,7 @@ use session::redis::{self, Redis};
 use session::sticky::{self, Sticky};
 use session::{Clock, Strategy};
 
-use crate::config::{Config, Invalid};
+use crate::config::{Config, Invalid, one_line};
 use crate::keys;
 use crate::secret::Secret;
 
@@ -48,10 +48,9 @@ fn build_one(name: &str, config: &Config, clock: &Clock) -> Result<Arc<dyn Strat
         let url = config.redis_url.as_ref().ok_or_else(|| missing("store"))?;
         let url = std::str::from_utf8(url.reveal())
             .map_err(|why| Invalid(format!("the Redis URL is not UTF-8: {why}")))?;
-        let password = config.redis_password.as_ref().map(Secret::reveal);
         let settings = redis::Settings {
             url: url.to_owned(),
-            password: password.map(|text| String::from_utf8_lossy(text).into_owned()),
+            password: redis_password(config),
             deadline: config.store_timeout(),
             idle,
             absolute,
@@ -82,6 +81,20 @@ fn build_one(name: &str, config: &Config, clock: &Clock) -> Result<Arc<dyn Strat
             "strategy {name} is declared but not built into this node"
         )))
     }
+}
+
+/// A password from a file is read again for each connection, for it may be changed while the node runs.
+fn redis_password(config: &Config) -> Option<redis::Password> {
+    let first = config.redis_password.clone()?;
+    let path = config.flags.redis_password_file.clone();
+    Some(Arc::new(move || {
+        let Some(path) = &path else {
+            return one_line(&first).map(str::to_owned);
+        };
+        let unusable = |why| format!("its password in {} cannot be used: {why}", path.display());
+        let now = Secret::read(path).map_err(|why| unusable(why.to_string()))?;
+        one_line(&now).map(str::to_owned).map_err(unusable)
+    }))
 }
 
 async fn sweep(strategy: Arc<Sticky>) {

@@ -236,6 +236,7 @@ static BROKEN: Properties = Properties {
 
 fn away<T>() -> Result<T, Error> {
     Err(Error::StoreUnavailable {
+        nothing_done: false,
         why: "10.0.0.7 is away".into(),
     })
 }

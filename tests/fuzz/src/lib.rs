@@ -7,7 +7,7 @@
 //! | [`chunked_body`] | chunks | hyper reads the same data and the same end |
 //! | [`answer_head`] | what a node answers | hyper's client reads the same answer from what the balancer sends on |
 //! | [`cookies`] | `Cookie` fields | a simple parser finds the same; taking the affinity cookie out changes no other |
-//! | [`affinity_cookie`] | `Cookie` fields | a pin is accepted in the one spelling that we wrote, and moves to no other node |
+//! | [`affinity_cookie`] | `Cookie` fields | exactly those count that we would have written, letter by letter |
 //! | [`tokens`] | tokens, signed claims, headers | jsonwebtoken's own `decode` accepts them, too, with the same claims |
 //! | [`history`] | a history's file | what is read is the same after it was written again; no verdict panics |
 //!

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use session::{
-    Cart, Change, Changed, Credential, Error, Granted, KeyInUse, Listed, LoggedOut, Properties,
-    Session, StoreUse, Strategy, Throttle,
+    Cart, Change, Changed, Credential, Error, Eviction, Granted, KeyInUse, Listed, LoggedOut,
+    Properties, Session, StoreUse, Strategy, Throttle,
 };
 
 /// Every so many times the deed is done.
@@ -149,6 +149,10 @@ impl Strategy for Saboteur {
 
     fn sessions_owned(&self) -> Option<u64> {
         self.strategy.sessions_owned()
+    }
+
+    fn eviction(&self) -> Option<Eviction> {
+        self.strategy.eviction()
     }
 
     fn store_use(&self) -> Option<StoreUse> {

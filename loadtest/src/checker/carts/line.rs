@@ -12,7 +12,8 @@ pub(in crate::checker) struct Line<'a> {
     pub(super) adding: &'a Operation,
     /// The first attempt that was acknowledged.
     pub(super) acknowledged: Option<&'a Operation>,
-    /// Attempts that may have happened. Of several, one may still take effect when another one has.
+    /// Attempts that may have happened, those of the load balancer at other nodes included. Of several, one may still take
+    /// effect when another one has.
     tries: u32,
     /// What proves first that it was there.
     known: Option<&'a Operation>,
@@ -85,6 +86,15 @@ pub(super) fn of<'a>(operations: &[&'a Operation]) -> Vec<Line<'a>> {
     lines
 }
 
+/// How often an operation may take effect.
+fn tries(operation: &Operation) -> u32 {
+    if may_have_happened(operation) {
+        operation.retries.saturating_add(1)
+    } else {
+        0
+    }
+}
+
 impl<'a> Line<'a> {
     fn new(id: LineId, adding: &'a Operation) -> Self {
         let acknowledged = (adding.outcome == Outcome::Ok).then_some(adding);
@@ -92,7 +102,7 @@ impl<'a> Line<'a> {
             id,
             adding,
             acknowledged,
-            tries: u32::from(may_have_happened(adding)),
+            tries: tries(adding),
             known: acknowledged,
             shown: None,
             removals: Vec::new(),
@@ -108,7 +118,7 @@ impl<'a> Line<'a> {
     }
 
     fn is_tried_again(&mut self, adding: &'a Operation) {
-        self.tries += u32::from(may_have_happened(adding));
+        self.tries += tries(adding);
         if self.acknowledged.is_none() && adding.outcome == Outcome::Ok {
             self.acknowledged = Some(adding);
             self.known = Some(adding);

@@ -50,6 +50,7 @@ pub(super) fn cart(answer: Value) -> Option<Cart> {
 
 pub(super) fn foreign_value() -> Error {
     Error::StoreUnavailable {
+        nothing_done: false,
         why: "it holds a value that is not one of ours".to_owned(),
     }
 }

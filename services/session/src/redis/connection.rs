@@ -12,14 +12,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult,
-    Value,
+    AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value,
 };
-use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
+
+use super::dial::dial;
 
 /// Calls that find room in the connection's queue while it is writing.
 const QUEUE: usize = 1024;
@@ -48,24 +47,6 @@ pub(super) async fn open(
     };
     let (connection, driver) = within(deadline, open).await?;
     Ok((connection, Driver(tokio::spawn(gather(driver)))))
-}
-
-/// Resolves a host's name anew each time: what replaces a store may have another address.
-async fn dial(to: &ConnectionInfo, deadline: Duration) -> RedisResult<TcpStream> {
-    let ConnectionAddr::Tcp(host, port) = to.addr() else {
-        let why = "its URL is not one of TCP without TLS";
-        return Err(RedisError::from((ErrorKind::InvalidClientConfig, why)));
-    };
-    let stream = TcpStream::connect((&**host, *port)).await?;
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(&stream);
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(5))
-        .with_interval(Duration::from_secs(1))
-        .with_retries(3);
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(deadline))?;
-    Ok(stream)
 }
 
 /// Runs the library's driver, and lets everything that is ready go first each time that it is woken; see the module's
@@ -120,6 +101,32 @@ pub(super) async fn ping(
         // It cannot write to its disk. It says so to a PING too, and goes on reading.
         Err(error) if error.code() == Some("MISCONF") => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// What the store calls itself: `master`, `slave` or, a Sentinel, `sentinel`.
+pub(super) async fn role(
+    connection: &mut MultiplexedConnection,
+    deadline: Duration,
+) -> RedisResult<Option<String>> {
+    let answer = ask(connection, &redis::cmd("ROLE"), deadline).await?;
+    Ok(items(&answer).and_then(|words| text(words.first()?)))
+}
+
+/// The items of an answer that is a list.
+pub(super) fn items(value: &Value) -> Option<&[Value]> {
+    match value {
+        Value::Array(items) => Some(items),
+        _ => None,
+    }
+}
+
+/// An answer that is text.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
+        _ => None,
     }
 }
 

@@ -10,6 +10,11 @@
 //!       or the store should be a master and is none: a write was refused,
 //!       or the Sentinels name another one
 //! ```
+//! A store at a fixed address or name may be read although it takes no writes. But the name may lead to another one by
+//! now, the new master after a failover, and no connection moves by itself. So once a second, while the store refuses
+//! writes or calls itself a replica, the keeper opens another connection beside the one in use, and changes over when it
+//! leads to a master. Nobody waits for that.
+//!
 //! While the link is down, calls fail at once. So a store that hangs costs its clients one deadline, not one each time
 //! they try; and because the keeper goes on trying by itself, the link is up again a fraction of a second after the
 //! store is. A call is never repeated after it may have reached the store. Where the store is, `master` knows, and is
@@ -20,6 +25,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -29,16 +35,22 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::connection::{Driver, open, ping, refusal_as_error};
-use super::master::Place;
+use super::Password;
+use super::connection::{Driver, open, ping, refusal_as_error, role};
+use super::eviction::ask_policy;
 use super::meter::Meter;
+use super::place::Place;
 use super::script::Call;
-use crate::{Error, StoreUse};
+use crate::{Error, Eviction, StoreUse};
 
 /// Pause after an attempt to connect that failed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// How often the keeper asks whether an idle connection is still alive.
 const PING_EVERY: Duration = Duration::from_millis(250);
+/// How often a store that should take writes and does not is looked for elsewhere.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the store is asked whether it evicts: an operator can change that while it runs.
+const ASK_POLICY_EVERY: Duration = Duration::from_secs(5);
 
 /// The link. Dropping it ends the keeper and the connection.
 pub(super) struct Link {
@@ -53,6 +65,8 @@ struct Shared {
     up: ArcSwapOption<Up>,
     /// What was in the way of the last attempt to connect.
     why: ArcSwapOption<String>,
+    /// `None` until a store has been asked.
+    eviction: ArcSwapOption<Eviction>,
     meter: Meter,
 }
 
@@ -63,21 +77,27 @@ struct Up {
     at: ConnectionInfo,
     /// Wakes the keeper when a call has found the connection broken.
     broken: Notify,
+    /// A call was refused because the store is read-only; cleared by the keeper.
+    refused_a_write: AtomicBool,
 }
 
 impl Link {
     /// Starts the keeper, within a Tokio runtime. Fails only on a malformed URL; a store that is not there may come later.
     pub(super) fn open(
         url: &str,
-        password: Option<&str>,
+        password: Option<Password>,
         deadline: Duration,
     ) -> Result<Self, Error> {
-        let place = Place::parse(url, password).map_err(|why| Error::StoreUnavailable { why })?;
+        let place = Place::parse(url, password).map_err(|why| Error::StoreUnavailable {
+            nothing_done: true,
+            why,
+        })?;
         let shared = Arc::new(Shared {
             place,
             deadline,
             up: ArcSwapOption::empty(),
             why: ArcSwapOption::empty(),
+            eviction: ArcSwapOption::empty(),
             meter: Meter::default(),
         });
         let keeper = tokio::spawn(keep(shared.clone()));
@@ -88,6 +108,12 @@ impl Link {
     pub(super) fn ready(&self) -> Result<(), Error> {
         let up = self.shared.up.load();
         up.as_ref().map(drop).ok_or_else(|| self.shared.down())
+    }
+
+    /// Whether the store may throw sessions away. No round trip: the keeper asks.
+    pub(super) fn eviction(&self) -> Eviction {
+        let known = self.shared.eviction.load_full();
+        known.map_or(Eviction::Unknown, Arc::unwrap_or_clone)
     }
 
     pub(super) fn usage(&self) -> StoreUse {
@@ -122,6 +148,8 @@ impl Link {
             answer = Box::pin(self.shared.round_trip(&up, until, Box::pin(exchange))).await;
         }
         answer.map_err(|error| Error::StoreUnavailable {
+            // Of two scripts the other one may have run.
+            nothing_done: also.is_none() && is_refusal(&error),
             why: error.to_string(),
         })
     }
@@ -150,13 +178,16 @@ impl Shared {
         // A script that is not known yet is learned a moment later: a round trip, and no error of the store's.
         let in_order = answer.as_ref().map_or_else(is_unknown_script, |_| true);
         self.meter.end(began.elapsed(), in_order);
-        let is_broken = |error: &RedisError| {
-            is_of_the_connection(error) || (self.place.must_take_writes() && is_read_only(error))
+        let Err(error) = &answer else {
+            return answer;
         };
-        if answer.as_ref().is_err_and(is_broken) {
+        let is_read_only = is_read_only(error);
+        if is_of_the_connection(error) || (is_read_only && self.place.must_take_writes()) {
             // Compared first: the keeper may have replaced it already.
             self.up.compare_and_swap(up, None);
             up.broken.notify_one();
+        } else if is_read_only {
+            up.refused_a_write.store(true, Ordering::Relaxed);
         }
         answer
     }
@@ -166,7 +197,10 @@ impl Shared {
             Some(why) => format!("there is no connection to it at the moment: {why}"),
             None => "there is no connection to it at the moment".to_owned(),
         };
-        Error::StoreUnavailable { why }
+        Error::StoreUnavailable {
+            nothing_done: true,
+            why,
+        }
     }
 }
 
@@ -199,6 +233,22 @@ fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
+/// Whether the store refused the call as a whole. In the middle of a script it refuses nothing for these reasons:
+/// only the first write of a script can meet them.
+fn is_refusal(error: &RedisError) -> bool {
+    const REFUSALS: [&str; 8] = [
+        "BUSY",
+        "LOADING",
+        "MASTERDOWN",
+        "MISCONF",
+        "NOAUTH",
+        "NOREPLICAS",
+        "OOM",
+        "READONLY",
+    ];
+    error.code().is_some_and(|code| REFUSALS.contains(&code))
+}
+
 fn is_of_the_connection(error: &RedisError) -> bool {
     error.is_io_error() || error.is_unrecoverable_error()
 }
@@ -211,22 +261,24 @@ fn is_read_only(error: &RedisError) -> bool {
 async fn keep(shared: Arc<Shared>) {
     // One line in the log for each outage, however many attempts it takes.
     let mut outage_is_logged = false;
+    let mut next = None;
     loop {
-        match connect(&shared).await {
+        let connected = match next.take() {
+            Some(up) => Ok(up),
+            None => connect(&shared).await,
+        };
+        match connected {
             Ok(up) => {
                 tracing::info!(at = %up.at.addr(), "the store answers");
                 outage_is_logged = false;
                 let up = Arc::new(up);
                 shared.up.store(Some(up.clone()));
                 shared.why.store(None);
-                let (connection, deadline) = (|| up.connection.clone(), shared.deadline);
-                tokio::select! {
-                    () = up.broken.notified() => {}
-                    () = ping_until_unanswered(connection(), deadline) => {}
-                    () = shared.place.moved_from(&up.at, connection(), deadline) => {}
+                next = watch(&shared, &up).await;
+                if next.is_none() {
+                    shared.up.store(None);
+                    tracing::warn!("the connection to the store broke");
                 }
-                shared.up.store(None);
-                tracing::warn!("the connection to the store broke");
             }
             Err(why) => {
                 if !outage_is_logged {
@@ -236,6 +288,21 @@ async fn keep(shared: Arc<Shared>) {
                 shared.why.store(Some(Arc::new(why.to_string())));
                 sleep(RETRY_AFTER).await;
             }
+        }
+    }
+}
+
+/// Ends when the connection is not to be used any more; with the one to use instead, where there is one already.
+async fn watch(shared: &Shared, up: &Up) -> Option<Up> {
+    let (connection, deadline) = (|| up.connection.clone(), shared.deadline);
+    tokio::select! {
+        () = up.broken.notified() => None,
+        () = ping_until_unanswered(connection(), deadline) => None,
+        () = shared.place.moved_from(&up.at, connection(), deadline) => None,
+        () = watch_eviction(shared, connection()) => None,
+        next = look_for_a_master(shared, up) => {
+            tracing::info!("the store's name leads to another one now, which takes writes");
+            Some(next)
         }
     }
 }
@@ -251,13 +318,14 @@ async fn connect(shared: &Shared) -> RedisResult<Up> {
     ping(&mut connection, shared.deadline).await?;
     shared
         .place
-        .confirm(&mut connection, shared.deadline)
+        .confirm(&at, &mut connection, shared.deadline)
         .await?;
     Ok(Up {
         connection,
         _driver: driver,
         at,
         broken: Notify::new(),
+        refused_a_write: AtomicBool::new(false),
     })
 }
 
@@ -268,5 +336,59 @@ async fn ping_until_unanswered(mut connection: MultiplexedConnection, deadline: 
             tracing::debug!(%why, "a PING was not answered as it should be");
             return;
         }
+    }
+}
+
+/// While the store that `up` leads to takes no writes: opens another connection now and then, and hands over one that
+/// leads to a master. A store that does not tell its role (an ACL may forbid it) is judged by what it refused.
+async fn look_for_a_master(shared: &Shared, up: &Up) -> Up {
+    if shared.place.must_take_writes() {
+        // The Sentinels know better.
+        return std::future::pending().await;
+    }
+    loop {
+        sleep(LOOK_EVERY).await;
+        let has_refused = up.refused_a_write.swap(false, Ordering::Relaxed);
+        match is_master(up, shared.deadline).await {
+            Some(true) => continue,
+            None if !has_refused => continue,
+            Some(false) | None => {}
+        }
+        if let Ok(other) = connect(shared).await
+            && is_master(&other, shared.deadline).await != Some(false)
+        {
+            return other;
+        }
+    }
+}
+
+/// `None` where the store does not say.
+async fn is_master(up: &Up, deadline: Duration) -> Option<bool> {
+    let role = role(&mut up.connection.clone(), deadline).await;
+    Some(role.ok()?? == "master")
+}
+
+/// Asks at once and then again and again whether the store evicts. Whatever is new is said aloud: whoever set it up must
+/// hear of it before the first user is logged out by chance.
+async fn watch_eviction(shared: &Shared, mut connection: MultiplexedConnection) {
+    loop {
+        if let Some(told) = ask_policy(&mut connection, shared.deadline).await {
+            let before = shared.eviction.swap(Some(Arc::new(told.clone())));
+            if before.as_deref() != Some(&told) {
+                match told {
+                    Eviction::Never => tracing::info!("the store keeps what has not expired"),
+                    Eviction::May { policy } => tracing::error!(
+                        policy,
+                        "THE STORE MAY EVICT SESSIONS when it is short of memory, which logs users out at random and \
+                         forgets login attempts: set its maxmemory-policy to noeviction"
+                    ),
+                    Eviction::Unknown => tracing::warn!(
+                        "the store does not say whether it evicts, because it refuses INFO and CONFIG GET: see to it that \
+                         its maxmemory-policy is noeviction"
+                    ),
+                }
+            }
+        }
+        sleep(ASK_POLICY_EVERY).await;
     }
 }

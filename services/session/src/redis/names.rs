@@ -52,10 +52,6 @@ impl Names {
     pub(super) fn digest(&self) -> &[u8] {
         &self.session[PREFIX..]
     }
-
-    pub(super) fn prefix(&self) -> &[u8] {
-        &self.session[..PREFIX]
-    }
 }
 
 /// The key of the bucket of login attempts on one account. No name in clear: who reads the store learns enough already.

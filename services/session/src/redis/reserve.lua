@@ -1,8 +1,10 @@
 -- Takes one login attempt from every bucket, or from none where one of them is empty; see throttle.rs for the rule.
 -- KEYS: the buckets; each holds the time at which it is full, and is gone when it is
--- ARGV[1] now; then for each bucket what one attempt takes to come back, and what all take; all in milliseconds
+-- ARGV[1] what the node's clock was turned ahead by; then for each bucket what one attempt takes to come back, and what
+-- all take; all in milliseconds
 -- Answers 0, or for how long there is no attempt to take.
-local now, wait, full_at = tonumber(ARGV[1]), 0, {}
+local time = redis.call('TIME')
+local now, wait, full_at = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1], 0, {}
 for i, key in ipairs(KEYS) do
   local refill, window = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
   local before = tonumber(redis.call('GET', key) or now)

@@ -1,6 +1,6 @@
 //! The throttle of logins that all nodes share: the rule of [`crate::throttle`] as two scripts, one round trip each.
 //!
-//! Times are those of the node that asks, as everywhere here: nodes whose clocks differ by a second judge a second apart.
+//! Times are the store's, as everywhere here, however the nodes' clocks differ.
 
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ impl Redis {
             return Ok(None);
         }
         let keys: Vec<_> = buckets.iter().map(|(key, _)| key.as_bytes()).collect();
-        let mut numbers = vec![self.clock.now_ms()];
+        let ahead = self.clock.ahead().as_secs();
+        let mut numbers = vec![ahead.saturating_mul(1000)];
         for (_, limit) in &buckets {
             numbers.extend([limit.refill_ms(), limit.window_ms()]);
         }

@@ -1,6 +1,7 @@
 //! What the tests share: a real `redis-server` of their own, and labs of two nodes for each strategy.
 #![allow(dead_code, reason = "each test binary uses another part of it")]
 
+pub(crate) mod detour;
 pub(crate) mod sentinel;
 pub(crate) mod store;
 

@@ -240,8 +240,9 @@ fn free_addresses() -> Vec<SocketAddr> {
 /// Addresses are told, not guessed: within loopback all connections come from 127.0.0.1.
 fn store_config(at: SocketAddr, master: SocketAddr) -> String {
     let (ip, port) = (at.ip(), at.port());
+    // The first master is never chosen again: whatever runs there after a failover was sent to the wrong one.
     let follows = if at == master {
-        String::new()
+        "replica-priority 0\n".to_owned()
     } else {
         format!("replicaof {} {}\n", master.ip(), master.port())
     };

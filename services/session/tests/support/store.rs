@@ -54,6 +54,30 @@ impl Store {
         url(self.address)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Makes it a replica of another one.
+    pub(crate) fn follow(&self, master: &Self) {
+        let (ip, port) = (master.address.ip(), master.address.port());
+        self.ask::<()>(&format!("CONFIG SET masterauth {PASSWORD}"));
+        self.ask::<()>(&format!("REPLICAOF {ip} {port}"));
+    }
+
+    /// How many commands clients and their scripts had run here, those of the tests left out.
+    pub(crate) fn commands(&self) -> u64 {
+        let stats: String = self.ask("INFO commandstats");
+        let calls = |line: &str| {
+            let (name, calls) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            let is_work = name.starts_with(['h', 'z', 'e', 'u', 's', 'g', 'd', 't'])
+                && !["hello", "select"].contains(&name);
+            let calls = calls.split(',').next()?.parse::<u64>().ok()?;
+            is_work.then_some(calls)
+        };
+        stats.lines().filter_map(calls).sum()
+    }
+
     /// A connection of the test's own, for looking into the store.
     pub(crate) fn connection(&self) -> redis::Connection {
         let client = redis::Client::open(self.url()).unwrap();
@@ -139,7 +163,8 @@ impl Drop for Store {
     }
 }
 
-fn url(address: SocketAddr) -> String {
+/// The URL of a store at `address`, with the password that all have.
+pub(crate) fn url(address: SocketAddr) -> String {
     format!("redis://:{PASSWORD}@{address}")
 }
 

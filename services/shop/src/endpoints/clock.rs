@@ -1,5 +1,6 @@
 //! `POST /admin/clock` `{advance_seconds}`: an operator turns the node's clock ahead, so that a test of expiry
-//! need not wait for half an hour. There only with `--turnable-clock`.
+//! need not wait for half an hour. There only with `--turnable-clock`. A store keeps its own time, to which this node adds
+//! what it was turned by; so whoever turns one node turns all, or the others go on accepting what this one refuses.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,13 +2,15 @@
 //!
 //! The balancer asks `/readyz` for each strategy by `x-session-strategy`, so that a dead store takes no node
 //! from the listeners that do not need it. Without the header, all strategies of the node must be ready.
+//!
+//! The answer's body is for people: a line for each thing that works and should not be left so.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use http::HeaderMap;
-use session::Error;
+use session::{Error, Eviction};
 
 use crate::node::{Lane, Node};
 use crate::problem::Problem;
@@ -24,19 +26,35 @@ pub(super) async fn alive() -> &'static str {
 pub(super) async fn ready(
     State(node): State<Arc<Node>>,
     headers: HeaderMap,
-) -> Result<&'static str, Problem> {
+) -> Result<String, Problem> {
     if node.is_draining() {
         return Err(Problem::Draining);
     }
-    match node.named_lane(&headers)? {
-        Some(index) => lane_ready(&node.lanes[index]).await?,
-        None => {
-            for lane in &node.lanes {
-                lane_ready(lane).await?;
-            }
-        }
+    let asked = match node.named_lane(&headers)? {
+        Some(index) => &node.lanes[index..=index],
+        None => &node.lanes[..],
+    };
+    let mut body = "ready\n".to_owned();
+    for lane in asked {
+        lane_ready(lane).await?;
+        body.push_str(&warning(lane));
     }
-    Ok("ready\n")
+    Ok(body)
+}
+
+/// What somebody should know of a store that answers; empty where there is nothing to say.
+fn warning(lane: &Lane) -> String {
+    match lane.strategy.eviction() {
+        None | Some(Eviction::Never) => String::new(),
+        Some(Eviction::May { policy }) => format!(
+            "warning: {}: the store may evict sessions (its maxmemory-policy is {policy}), which logs users out at random: set noeviction\n",
+            lane.name
+        ),
+        Some(Eviction::Unknown) => format!(
+            "warning: {}: whether the store may evict sessions is unknown: see to it that its maxmemory-policy is noeviction\n",
+            lane.name
+        ),
+    }
 }
 
 async fn lane_ready(lane: &Lane) -> Result<(), Error> {
@@ -44,6 +62,7 @@ async fn lane_ready(lane: &Lane) -> Result<(), Error> {
         .await
         .unwrap_or_else(|_| {
             Err(Error::StoreUnavailable {
+                nothing_done: true,
                 why: "no answer in time".into(),
             })
         })

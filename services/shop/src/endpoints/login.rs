@@ -8,13 +8,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use session::{Granted, Session};
+use session::{Error, Granted, Session};
 
 use crate::attempts;
 use crate::cookies::Cookie;
 use crate::credentials::{Carriage, Presented, Transport, hand_cart};
 use crate::input::{Identifier, Json, Password};
-use crate::node::Served;
+use crate::node::{STARTED, Served, X_SESSION_EVENT};
 use crate::peer::Client;
 use crate::problem::Problem;
 
@@ -63,15 +63,32 @@ pub(super) async fn login(
     Json(login): Json<Login>,
 ) -> Result<Response, Problem> {
     let Identifier(user) = login.user;
+    if served.takes_no_new_sessions(&request) && !is_alive(&served, presented.as_ref()).await? {
+        return Err(Problem::NoNewSessions);
+    }
     attempts::check(&served, &user, address, login.password).await?;
     let presented = presented.map(|presented| presented.credential);
     let granted = served.strategy().login(&user, presented.as_ref()).await?;
-    match &served.lane().carriage {
-        Carriage::Cookie(cookie) => by_session_cookie(&served, cookie, granted),
+    let mut response = match &served.lane().carriage {
+        Carriage::Cookie(cookie) => by_session_cookie(&served, cookie, granted)?,
         Carriage::Token { token, cart } => match login.transport {
-            Wanted::Bearer => by_bearer(&served, granted),
-            Wanted::Cookie => by_token_cookie(token, cart, &request, &granted),
+            Wanted::Bearer => by_bearer(&served, granted)?,
+            Wanted::Cookie => by_token_cookie(token, cart, &request, &granted)?,
         },
+    };
+    response.headers_mut().insert(X_SESSION_EVENT, STARTED);
+    Ok(response)
+}
+
+/// Whether the client is logged in already.
+async fn is_alive(served: &Served, presented: Option<&Presented>) -> Result<bool, Problem> {
+    let Some(presented) = presented else {
+        return Ok(false);
+    };
+    match served.strategy().authenticate(&presented.credential).await {
+        Ok(_) => Ok(true),
+        Err(Error::NotLoggedIn { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -186,6 +203,70 @@ mod tests {
         for (cookie, status) in [(old, 401), (new, 200)] {
             let answer = shop.send(head("GET", "/me").header(COOKIE, cookie)).await;
             assert_eq!(answer.status, status);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_answer_says_when_a_session_starts_and_when_it_is_over() {
+        for strategy in ["sticky", "jwt"] {
+            let shop = Shop::of(&[strategy]);
+            let login = shop.try_login("user-000001", PASSWORD).await;
+            assert_eq!(login.header("x-session-event"), Some("started"));
+            let failed = shop.try_login("user-000001", "wrong").await;
+            assert_eq!(failed.header("x-session-event"), None);
+            let anonymous = shop.ask("GET", "/me").await;
+            assert_eq!(
+                (anonymous.status, anonymous.header("x-session-event")),
+                (401, None)
+            );
+            let plain = shop.ask("GET", "/plain").await;
+            assert_eq!(plain.header("x-session-event"), None);
+            let dead = "session-sticky=AAAAAAAAAAAAAAAAAAAAAA; jwt-token=dead";
+            let refused = shop.send(head("GET", "/me").header(COOKIE, dead)).await;
+            assert_eq!(
+                (refused.status, refused.header("x-session-event")),
+                (401, Some("ended"))
+            );
+            let logout = shop.ask("POST", "/logout").await;
+            assert_eq!(logout.header("x-session-event"), Some("ended"));
+        }
+    }
+
+    /// The balancer says that the node drains, or it is about to end itself.
+    #[tokio::test]
+    async fn a_node_that_drains_starts_no_session_for_a_client_without_one() {
+        let body = json!({"user": "user-000001", "password": PASSWORD});
+        for strategy in ["sticky", "jwt"] {
+            let shop = Shop::of(&[strategy]);
+            let told = || head("POST", "/login").header("x-balancer-drain", "1");
+            let refused = shop.send_json(told(), &body).await;
+            assert_eq!(problem(&refused), (503, "/problems/no-new-sessions"));
+            assert_eq!(refused.header("x-outcome"), Some("nothing-done"));
+            assert_eq!(refused.header("x-session-event"), Some("ended"));
+            assert_eq!(refused.header("retry-after"), Some("1"));
+        }
+        let shop = Shop::sticky();
+        let (alive, dead) = (
+            shop.log_in("user-000001").await,
+            "session-sticky=AAAAAAAAAAAAAAAAAAAAAA",
+        );
+        let told = || head("POST", "/login").header("x-balancer-drain", "1");
+        let again = shop.send_json(told().header(COOKIE, &alive), &body).await;
+        assert_eq!(again.status, 200, "it stays with its node");
+        let refused = shop.send_json(told().header(COOKIE, dead), &body).await;
+        assert_eq!(refused.status, 503);
+        // Nobody's password is looked at for that.
+        let wrong = json!({"user": "user-000001", "password": "wrong"});
+        assert_eq!(shop.send_json(told(), &wrong).await.status, 503);
+
+        for (strategy, status) in [("sticky", 503), ("jwt", 200)] {
+            let shop = Shop::of(&[strategy]);
+            shop.node.start_draining();
+            let answer = shop.try_login("user-000001", PASSWORD).await;
+            assert_eq!(
+                answer.status, status,
+                "{strategy}: it would die with the node"
+            );
         }
     }
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use session::{Error, LoggedOut};
 
 use crate::credentials::Presented;
-use crate::node::Served;
+use crate::node::{ENDED, Served, X_SESSION_EVENT};
 use crate::problem::Problem;
 
 const X_CREDENTIAL_ALIVE_UNTIL: HeaderName = HeaderName::from_static("x-credential-alive-until");
@@ -29,6 +29,7 @@ pub(super) async fn logout(
     };
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
+    headers.insert(X_SESSION_EVENT, ENDED);
     if let LoggedOut::AliveUntil(time) = logged_out {
         headers.insert(X_CREDENTIAL_ALIVE_UNTIL, HeaderValue::from(time));
     }

@@ -1,0 +1,50 @@
+//! One port at several addresses of this machine: in a network with IPv4 and IPv6 it has one of each.
+
+use std::{future::poll_fn, io, net::SocketAddr, task::Poll};
+
+use tokio::net::{TcpListener, TcpStream};
+
+/// The sockets of one port. One task waits for connections to all of them.
+pub struct Listeners(Vec<TcpListener>);
+
+impl Listeners {
+    /// Within a Tokio runtime, of sockets that do not block.
+    pub fn new(sockets: Vec<std::net::TcpListener>) -> io::Result<Self> {
+        let sockets = sockets.into_iter().map(TcpListener::from_std);
+        sockets.collect::<io::Result<_>>().map(Self)
+    }
+
+    /// The next connection to any of them.
+    pub async fn accept(&self) -> io::Result<TcpStream> {
+        let next = poll_fn(|context| {
+            let mut answers = self.0.iter().map(|socket| socket.poll_accept(context));
+            answers.find(Poll::is_ready).unwrap_or(Poll::Pending)
+        });
+        let (stream, _): (TcpStream, SocketAddr) = next.await?;
+        Ok(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_come_in_at_each_address() {
+        let sockets = ["127.0.0.1:0", "[::1]:0"].map(|at| listen::open(at.parse().unwrap()));
+        let sockets: Vec<_> = sockets.into_iter().map(Result::unwrap).collect();
+        let at: Vec<_> = sockets
+            .iter()
+            .map(|one| one.local_addr().unwrap())
+            .collect();
+        let listeners = Listeners::new(sockets).unwrap();
+        for address in [at[0], at[1], at[0], at[1]] {
+            let connecting = TcpStream::connect(address);
+            let (ours, theirs) = tokio::join!(listeners.accept(), connecting);
+            assert_eq!(
+                ours.unwrap().peer_addr().unwrap(),
+                theirs.unwrap().local_addr().unwrap()
+            );
+        }
+    }
+}
