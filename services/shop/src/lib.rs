@@ -9,6 +9,7 @@
 //! * [`exchange`]: what is the same for every request. [`endpoints`]: what is not, one a file.
 //! * [`input`], [`credentials`] and their [`cookies`], [`operator`]: what a request brings. [`problem`]: all that can be wrong.
 //! * [`peer`]: who sends it. [`same_origin`] and [`origin`]: whether a page of ours made the browser send it.
+//! * [`inspect`]: what fuzzers reach of it.
 //! * [`accounts`]: who may log in. [`attempts`]: how often that may be tried. [`patience`]: how long the answer may take. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
 
 #![warn(
@@ -26,6 +27,7 @@ mod endpoints;
 mod exchange;
 mod flags;
 mod input;
+pub mod inspect;
 mod keys;
 mod linger;
 mod metrics;
