@@ -74,6 +74,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     log_to_stderr(args.log_format);
+    if let Err(error) = raise_open_files() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     match server::run(config, &runtime, signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -81,6 +84,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Raises the soft limit of open files to the hard one. The usual soft limit of 1,024 is for programs that still call
+/// `select`; every client and every connection to a node is a file.
+fn raise_open_files() -> rustix::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    setrlimit(Resource::Nofile, Rlimit { current, ..limit })
 }
 
 /// What is logged unless `RUST_LOG` says otherwise. pingora has a line for nearly everything that can happen

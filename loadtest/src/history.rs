@@ -216,6 +216,14 @@ pub enum Reason {
     NodeFailed,
     /// The answer makes no sense.
     NotUnderstood,
+    /// The generator had no open file left for a connection.
+    NoOpenFile,
+    /// The generator's machine had no port left for one.
+    NoPort,
+    /// The generator's machine had no memory for one.
+    NoMemory,
+    /// The generator's machine did not let it connect.
+    NotPermitted,
 }
 
 /// One action of a user or of the operator, from intention to the last byte of the answer.
@@ -295,6 +303,15 @@ impl Operation {
         self.status == Some(401)
             && self.session > 0
             && !matches!(self.action, Action::LogIn | Action::LogOut | Action::Replay)
+    }
+
+    /// Whether it never left the generator, for a reason of the generator's own side. It says nothing about the cluster.
+    pub fn is_unsent(&self) -> bool {
+        self.outcome == Outcome::Fail
+            && matches!(
+                self.reason,
+                Some(Reason::NoOpenFile | Reason::NoPort | Reason::NoMemory | Reason::NotPermitted)
+            )
     }
 
     /// Whether a node refused it as something that its strategy cannot do.
@@ -440,6 +457,9 @@ pub struct History {
     pub operations: Vec<Operation>,
     /// What the operator did, in the order of sending. It is no part of the load, so no figure of the load counts it.
     pub revocations: Vec<Operation>,
+    /// What never left the generator, for a reason of its own ([`Operation::is_unsent`]). No figure counts it, and no run
+    /// that has any is believed.
+    pub unsent: Vec<Operation>,
     /// In the order of happening.
     pub faults: Vec<FaultEvent>,
     /// In the order of reading.

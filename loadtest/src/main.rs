@@ -45,6 +45,9 @@ fn main() -> ExitCode {
         .with_max_level(tracing::Level::WARN)
         .without_time()
         .init();
+    if let Err(error) = agent::files::raise_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     let outcome = match lab.command {
         Command::Demo(args) => on_a_runtime(demo::run(args)),
         Command::Up(args) => on_a_runtime(up::run(args)),

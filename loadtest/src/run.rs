@@ -5,9 +5,11 @@
 //! * `series`: all runs of a scenario, and what they show together.
 //! * `one`: one run, from the first process to the figures. It uses `memory` (what sessions take), [`faults`](crate::faults)
 //!   (what is done to the cluster) and `samples` (CPU and store commands).
-//! * `environment`, `folder`, `progress`: where it was measured, where it is kept, what the terminal shows meanwhile.
+//! * `environment`, `folder`, `progress`: where it was measured, where it is kept, what the terminal shows meanwhile. `disk`:
+//!   whether there is room.
 
 mod compose;
+mod disk;
 mod environment;
 mod folder;
 mod memory;
@@ -17,13 +19,14 @@ mod samples;
 mod series;
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
-use tokio::signal::unix::{SignalKind, signal};
-
+use crate::cluster::{Deployment, Owed};
 use crate::exit::{Exit, Failure};
 use crate::on::On;
-use crate::results::Verdict;
+use crate::results::{Results, Verdict};
 use crate::scenario::{Scenario, ScenarioError};
+use crate::signals::Signals;
 use crate::{report, scenarios};
 use folder::Folder;
 use series::Series;
@@ -112,54 +115,80 @@ pub(crate) async fn perform(
 ) -> Result<Exit, Failure> {
     options.apply(&mut scenario)?;
     let deployment = options.on.deployment()?;
+    let mut signals = Signals::listen()?;
     let folder = Folder::create(out)?;
-    let system = |error| Failure::new(Exit::NoCluster, format!("cannot wait for signals: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
     let mut series = Series::begin(&scenario, deployment.as_ref(), command).await;
-    let is_complete = tokio::select! {
-        biased;
-        // Dropping the unfinished run kills its processes and removes what they wrote.
-        _ = interrupt.recv() => false,
-        _ = terminate.recv() => false,
-        measured = series.measure(&folder) => measured.map(|()| true)?,
+    let mut ended = {
+        let mut measuring = pin!(series.measure(&folder));
+        tokio::select! {
+            biased;
+            () = signals.next() => Err(interrupted(signals, deployment.as_ref())),
+            measured = &mut measuring => measured,
+        }
+        // Here an unfinished run is dropped: its processes are killed, and what they wrote is removed.
     };
-    let results = series.results();
-    if !is_complete {
-        eprintln!(
-            "Stopped; the cluster is {}. What was recorded until then is in {}",
-            if deployment.is_some() {
-                "as it was"
-            } else {
-                "gone"
-            },
-            folder.path().display()
-        );
+    if let Some(deployment) = &deployment {
+        ended = and(ended, deployment.owed().paid().await.map_err(Failure::from));
     }
-    let Some(results) = results else {
-        return Ok(Exit::Interrupted);
+    let verdict = match series.results(ended.as_ref().err()) {
+        Some(results) => {
+            ended = and(ended, publish(&results, &folder));
+            Some(results.verdict)
+        }
+        None => None,
     };
-    let written = |error: report::ReportError| Failure::new(Exit::NoCluster, error.to_string());
-    report::write_all(&results, folder.path()).map_err(written)?;
-    folder.point_latest_here()?;
-    print!(
-        "{}",
-        report::terminal::table(&results, report::terminal::width())
-    );
-    println!(
-        "\nReport: {}\n",
-        folder.path().join("report.html").display()
-    );
-    print!(
-        "{}",
-        report::terminal::headline(&results, report::terminal::width())
-    );
-    Ok(match results.verdict {
-        _ if !is_complete => Exit::Interrupted,
-        Verdict::Pass => Exit::Held,
-        Verdict::Fail => Exit::ExpectationFailed,
-        Verdict::Invalid => Exit::Invalid,
+    let recorded = folder.close();
+    if let (Err(failure), Some(folder)) = (&mut ended, recorded) {
+        let what = format!("\nWhat was recorded until then is in {}", folder.display());
+        failure.message.push_str(&what);
+    }
+    ended.map(|()| match verdict {
+        None | Some(Verdict::Pass) => Exit::Held,
+        Some(Verdict::Fail) => Exit::ExpectationFailed,
+        Some(Verdict::Invalid) => Exit::Invalid,
     })
+}
+
+/// The first signal. From here on another one ends this process at once, whatever is still being put back.
+fn interrupted(signals: Signals, deployment: Option<&Deployment>) -> Failure {
+    let owed = deployment.map(Deployment::owed);
+    let (doing, done) = match &owed {
+        Some(_) => ("Putting the cluster back", "Stopped."),
+        None => ("Ending the cluster", "Stopped; the cluster is gone."),
+    };
+    eprintln!("{doing}; Ctrl-C again ends the lab at once.");
+    signals.end_at_once(move || match owed.as_ref().and_then(Owed::list) {
+        Some(list) => format!("Ended at once. {list}"),
+        None => "Ended at once.".into(),
+    });
+    Failure::new(Exit::Interrupted, done)
+}
+
+/// Writes the reports, puts them in place, and shows them. What cannot be written is shown all the same.
+fn publish(results: &Results, folder: &Folder) -> Result<(), Failure> {
+    let published = report::write_all(results, folder.work())
+        .map_err(|error| Failure::new(Exit::Invalid, error.to_string()))
+        .and_then(|()| folder.publish());
+    print!(
+        "{}",
+        report::terminal::table(results, report::terminal::width())
+    );
+    if published.is_ok() {
+        println!("\nReport: {}", folder.path().join("report.html").display());
+    }
+    print!(
+        "\n{}",
+        report::terminal::headline(results, report::terminal::width())
+    );
+    published
+}
+
+/// The first failure decides how the command ends; the second is told with it.
+fn and(first: Result<(), Failure>, second: Result<(), Failure>) -> Result<(), Failure> {
+    match (first, second) {
+        (Err(first), Err(second)) => Err(Failure::new(first.exit, format!("{first}\n{second}"))),
+        (first, second) => first.and(second),
+    }
 }
 
 impl Args {

@@ -116,6 +116,9 @@ fn main() -> ExitCode {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .try_init();
+    if let Err(error) = agent::files::raise_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     // One thread: the agent stands beside what is measured, and should cost next to nothing.
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
