@@ -39,7 +39,10 @@ mod select;
 mod server;
 mod tls;
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use config::{Args, LogFormat};
@@ -58,14 +61,17 @@ fn main() -> ExitCode {
     let (runtime, signals) = match server::signals() {
         Ok(both) => both,
         Err(error) => {
-            eprintln!("load-balancer: cannot listen for signals: {error}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "load-balancer: cannot listen for signals: {error}"
+            );
             return ExitCode::FAILURE;
         }
     };
     let config = match config::load(&args, |name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("Invalid configuration: {error}");
+            let _ = writeln!(std::io::stderr(), "Invalid configuration: {error}");
             return ExitCode::from(INVALID);
         }
     };
@@ -80,7 +86,7 @@ fn main() -> ExitCode {
     match server::run(config, &runtime, signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("load-balancer: {error}");
+            let _ = writeln!(std::io::stderr(), "load-balancer: {error}");
             ExitCode::FAILURE
         }
     }
@@ -104,6 +110,8 @@ fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // With a full disk behind it, a line that cannot be written is lost, and nothing else.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {

@@ -91,16 +91,10 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
             }
         });
         let command = format!("./lab run {}{}", file.display(), args.options.as_flags());
-        match perform(scenario, &args.options, out.as_deref(), command).await? {
-            Exit::Interrupted => return Ok(Exit::Interrupted),
-            // Ordered by gravity: an invalid measurement outweighs a failed expectation.
-            exit => {
-                worst = if exit as u8 > worst as u8 {
-                    exit
-                } else {
-                    worst
-                }
-            }
+        let exit = perform(scenario, &args.options, out.as_deref(), command).await?;
+        // Ordered by gravity: an invalid measurement outweighs a failed expectation.
+        if exit as u8 > worst as u8 {
+            worst = exit;
         }
     }
     Ok(worst)
@@ -118,17 +112,30 @@ pub(crate) async fn perform(
     let mut signals = Signals::listen()?;
     let folder = Folder::create(out)?;
     let mut series = Series::begin(&scenario, deployment.as_ref(), command).await;
-    let mut ended = {
+    let owed = deployment.as_ref().map(Deployment::owed);
+    let (mut ended, _at_once) = {
         let mut measuring = pin!(series.measure(&folder));
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
-            () = signals.next() => Err(interrupted(signals, deployment.as_ref())),
+            () = signals.next() => Err(interrupted(owed.is_some())),
             measured = &mut measuring => measured,
-        }
+        };
+        // The end has begun: whoever does not want to wait for it need not.
+        let owed = owed.clone();
+        (
+            ended,
+            signals.end_at_once(move || last_words(owed.as_ref())),
+        )
         // Here an unfinished run is dropped: its processes are killed, and what they wrote is removed.
     };
-    if let Some(deployment) = &deployment {
-        ended = and(ended, deployment.owed().paid().await.map_err(Failure::from));
+    if let Some(owed) = owed {
+        let is_back = owed.paid().await.map_err(Failure::from);
+        if let (Err(failure), true) = (&mut ended, is_back.is_ok())
+            && failure.exit == Exit::Interrupted
+        {
+            failure.message.push_str(" The cluster is as it was.");
+        }
+        ended = and(ended, is_back);
     }
     let verdict = match series.results(ended.as_ref().err()) {
         Some(results) => {
@@ -149,19 +156,23 @@ pub(crate) async fn perform(
     })
 }
 
-/// The first signal. From here on another one ends this process at once, whatever is still being put back.
-fn interrupted(signals: Signals, deployment: Option<&Deployment>) -> Failure {
-    let owed = deployment.map(Deployment::owed);
-    let (doing, done) = match &owed {
-        Some(_) => ("Putting the cluster back", "Stopped."),
-        None => ("Ending the cluster", "Stopped; the cluster is gone."),
+/// The first signal.
+fn interrupted(is_joined: bool) -> Failure {
+    let (doing, done) = if is_joined {
+        ("Putting the cluster back", "Stopped.")
+    } else {
+        ("Ending the cluster", "Stopped; the cluster is gone.")
     };
-    eprintln!("{doing}; Ctrl-C again ends the lab at once.");
-    signals.end_at_once(move || match owed.as_ref().and_then(Owed::list) {
+    progress::say(&format!("{doing}; Ctrl-C again ends the lab at once."));
+    Failure::new(Exit::Interrupted, done)
+}
+
+/// The second one.
+fn last_words(owed: Option<&Owed>) -> String {
+    match owed.and_then(Owed::list) {
         Some(list) => format!("Ended at once. {list}"),
         None => "Ended at once.".into(),
-    });
-    Failure::new(Exit::Interrupted, done)
+    }
 }
 
 /// Writes the reports, puts them in place, and shows them. What cannot be written is shown all the same.

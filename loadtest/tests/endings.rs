@@ -7,6 +7,9 @@ mod place;
 
 use std::{
     fs,
+    hash::{BuildHasher, RandomState},
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -142,10 +145,11 @@ fn old_evidence_stays_when_the_lab_is_killed_and_goes_when_there_is_new() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let work = out.join(format!("unfinished-{}", lab.id()));
-    eventually("no history", || {
+    let work = eventually("no history", || {
+        let mut names = names(&out).into_iter();
+        let work = out.join(names.find(|name| name.starts_with("unfinished-"))?);
         let lines = fs::read_to_string(work.join("history-jwt-1.jsonl")).ok()?;
-        (lines.lines().count() > 3).then_some(())
+        (lines.lines().count() > 3).then_some(work)
     });
     lab.kill().unwrap();
     lab.wait().unwrap();
@@ -313,4 +317,91 @@ fn a_second_ctrl_c_ends_at_once_and_leaves_no_process() {
         let marker = place.temporary().display().to_string();
         find_process(&[&marker]).is_none().then_some(())
     });
+}
+
+/// The status of an answer to `GET path`.
+fn status(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split(' ').nth(1).map(str::to_owned)
+}
+
+/// A program whose log goes to a full disk. Dropping it kills it.
+struct Unheard(Child);
+
+impl Unheard {
+    fn start(program: &str, args: &[String]) -> Self {
+        let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+        let program = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(program);
+        let child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(full())
+            .stderr(full())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_full_disk_under_the_logs_ends_neither_node_nor_load_balancer() {
+    let place = Place::with(SCENARIO);
+    let folder = place.folder.path();
+    let secrets = folder.join("secrets");
+    let made = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .arg("secrets")
+        .arg(&secrets)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let secret = |name: &str| secrets.join(name).display().to_string();
+    let [_, a, b, c, ..] = RandomState::new().hash_one(folder).to_be_bytes();
+    let ip = Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254));
+    let free = || SocketAddr::new(ip.into(), agent::ports::free(ip.into()).unwrap());
+    let (node, admin, public) = (free(), free(), free());
+    let config = folder.join("load-balancer.toml");
+    let text = format!(
+        "admin = '{admin}'\naffinity_key_file = '{}'\nadmin_token_file = '{}'\n\
+         [nodes]\nlist = [{{ name = 'node-1', address = '{node}' }}]\n\
+         [[listeners]]\nstrategy = 'jwt'\naddress = '{public}'\n",
+        secret("affinity.key"),
+        secret("admin.token")
+    );
+    fs::write(&config, text).unwrap();
+    let mut programs = [
+        Unheard::start(
+            "shop",
+            &[
+                format!("--listen={node}"),
+                "--node-name=node-1".into(),
+                "--strategies=jwt".into(),
+                "--accounts=10".into(),
+                format!("--password-file={}", secret("password")),
+                format!("--jwt-key-file={}", secret("jwt.key")),
+            ],
+        ),
+        Unheard::start("load-balancer", &[format!("--config={}", config.display())]),
+    ];
+    eventually("no answer", || {
+        for program in &mut programs {
+            assert_eq!(program.0.try_wait().unwrap(), None, "it ended");
+        }
+        (status(public, "/plain")? == "200").then_some(())
+    });
+    // They write a line when they are told to end, and still end in order.
+    for program in &mut programs {
+        kill_process(Pid::from_child(&program.0), Signal::TERM).unwrap();
+        assert_eq!(program.0.wait().unwrap().code(), Some(0));
+    }
 }

@@ -16,7 +16,7 @@ mod supervise;
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -112,6 +112,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let _ = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        // With a full disk behind it, a line that cannot be written is lost, and nothing else.
+        .log_internal_errors(false)
         // Standard output belongs to the program.
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
@@ -126,7 +128,7 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("agent: cannot start: {error}");
+            let _ = writeln!(io::stderr(), "agent: cannot start: {error}");
             return ExitCode::from(NOT_STARTED);
         }
     };
@@ -141,7 +143,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(status) => ExitCode::from(status),
         Err(Refusal(status, reason)) => {
-            eprintln!("agent: {reason}");
+            let _ = writeln!(io::stderr(), "agent: {reason}");
             ExitCode::from(status)
         }
     }

@@ -8,14 +8,14 @@
 //!   results.json  (old)    ─▶       results.json  (old)      ─▶       results.json  (new)
 //!   history-jwt-1.jsonl (old)       history-jwt-1.jsonl (old)         history-jwt-1.jsonl (new)
 //!   notes.md                        notes.md                          notes.md
-//!                                   unfinished-4711/
+//!                                   unfinished-Xk2v9Q/
 //!                                     history-jwt-1.jsonl (new)
 //! ```
-//! The change is a handful of renames. Whoever is killed in the middle of it leaves the old files in `replaced-4711`.
+//! The change is a handful of renames. Whoever is killed in the middle of it leaves the old files in a folder `replaced-…`.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Failure};
@@ -23,7 +23,7 @@ use crate::{leftovers, report};
 
 const REPORTS: &str = "reports";
 const LATEST: &str = "latest";
-/// Folders of what is being written begin with it, and end in the number of the process.
+/// Folders of what is being written begin with it.
 const UNFINISHED: &str = "unfinished-";
 /// Folders of what is being replaced.
 const REPLACED: &str = "replaced-";
@@ -43,7 +43,8 @@ impl Folder {
     pub(super) fn create(out: Option<&Path>) -> Result<Self, Failure> {
         let path = match out {
             Some(out) => out.to_path_buf(),
-            None => unused(Path::new(REPORTS)),
+            None => unused(Path::new(REPORTS))
+                .map_err(|error| failed("create", Path::new(REPORTS), &error))?,
         };
         let mut folder = Self {
             work: path.clone(),
@@ -52,7 +53,7 @@ impl Folder {
         };
         folder
             .prepare()
-            .map_err(|error| folder.failed("use", &error))?;
+            .map_err(|error| failed("use", &folder.path, &error))?;
         Ok(folder)
     }
 
@@ -61,9 +62,8 @@ impl Folder {
         if evidence(&self.path)?.is_empty() {
             return Ok(());
         }
-        self.work = self.beside(UNFINISHED);
-        fs::create_dir(&self.work)?;
-        leftovers::mark(&self.work)
+        self.work = self.within(UNFINISHED)?;
+        Ok(())
     }
 
     /// Where the evidence is in the end.
@@ -98,7 +98,7 @@ impl Folder {
             })?;
         }
         if self.linked {
-            link(&self.path).map_err(|error| self.failed("link", &error))?;
+            link(&self.path).map_err(|error| failed("link", &self.path, &error))?;
         }
         Ok(())
     }
@@ -109,9 +109,7 @@ impl Folder {
             // In the file before its name is: a machine that loses power has one of the two.
             File::open(file)?.sync_all()?;
         }
-        let replaced = self.beside(REPLACED);
-        fs::create_dir(&replaced)?;
-        leftovers::mark(&replaced)?;
+        let replaced = self.within(REPLACED)?;
         move_all(&evidence(&self.path)?, &replaced)?;
         move_all(&fresh, &self.path)?;
         fs::remove_dir_all(&self.work)?;
@@ -136,17 +134,23 @@ impl Folder {
         None
     }
 
-    fn beside(&self, prefix: &str) -> PathBuf {
-        self.path.join(format!("{prefix}{}", std::process::id()))
+    /// A new folder in ours, which the next lab may remove when this one is gone.
+    fn within(&self, prefix: &str) -> io::Result<PathBuf> {
+        let folder = tempfile::Builder::new()
+            .prefix(prefix)
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempdir_in(&self.path)?;
+        leftovers::mark(folder.path())?;
+        Ok(folder.keep())
     }
+}
 
-    fn failed(&self, doing: &str, error: &io::Error) -> Failure {
-        let path = self.path.display();
-        Failure::new(
-            Exit::Usage,
-            format!("cannot {doing} the folder {path}: {error}; --out takes another one"),
-        )
-    }
+fn failed(doing: &str, path: &Path, error: &io::Error) -> Failure {
+    let path = path.display();
+    Failure::new(
+        Exit::Usage,
+        format!("cannot {doing} the folder {path}: {error}; --out takes another one"),
+    )
 }
 
 /// The files that a run writes.
@@ -170,18 +174,22 @@ fn move_all(files: &[PathBuf], to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A name after the present second; with a number behind it, should the second be taken.
-fn unused(parent: &Path) -> PathBuf {
+/// A new folder, named after the present second; with a number behind it, should the second be taken.
+fn unused(parent: &Path) -> io::Result<PathBuf> {
+    fs::create_dir_all(parent)?;
     // No colons: they need quoting in shells and are not allowed everywhere.
     let time = chrono::Utc::now().format("%Y-%m-%dT%H-%M-%SZ").to_string();
     let mut path = parent.join(&time);
     for number in 2.. {
-        if !path.exists() {
-            break;
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                path = parent.join(format!("{time}-{number}"));
+            }
+            created => return created.map(|()| path),
         }
-        path = parent.join(format!("{time}-{number}"));
     }
-    path
+    // Never reached: a folder has not that many entries.
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 fn link(folder: &Path) -> io::Result<()> {
@@ -221,9 +229,10 @@ mod tests {
     #[test]
     fn two_folders_in_one_second_get_different_names() {
         let parent = tempfile::tempdir().unwrap();
-        let first = unused(parent.path());
-        fs::create_dir(&first).unwrap();
-        assert_ne!(unused(parent.path()), first);
+        let first = unused(parent.path()).unwrap();
+        let second = unused(parent.path()).unwrap();
+        assert_ne!(first, second);
+        assert!(first.is_dir() && second.is_dir());
     }
 
     fn names(folder: &Path) -> Vec<String> {

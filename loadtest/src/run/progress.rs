@@ -2,7 +2,7 @@
 //! stdout is for results.
 
 use std::convert::Infallible;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl Progress {
                 bar.set_length(0);
                 bar.set_prefix(title);
             }
-            None => eprintln!("{title}"),
+            None => say(&title),
         }
     }
 
@@ -61,7 +61,7 @@ impl Progress {
     pub(super) fn phase(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(what.to_string()),
-            None => eprintln!("      {what}"),
+            None => say(&format!("      {what}")),
         }
     }
 
@@ -85,6 +85,11 @@ impl Progress {
             }
         }
     }
+}
+
+/// Nobody may be there to read it, or no room on the disk where it goes: that is no reason to end a run.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The runs are over, all of them or those that somebody let come to their end.

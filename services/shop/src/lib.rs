@@ -35,7 +35,7 @@ mod strategies;
 mod testing;
 mod work;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -78,7 +78,7 @@ pub fn run(wrap: Wrap) -> ExitCode {
     match try_run(wrap) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("shop: {failure}");
+            let _ = writeln!(io::stderr(), "shop: {failure}");
             ExitCode::from(match failure {
                 Failure::Invalid(_) => 2,
                 _ => 1,
@@ -169,6 +169,8 @@ fn start_logging(format: LogFormat) -> Result<(), Invalid> {
         })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // With a full disk behind it, a line that cannot be written is lost, and nothing else.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     match format {
         // Colours are for people at a terminal; in a file they are noise.
