@@ -94,6 +94,9 @@ pub fn run() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     log_to_stderr(args.log_format);
+    if let Err(error) = raise_open_files() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     match server::run(config, &runtime, signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -108,6 +111,15 @@ fn tell(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Raises the soft limit of open files to the hard one. The usual soft limit of 1,024 is for programs that still call
+/// `select`; every client and every connection to a node is a file.
+fn raise_open_files() -> rustix::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    setrlimit(Resource::Nofile, Rlimit { current, ..limit })
+}
+
 /// What is logged unless `RUST_LOG` says otherwise. pingora has a line for nearly everything that can happen
 /// to one request or one kept connection, which would bury the few lines that matter.
 const LOGGED: &str =
@@ -118,7 +130,8 @@ fn log_to_stderr(format: LogFormat) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
-        // Telling a closed stderr that it is closed would be a panic, in the middle of a request.
+        // Telling a closed stderr that it is closed would be a panic, in the middle of a request. A line that cannot be
+        // written is lost, and nothing else.
         .log_internal_errors(false)
         .with_writer(io::stderr);
     match format {

@@ -54,11 +54,16 @@ fn main() -> ExitCode {
     let lab = Lab::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // A line that cannot be written is lost, and nothing else.
+        .log_internal_errors(false)
         .with_max_level(tracing::Level::WARN)
         .without_time()
         // Telling stderr that stderr is gone would be a panic.
         .log_internal_errors(false)
         .init();
+    if let Err(error) = agent::files::raise_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     let outcome = match lab.command {
         Command::Demo(args) => on_a_runtime(demo::run(args)),
         Command::Up(args) => on_a_runtime(up::run(args)),

@@ -46,9 +46,12 @@ pub struct Results {
     pub settings: BTreeMap<String, String>,
     /// What a reader must know before the first figure.
     pub caveats: Vec<String>,
-    /// How many runs there were to be: more than `runs` when somebody stopped the rest.
+    /// How many runs there were to be: more than `runs` when something ended the series early.
     #[serde(default)]
     pub runs_planned: usize,
+    /// Why the rest was not performed; `None` where nothing is missing, and where somebody stopped it by hand.
+    #[serde(default)]
+    pub stopped_because: Option<String>,
     /// Whether expectations held, and whether the measurement may be believed.
     pub verdict: Verdict,
     /// Sentences that say why the verdict is not `pass`.

@@ -120,10 +120,13 @@ fn main() -> ExitCode {
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
         // Standard output belongs to the program.
         .with_writer(io::stderr)
-        // Telling a closed stderr that it is closed would be a panic.
+        // Telling a closed stderr that it is closed would be a panic. A line that cannot be written is lost, and nothing else.
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .try_init();
+    if let Err(error) = agent::files::raise_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     // One thread: the agent stands beside what is measured, and should cost next to nothing.
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -3,6 +3,7 @@
 //! | what came back | outcome | because |
 //! | --- | --- | --- |
 //! | no connection to the load balancer | fail | nothing was sent |
+//! | no connection begun, for a lack on this side | fail | nothing was sent; counts for nobody ([`crate::own_side`]) |
 //! | time out, broken connection | info | the request may have arrived |
 //! | 2xx of a node, whole and understood | ok | |
 //! | 2xx of a node, cut off or not understood | info | it happened, but what it said is lost |
@@ -27,6 +28,8 @@ use crate::history::{Action, Outcome, Reason};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     NotConnected,
+    /// No connection was begun, for this reason of our own side.
+    OwnSide(Reason),
     TimedOut,
     Broken,
 }
@@ -53,6 +56,7 @@ pub(super) fn judge(action: Action, answer: Answer) -> (Outcome, Option<Reason>)
     let Some(status) = answer.status else {
         return match answer.trouble {
             Some(Trouble::NotConnected) => (Outcome::Fail, Some(Reason::NotConnected)),
+            Some(Trouble::OwnSide(reason)) => (Outcome::Fail, Some(reason)),
             Some(Trouble::TimedOut) => (Outcome::Info, Some(Reason::TimedOut)),
             Some(Trouble::Broken) | None => (Outcome::Info, Some(Reason::Broken)),
         };
@@ -132,6 +136,12 @@ mod tests {
             transport(Trouble::NotConnected),
             Fail,
             Some(Reason::NotConnected),
+        );
+        check(
+            AddLine,
+            transport(Trouble::OwnSide(Reason::NoOpenFile)),
+            Fail,
+            Some(Reason::NoOpenFile),
         );
     }
 

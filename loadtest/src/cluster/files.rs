@@ -22,7 +22,7 @@ use crate::leftovers;
 /// The temporary folder.
 pub(super) fn folder() -> Result<TempDir, ClusterError> {
     let parent = std::env::temp_dir();
-    leftovers::sweep(&parent);
+    leftovers::sweep(&parent, leftovers::PREFIX);
     tempfile::Builder::new()
         .prefix(leftovers::PREFIX)
         .permissions(Permissions::from_mode(0o700))

@@ -43,6 +43,7 @@ pub(crate) fn history(operations: impl IntoIterator<Item = Operation>) -> Histor
         meta: meta(),
         operations,
         revocations: Vec::new(),
+        unsent: Vec::new(),
         faults: Vec::new(),
         usage: Vec::new(),
         memory: None,

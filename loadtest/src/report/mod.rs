@@ -113,6 +113,9 @@ pub enum ReportError {
     },
 }
 
+/// What [`write_all`] writes.
+pub(crate) const FILES: [&str; 4] = ["results.json", "report.html", "report.md", "junit.xml"];
+
 /// Writes `results.json`, `report.html`, `report.md` and `junit.xml` into `dir`, which is created if it is missing.
 pub fn write_all(results: &Results, dir: &Path) -> Result<(), ReportError> {
     let mut json = serde_json::to_string_pretty(results).map_err(ReportError::Serialise)?;

@@ -111,6 +111,7 @@ pub(crate) fn results() -> Results {
             ("Work a request", "none"),
         ]),
         runs_planned: 3,
+        stopped_because: None,
         caveats: vec![
             "All processes share one machine: the network costs nothing here.".to_owned(),
         ],

@@ -103,6 +103,9 @@ fn try_run(wrap: Wrap) -> Result<(), Failure> {
     let secrets = Secrets::load(&flags, |name| std::env::var_os(name))?;
     let config = Config::check(flags, secrets)?;
     start_logging(config.flags.log_format)?;
+    if let Err(error) = raise_open_files() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 
     let cores = available_parallelism()?.get();
     let password_workers = config.flags.password_workers.unwrap_or(cores);
@@ -118,6 +121,15 @@ fn try_run(wrap: Wrap) -> Result<(), Failure> {
     // A password check that nobody waits for any more must not hold up the end.
     runtime.shutdown_background();
     served?
+}
+
+/// Raises the soft limit of open files to the hard one. The usual soft limit of 1,024 is for programs that still call
+/// `select`; every connection is a file.
+fn raise_open_files() -> rustix::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    setrlimit(Resource::Nofile, Rlimit { current, ..limit })
 }
 
 async fn serve(config: Config, password_workers: usize, wrap: Wrap) -> Result<(), Failure> {
