@@ -11,11 +11,22 @@
 //! | `health`, `admin_state`, `ejection` | which of them get requests: checks, the operator, failed requests |
 //! | `route`, `select`, `affinity`, `budget` | which node a request goes to, and whether there is another try |
 //! | `verdict` | what a node's answer means for that, and for the client's pin |
-//! | `listener`, `tls` | a public port: threads, connections, certificates |
+//! | `listener`, `tls`, `proxy_protocol` | a public port: threads, connections, certificates, proxies in front |
 //! | `proxy`, `progress`, `problem` | the way of a request, and what happens when a node fails |
-//! | `http1`, `request_id` | HTTP/1.1 on the wire |
+//! | `http1`, `request_id`, `forwarded` | HTTP/1.1 on the wire; whose request it is |
 //! | `admin`, `metrics`, `access_log` | what operators see and do |
 //! | `inspect` | the parsers, for tests and fuzzers outside of this crate |
+
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic when the reader has gone"
+)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "The lab needs Linux: its cluster is a set of processes on loopback. Elsewhere, run the same cluster in containers (docs/containers.md)."
+);
 
 mod access_log;
 mod admin;
@@ -26,6 +37,7 @@ mod clock;
 mod config;
 mod discovery;
 mod ejection;
+mod forwarded;
 mod group;
 mod health;
 mod http1;
@@ -37,6 +49,7 @@ mod node;
 mod problem;
 mod progress;
 mod proxy;
+mod proxy_protocol;
 mod request_id;
 mod route;
 mod select;
@@ -44,7 +57,10 @@ mod server;
 mod tls;
 mod verdict;
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use config::{Args, LogFormat};
@@ -60,29 +76,36 @@ pub fn run() -> ExitCode {
     let (runtime, signals) = match server::signals() {
         Ok(both) => both,
         Err(error) => {
-            eprintln!("load-balancer: cannot listen for signals: {error}");
+            tell(format_args!(
+                "load-balancer: cannot listen for signals: {error}"
+            ));
             return ExitCode::FAILURE;
         }
     };
     let config = match config::load(&args, |name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("Invalid configuration: {error}");
+            tell(format_args!("Invalid configuration: {error}"));
             return ExitCode::from(INVALID);
         }
     };
     if args.check {
-        println!("{} is fine", args.config.display());
+        let _ = writeln!(io::stdout(), "{} is fine", args.config.display());
         return ExitCode::SUCCESS;
     }
     log_to_stderr(args.log_format);
     match server::run(config, &runtime, signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("load-balancer: {error}");
+            tell(format_args!("load-balancer: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says why we end. Not with `eprintln!`, which panics when nobody reads stderr any more.
+fn tell(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// What is logged unless `RUST_LOG` says otherwise. pingora has a line for nearly everything that can happen
@@ -94,8 +117,10 @@ fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_ansi(io::stderr().is_terminal())
+        // Telling a closed stderr that it is closed would be a panic, in the middle of a request.
+        .log_internal_errors(false)
+        .with_writer(io::stderr);
     match format {
         LogFormat::Human => builder.init(),
         LogFormat::Json => builder.json().init(),

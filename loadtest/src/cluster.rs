@@ -448,11 +448,11 @@ impl Listener {
         })
     }
 
-    /// Waits until the load balancer passes requests on: a node's own readiness, asked through the listener.
+    /// Waits until the load balancer passes requests on, which it does to nodes that are ready for the strategy.
     async fn serves(&self) -> Result<(), ClusterError> {
         let through_the_balancer = Ready::Http {
             address: self.address,
-            path: "/readyz".into(),
+            path: "/plain".into(),
         };
         through_the_balancer
             .wait(READY_WITHIN)

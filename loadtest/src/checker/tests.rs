@@ -118,6 +118,18 @@ fn a_removed_line_that_never_goes_is_a_rollback() {
     );
 }
 
+/// The node that the load balancer had left may still do what another one has done meanwhile.
+#[test]
+fn a_removed_line_that_was_added_by_two_nodes_may_come_back() {
+    let mut operations = with(read(1, 1, 6, 500, &[2, 3])).operations;
+    for operation in &mut operations {
+        if operation.action == Action::AddLine {
+            operation.retries = 1;
+        }
+    }
+    assert_eq!(anomalies(&history(operations)), Anomalies::default());
+}
+
 #[test]
 fn what_was_shown_and_is_not_for_a_while_is_a_rollback() {
     let expected = Anomalies {

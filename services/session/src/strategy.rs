@@ -144,8 +144,8 @@ pub struct Changed {
     pub cart_token: Option<String>,
 }
 
-/// What a logout achieved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a logout achieved; the greater, the more lives on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LoggedOut {
     /// The credential is dead on every node.
     Dead,

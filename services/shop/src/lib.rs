@@ -4,13 +4,13 @@
 //! # Layout
 //! * [`flags`]: every setting. [`secret`]: those that are never seen. [`config`]: all of them, checked.
 //!   [`keys`]: those that sign tokens, which can be changed while the node runs.
-//! * [`server`]: from the port to the router, and the orderly end.
+//! * [`server`]: from the port to the router, and the orderly end. [`linger`]: that of a connection.
 //! * [`node`]: what a node is. [`strategies`]: the strategies that it serves.
 //! * [`exchange`]: what is the same for every request. [`endpoints`]: what is not, one a file.
 //! * [`input`], [`credentials`] and their [`cookies`], [`operator`]: what a request brings. [`problem`]: all that can be wrong.
 //! * [`peer`]: who sends it. [`same_origin`] and [`origin`]: whether a page of ours made the browser send it.
 //! * [`inspect`]: what fuzzers reach of it.
-//! * [`accounts`]: who may log in. [`attempts`]: how often that may be tried. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
+//! * [`accounts`]: who may log in. [`attempts`]: how often that may be tried. [`patience`]: how long the answer may take. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
 
 mod accounts;
 mod attempts;
@@ -23,10 +23,12 @@ mod flags;
 mod input;
 pub mod inspect;
 mod keys;
+mod linger;
 mod metrics;
 mod node;
 mod operator;
 mod origin;
+mod patience;
 mod peer;
 mod problem;
 mod same_origin;
@@ -128,7 +130,13 @@ async fn serve(config: Config, password_workers: usize, wrap: Wrap) -> Result<()
     let strategies = strategies::build(&config, &clock)?;
     let strategies = strategies.into_iter().map(wrap).collect();
     let cost = config.password_cost.clone();
-    let accounts = Accounts::new(flags.accounts, &config.password, cost, password_workers)?;
+    let accounts = Accounts::new(
+        flags.accounts,
+        &config.password,
+        cost,
+        password_workers,
+        Duration::from_millis(flags.password_wait_ms),
+    )?;
     let node = Node::new(Parts {
         name: flags.node_name.clone(),
         strategies,

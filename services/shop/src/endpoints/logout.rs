@@ -1,14 +1,16 @@
 //! `POST /logout`: ends the session wherever the strategy can, and makes the client forget its cookies.
 //!
-//! Logging out what is not logged in succeeds, for the wish is fulfilled. Where a copy of the credential lives on,
+//! Whatever was presented is ended, and where cookies of one name came along several times all of them are cleared: a user
+//! who wants to leave is never refused. Logging out what is not logged in succeeds, for the wish is fulfilled. Where a copy of the credential lives on,
 //! the answer says until when in `x-credential-alive-until`.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use session::{Error, LoggedOut};
+use http::{HeaderName, HeaderValue, StatusCode};
+use session::{Credential, Error, LoggedOut, Strategy};
 
-use crate::credentials::Presented;
+use crate::cookies::Visit;
+use crate::credentials::Brought;
 use crate::node::{ENDED, Served, X_SESSION_EVENT};
 use crate::problem::Problem;
 
@@ -16,25 +18,36 @@ const X_CREDENTIAL_ALIVE_UNTIL: HeaderName = HeaderName::from_static("x-credenti
 
 pub(super) async fn logout(
     State(served): State<Served>,
-    presented: Option<Presented>,
-    request: HeaderMap,
+    Brought(presented): Brought,
+    visit: Visit,
 ) -> Result<Response, Problem> {
-    let logged_out = match presented {
-        Some(presented) => match served.strategy().logout(&presented.credential).await {
-            Err(Error::NotLoggedIn { .. }) => LoggedOut::Dead,
-            // A store that is away has ended nothing: the client keeps its cookie and tries again.
-            logged_out => logged_out?,
-        },
-        None => LoggedOut::Dead,
-    };
+    let mut logged_out = LoggedOut::Dead;
+    for (ended, credential) in presented.iter().enumerate() {
+        let end = end(served.strategy(), credential).await;
+        logged_out = logged_out.max(end.map_err(|error| match error {
+            Error::StoreUnavailable { nothing_done, why } => Error::StoreUnavailable {
+                nothing_done: nothing_done && ended == 0,
+                why,
+            },
+            other => other,
+        })?);
+    }
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
     headers.insert(X_SESSION_EVENT, ENDED);
     if let LoggedOut::AliveUntil(time) = logged_out {
         headers.insert(X_CREDENTIAL_ALIVE_UNTIL, HeaderValue::from(time));
     }
-    served.lane().carriage.clear(headers, &request)?;
+    served.lane().carriage.clear(headers, &visit)?;
     Ok(response)
+}
+
+async fn end(strategy: &dyn Strategy, credential: &Credential) -> Result<LoggedOut, Error> {
+    match strategy.logout(credential).await {
+        Err(Error::NotLoggedIn { .. }) => Ok(LoggedOut::Dead),
+        // A store that is away has ended nothing: the client keeps its cookie and tries again.
+        logged_out => logged_out,
+    }
 }
 
 #[cfg(test)]
@@ -91,7 +104,7 @@ mod tests {
             .unwrap()
             .parse()
             .unwrap();
-        assert_eq!(until, me["expires_at"]);
+        assert_eq!(until, me["expires_at"].as_u64().unwrap() + Shop::LEEWAY_S);
         assert_eq!(
             answer.header("set-cookie"),
             None,
