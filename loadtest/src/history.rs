@@ -214,6 +214,8 @@ pub enum Reason {
     Refused,
     /// A node failed on it (5xx), perhaps after it had touched the store.
     NodeFailed,
+    /// A node that does not know the session answered the logout. It ended nothing, and another node may still hold the session.
+    NothingEnded,
     /// The answer makes no sense.
     NotUnderstood,
 }
@@ -295,6 +297,12 @@ impl Operation {
         self.status == Some(401)
             && self.session > 0
             && !matches!(self.action, Action::LogIn | Action::LogOut | Action::Replay)
+    }
+
+    /// Whether it is a logout that a node answered: the session ended, or the node does not know it.
+    pub fn is_answered_logout(&self) -> bool {
+        self.action == Action::LogOut
+            && (self.outcome == Outcome::Ok || self.reason == Some(Reason::NothingEnded))
     }
 
     /// Whether a node refused it as something that its strategy cannot do.

@@ -9,7 +9,13 @@
 //! * [`expectations`]: what had to come out of it, by theory and by the scenario. [`target`]: who suffers a fault.
 //! * [`run`], [`demo`]: one scenario over all strategies, from start to [`results`].
 //! * [`report`]: results to terminal table, HTML, Markdown. [`plan`]: results to what a million sessions would need.
-//! * `random`: numbers that repeat with the seed. [`exit`]: how `lab` ends.
+//! * `random`: numbers that repeat with the seed. [`output`]: what `lab` says. [`exit`]: how it ends.
+
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic when the reader has gone"
+)]
 
 pub mod attack;
 pub mod check;
@@ -23,6 +29,7 @@ pub mod faults;
 pub mod history;
 mod leftovers;
 pub mod on;
+pub mod output;
 pub mod plan;
 mod random;
 pub mod report;

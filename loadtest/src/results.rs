@@ -342,13 +342,18 @@ pub struct Fault {
     pub sessions_lost: u64,
     /// Of `sessions_lost`: sessions that the victim had served last.
     pub sessions_lost_on_target: u64,
-    /// Lines in live carts that had been acknowledged before the fault and not removed.
+    /// Lines in live carts that had been acknowledged before the fault and not removed; and those added while it lasted that
+    /// it cost.
     pub cart_lines_acknowledged: u64,
     /// Of these: lines of sessions that the victim had served last.
     #[serde(default)]
     pub cart_lines_on_target: u64,
     /// Of `cart_lines_acknowledged`: gone for good, though nobody removed them.
     pub cart_lines_lost: u64,
+    /// Credentials that were accepted after a logout which the victim never heard of, because the fault had led the user to
+    /// another node.
+    #[serde(default)]
+    pub exposures: u64,
 }
 
 /// A slice of time (see [`Run::timeline`]).

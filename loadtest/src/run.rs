@@ -24,7 +24,7 @@ use crate::exit::{Exit, Failure};
 use crate::on::On;
 use crate::results::Verdict;
 use crate::scenario::{Scenario, ScenarioError};
-use crate::{report, scenarios};
+use crate::{output, report, scenarios};
 use folder::Folder;
 use series::Series;
 
@@ -33,9 +33,10 @@ use series::Series;
 /// Ends with 0 when everything came out as the strategies promise, 1 when not, 2 for a wrong scenario, 3 when the
 /// measurement cannot be believed, 4 when the cluster did not come up.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "lab run [OPTIONS] <SCENARIO>...")]
 pub struct Args {
-    /// Scenario files (TOML), or names of those that come with the lab (see `lab scenarios`).
-    #[arg(required = true, value_name = "FILE")]
+    /// Names of scenarios that come with the lab (see `lab scenarios`), or paths of files (TOML).
+    #[arg(value_name = "SCENARIO")]
     files: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -68,6 +69,9 @@ pub struct Options {
 
 /// `lab run`
 pub async fn run(args: Args) -> Result<Exit, Failure> {
+    if args.files.is_empty() {
+        return Err(scenarios::none_given());
+    }
     if args.options.is_on_compose() {
         return compose::run(&args).await;
     }
@@ -126,7 +130,7 @@ pub(crate) async fn perform(
     };
     let results = series.results();
     if !is_complete {
-        eprintln!(
+        output::tell(format_args!(
             "Stopped; the cluster is {}. What was recorded until then is in {}",
             if deployment.is_some() {
                 "as it was"
@@ -134,7 +138,7 @@ pub(crate) async fn perform(
                 "gone"
             },
             folder.path().display()
-        );
+        ));
     }
     let Some(results) = results else {
         return Ok(Exit::Interrupted);
@@ -142,18 +146,13 @@ pub(crate) async fn perform(
     let written = |error: report::ReportError| Failure::new(Exit::NoCluster, error.to_string());
     report::write_all(&results, folder.path()).map_err(written)?;
     folder.point_latest_here()?;
-    print!(
-        "{}",
-        report::terminal::table(&results, report::terminal::width())
-    );
-    println!(
-        "\nReport: {}\n",
-        folder.path().join("report.html").display()
-    );
-    print!(
-        "{}",
-        report::terminal::headline(&results, report::terminal::width())
-    );
+    let width = report::terminal::width();
+    output::print(format_args!(
+        "{}\nReport: {}\n\n{}",
+        report::terminal::table(&results, width),
+        folder.path().join("report.html").display(),
+        report::terminal::headline(&results, width)
+    ))?;
     Ok(match results.verdict {
         _ if !is_complete => Exit::Interrupted,
         Verdict::Pass => Exit::Held,

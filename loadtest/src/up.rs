@@ -9,7 +9,6 @@ mod compose;
 mod guide;
 
 use std::{
-    io::{self, Write},
     net::{IpAddr, TcpListener},
     time::{Duration, Instant},
 };
@@ -25,6 +24,7 @@ use crate::{
     cluster::{Cluster, ClusterError, ClusterSpec, Process, spec::MOST_NODES},
     exit::{Exit, Failure},
     on::On,
+    output,
 };
 
 /// How long a process that died stays away: long enough to look at what its absence does.
@@ -252,9 +252,9 @@ fn consecutive(first: u16, count: usize) -> Option<Vec<u16>> {
     Some((first..=last).collect())
 }
 
-/// Prints for people. A closed terminal or pipe is no reason to fall: the cluster has still to be ended in order.
+/// Prints for people. What cannot be written is no reason to fall: the cluster has still to be ended in order.
 fn say(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
+    let _ = output::print(format_args!("{text}\n"));
 }
 
 /// Ctrl-C and SIGTERM, heard from the first moment on.
@@ -305,7 +305,7 @@ mod tests {
             strategy: "sticky".into(),
             address: (ip, 8081).into(),
             owner: None,
-            source: io::ErrorKind::AddrInUse.into(),
+            source: std::io::ErrorKind::AddrInUse.into(),
         };
         let blocked = TcpListener::bind((ip, 8183)).unwrap();
         let failure = explain(error, (ip, 3));

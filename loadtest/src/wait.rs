@@ -7,6 +7,7 @@ use reqwest::{Client, Url};
 use tokio::time::{Instant, sleep};
 
 use crate::exit::{Exit, Failure};
+use crate::output;
 
 /// For one look.
 const LOOK: Duration = Duration::from_secs(2);
@@ -30,7 +31,8 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<Exit, Failure> {
     let begun = Instant::now();
     until_ready(&args.urls, Duration::from_secs(args.within_s)).await?;
-    println!("Ready after {:.1} s.", begun.elapsed().as_secs_f64());
+    let took = begun.elapsed().as_secs_f64();
+    output::print(format_args!("Ready after {took:.1} s.\n"))?;
     Ok(Exit::Held)
 }
 

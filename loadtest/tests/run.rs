@@ -176,6 +176,45 @@ fn a_wrong_scenario_ends_with_2_before_anything_starts() {
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown));
 }
 
+/// Nobody told it what to run, or told it with a typing error.
+#[test]
+fn scenarios_are_taken_by_name_and_the_messages_say_so() {
+    let lab = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lab"))
+            .args(args)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(output.stdout.is_empty());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for args in [
+        &["run"][..],
+        &["run", "--seed", "7"],
+        &["run", "--on", "compose"],
+    ] {
+        let said = lab(args);
+        for needed in [
+            "which scenario?",
+            "kill-node",
+            "chaos",
+            "`lab scenarios`",
+            "lab run kill-node",
+        ] {
+            assert!(said.contains(needed), "{args:?}: {said}");
+        }
+    }
+    let said = lab(&["run", "kill-nod"]);
+    assert!(said.contains("Did you mean `kill-node`?"), "{said}");
+    let said = lab(&["run", "--sed", "7"]);
+    assert!(
+        said.contains("<SCENARIO>...") && !said.contains("FILE"),
+        "{said}"
+    );
+    let said = lab(&["rnu", "chaos"]);
+    assert!(said.contains("'run'"), "{said}");
+}
+
 /// Links that are cut, orders to the balancer, and a store beside a strategy that needs none.
 #[test]
 fn every_fault_of_a_run_is_told_with_its_evidence() {

@@ -26,6 +26,17 @@
 //! Which processes there are and in what order they start (the cluster in `loadtest`), when a fault happens and what it
 //! means (scenario and checker).
 
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic when the reader has gone"
+)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "The lab needs Linux: its cluster is a set of processes on loopback. Elsewhere, run the same cluster in containers (docs/containers.md)."
+);
+
 pub mod addresses;
 mod agent;
 mod cgroup;

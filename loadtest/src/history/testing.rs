@@ -158,6 +158,14 @@ impl Operation {
         self
     }
 
+    /// The same logout, answered by a node that does not know the session.
+    pub(crate) fn nothing_ended(mut self) -> Self {
+        self.outcome = Outcome::Info;
+        self.reason = Some(Reason::NothingEnded);
+        self.status = Some(200);
+        self
+    }
+
     /// The same, refused by a node whose strategy cannot do it.
     pub(crate) fn unsupported(mut self) -> Self {
         self.outcome = Outcome::Fail;

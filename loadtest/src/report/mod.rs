@@ -42,6 +42,7 @@ use serde::Deserialize;
 
 use self::document::Document;
 use crate::exit::{Exit, Failure};
+use crate::output;
 use crate::results::{Results, SCHEMA};
 
 /// Renders reports again from a `results.json`: report.html, report.md and junit.xml.
@@ -134,13 +135,11 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
     write_reports(&results, &out).map_err(usage)?;
     let table = terminal::table(&results, terminal::width());
     let report = out.join("report.html");
-    // The reports are written: that nobody reads the table to its end (`| head`) is no failure.
     let last = terminal::headline(&results, terminal::width());
-    let _ = writeln!(
-        std::io::stdout(),
-        "{table}\nReport: {}\n\n{last}",
+    output::print(format_args!(
+        "{table}\nReport: {}\n\n{last}\n",
         report.display()
-    );
+    ))?;
     Ok(Exit::Held)
 }
 

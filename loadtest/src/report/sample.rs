@@ -419,6 +419,7 @@ fn kill() -> Fault {
         cart_lines_acknowledged: 402,
         cart_lines_on_target: 137,
         cart_lines_lost: 0,
+        exposures: 0,
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::Args;
 use crate::compose::{Compose, DEPLOYMENT};
 use crate::exit::{Exit, Failure};
+use crate::output;
 
 /// Where scenario files of the host appear in the container.
 const SCENARIOS: &str = "/scenarios";
@@ -49,7 +50,7 @@ pub(super) async fn run(args: &Args) -> Result<Exit, Failure> {
             .map(OsString::from),
     );
     let status = compose.run(command).await?;
-    println!("Reports are in {}", reports.display());
+    output::print(format_args!("Reports are in {}\n", reports.display()))?;
     Ok(exit(status.code()))
 }
 

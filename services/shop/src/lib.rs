@@ -12,6 +12,12 @@
 //! * [`inspect`]: what fuzzers reach of it.
 //! * [`accounts`]: who may log in. [`attempts`]: how often that may be tried. [`patience`]: how long the answer may take. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
 
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic when the reader has gone"
+)]
+
 mod accounts;
 mod attempts;
 mod config;
@@ -39,7 +45,7 @@ mod strategies;
 mod testing;
 mod work;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -82,7 +88,8 @@ pub fn run(wrap: Wrap) -> ExitCode {
     match try_run(wrap) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("shop: {failure}");
+            // Not with `eprintln!`, which panics when nobody reads stderr any more.
+            let _ = writeln!(io::stderr(), "shop: {failure}");
             ExitCode::from(match failure {
                 Failure::Invalid(_) => 2,
                 _ => 1,
@@ -167,6 +174,8 @@ fn start_logging(format: LogFormat) -> Result<(), Invalid> {
         })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Telling a closed stderr that it is closed would be a panic, in the middle of a request.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     match format {
         // Colours are for people at a terminal; in a file they are noise.
