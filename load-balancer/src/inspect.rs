@@ -6,6 +6,7 @@
 use std::{
     future::poll_fn,
     io,
+    net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -20,15 +21,18 @@ use tokio::{
 use crate::{
     affinity::{Affinity, OurCookies, Pins},
     config::{AffinityCookie, SameSite, Secret},
+    forwarded::TrustedProxies,
     http1::{
         answer,
         buffer::Buffer,
-        client::{Client, Patience},
+        client::{Client, Patience, Wire},
         framing::{Encoding, Framing},
-        request::{self, Request, Rules},
+        request::{self, Peer, Request, Rules},
         scan::Scan,
+        target::PrivatePaths,
         upload::Upload,
     },
+    proxy_protocol::{self, Parsed},
     request_id::RequestIds,
 };
 
@@ -36,6 +40,8 @@ use crate::{
 pub const STRATEGY: &str = "sticky";
 /// What nodes get to see as the client's address.
 pub const CLIENT: &str = "192.0.2.7";
+/// Paths that are not for clients: those of a balancer with no setting for them.
+const PRIVATE_PATHS: [&str; 4] = ["/metrics", "/healthz", "/readyz", "/admin/"];
 /// The affinity cookie's name.
 pub const COOKIE: &str = "affinity";
 /// How long a pin holds.
@@ -49,6 +55,9 @@ const PATIENCE: Patience = Patience {
     head: Duration::from_secs(60),
     silence: Duration::from_secs(60),
     bytes_per_s: 1,
+    linger: Duration::ZERO,
+    linger_bytes: 0,
+    aborts_on_close: false,
 };
 
 /// What became of the bytes of one message.
@@ -91,12 +100,14 @@ impl Listener {
                 our_cookies: OurCookies::default(),
                 max_body: MAX_BODY,
                 request_ids: RequestIds::new(),
+                private_paths: PrivatePaths::new(PRIVATE_PATHS.map(str::to_owned).to_vec()),
+                trusted_proxies: TrustedProxies::default(),
             },
             affinity,
         }
     }
 
-    /// What a node gets of the request that a client begins its connection with. `None`: no whole head came.
+    /// What a node gets of the request that a client begins its connection with. `None`: nothing came.
     pub async fn request(&self, bytes: &[u8], step: usize) -> Option<Outcome> {
         let mut client = Client::new(Pieces::new(bytes, step), Instant::now(), &PATIENCE);
         let head = match client.read_head(&PATIENCE, true).await? {
@@ -105,7 +116,7 @@ impl Listener {
         };
         let mut output = Vec::new();
         let bytes = &client.input.bytes()[..head];
-        let request = match request::read(bytes, &self.rules, CLIENT.as_bytes(), &mut output) {
+        let request = match request::read(bytes, &self.rules, peer(), &mut output) {
             Ok(request) => request,
             Err(problem) => return Some(Outcome::refused(problem.status(), Vec::new())),
         };
@@ -174,6 +185,8 @@ pub fn answer(bytes: &[u8], is_head: bool, is_modern: bool, step: usize) -> Opti
         body: Framing::Length(0),
         encoding: Encoding::Plain,
         pins: Pins::default(),
+        id: RequestIds::new().next(),
+        client: None,
     };
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let (mut node, mut input) = (Pieces::new(bytes, step), Buffer::default());
@@ -228,6 +241,40 @@ pub fn chunks(bytes: &[u8], step: usize) -> Option<(Vec<u8>, Vec<u8>, bool)> {
     Some((data, bytes[used..].to_vec(), framing.is_done()))
 }
 
+/// A client that nobody speaks for.
+fn peer() -> Peer<'static> {
+    Peer {
+        address: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 7), 4711)),
+        ip: CLIENT,
+        is_trusted: false,
+    }
+}
+
+/// What the beginning of a connection says, where a PROXY header is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// The header goes on.
+    Incomplete,
+    /// The header is complete.
+    Complete {
+        /// Its bytes.
+        length: usize,
+        /// Whose connection it is, if it says so.
+        source: Option<SocketAddr>,
+    },
+    /// It is no PROXY header.
+    Malformed,
+}
+
+/// Reads a PROXY header.
+pub fn proxy_header(bytes: &[u8]) -> ProxyHeader {
+    match proxy_protocol::parse(bytes) {
+        Ok(Parsed::Incomplete) => ProxyHeader::Incomplete,
+        Ok(Parsed::Complete { length, source }) => ProxyHeader::Complete { length, source },
+        Err(_) => ProxyHeader::Malformed,
+    }
+}
+
 impl Outcome {
     fn refused(status: u16, sent: Vec<u8>) -> Self {
         Self {
@@ -253,6 +300,12 @@ impl Pieces {
             at: 0,
             step: step.max(1),
         }
+    }
+}
+
+impl Wire for Pieces {
+    fn is_reset(&self) -> bool {
+        false
     }
 }
 

@@ -147,6 +147,8 @@ async fn first_answer(address: std::net::SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.expect("connected");
     // The other side may have refused and closed before it read everything.
     let _ = stream.write_all(bytes).await;
+    // Nothing more will come: half a head is not waited for.
+    let _ = stream.shutdown().await;
     let mut answer = Vec::new();
     let read = timeout(PATIENCE + Duration::from_secs(1), async {
         loop {

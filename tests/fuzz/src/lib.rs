@@ -8,6 +8,7 @@
 //! | [`answer_head`] | what a node answers | hyper's client reads the same answer from what the balancer sends on |
 //! | [`cookies`] | `Cookie` fields | a simple parser finds the same; taking the affinity cookie out changes no other |
 //! | [`affinity_cookie`] | `Cookie` fields | exactly those count that we would have written, letter by letter |
+//! | [`proxy_header`] | the first bytes of a connection | it ends where it ends, and its source stands in it |
 //! | [`tokens`] | tokens, signed claims, headers | jsonwebtoken's own `decode` accepts them, too, with the same claims |
 //! | [`history`] | a history's file | what is read is the same after it was written again; no verdict panics |
 //!
@@ -33,6 +34,7 @@ pub mod history;
     reason = "shared with the tests of the balancer, which use all of it"
 )]
 mod judge;
+pub mod proxy_header;
 pub mod request_head;
 pub mod tokens;
 
@@ -51,6 +53,7 @@ pub static TARGETS: &[(&str, Check)] = &[
     ("answer_head", answer_head::check),
     ("cookies", cookies::check),
     ("affinity_cookie", affinity_cookie::check),
+    ("proxy_header", proxy_header::check),
     ("tokens", tokens::check),
     ("history", history::check),
 ];
