@@ -36,9 +36,10 @@ use series::Series;
 /// Ends with 0 when everything came out as the strategies promise, 1 when not, 2 for a wrong scenario, 3 when the
 /// measurement cannot be believed, 4 when the cluster did not come up.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "lab run [OPTIONS] <SCENARIO>...")]
 pub struct Args {
-    /// Scenario files (TOML), or names of those that come with the lab (see `lab scenarios`).
-    #[arg(required = true, value_name = "FILE")]
+    /// Names of scenarios that come with the lab (see `lab scenarios`), or paths of files (TOML).
+    #[arg(value_name = "SCENARIO")]
     files: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -71,6 +72,9 @@ pub struct Options {
 
 /// `lab run`
 pub async fn run(args: Args) -> Result<Exit, Failure> {
+    if args.files.is_empty() {
+        return Err(scenarios::none_given());
+    }
     if args.options.is_on_compose() {
         return compose::run(&args).await;
     }
@@ -163,9 +167,7 @@ fn interrupted(is_joined: bool) -> Failure {
     } else {
         ("Ending the cluster", "Stopped; the cluster is gone.")
     };
-    output::tell(format_args!(
-        "{doing}; Ctrl-C again ends the lab at once."
-    ));
+    output::tell(format_args!("{doing}; Ctrl-C again ends the lab at once."));
     Failure::new(Exit::Interrupted, done)
 }
 
@@ -184,7 +186,10 @@ fn publish(results: &Results, folder: &Folder) -> Result<(), Failure> {
         .and_then(|()| folder.publish());
     let width = report::terminal::width();
     let place = match &published {
-        Ok(()) => format!("\nReport: {}\n", folder.path().join("report.html").display()),
+        Ok(()) => format!(
+            "\nReport: {}\n",
+            folder.path().join("report.html").display()
+        ),
         Err(_) => String::new(),
     };
     let shown = output::print(format_args!(

@@ -2,13 +2,14 @@
 //! stdout is for results.
 
 use std::convert::Infallible;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::history::{Clock, Meta};
+use crate::output;
 
 /// Between two movements of the bar.
 const TICK: Duration = Duration::from_millis(200);
