@@ -218,7 +218,8 @@ proptest! {
     fn arbitrary_cookies_never_pin(header in "[ -~]{0,200}", value in "[A-Za-z0-9_-]{38}") {
         let affinity = affinity();
         prop_assert!(pins(&affinity, &[&header]).is_empty());
-        prop_assert!(pins(&affinity, &[&format!("{NAME}={value}")]).is_empty());
+        let cookie = format!("{NAME}={value}");
+        prop_assert!(pins(&affinity, &[&cookie]).is_empty());
     }
 
     #[test]

@@ -122,7 +122,7 @@ async fn a_logout_releases_and_a_refusal_does_not() {
 /// Its node freezes, somebody else answers, and nothing of that is its session's fault.
 #[tokio::test]
 async fn a_client_that_never_logged_in_elsewhere_goes_back_to_its_node() {
-    let settings = "[health]\ninterval_ms = 50\ntimeout_ms = 100";
+    let settings = "[health]\ninterval_ms = 50\ntimeout_ms = 1000";
     let (one, _two, balancer) = two_nodes(settings).await;
     let url = balancer.url("/");
     let quiet = balancer.pin_to(&url, &one).await;

@@ -311,7 +311,8 @@ async fn other_failures_of_a_node_are_passed_on() {
 #[tokio::test]
 async fn a_post_with_a_key_is_repeated() {
     for mode in [Mode::Hang, Mode::Close] {
-        let (one, two, balancer) = two_nodes("[timeouts]\nread_ms = 150\ntotal_ms = 1000").await;
+        let (one, two, balancer) =
+            two_nodes("[timeouts]\nread_ms = 150\ntotal_ms = 1000\n[ejection]\nfailures = 0").await;
         let url = balancer.redis_url("/");
         one.set(mode);
         for key in ["\"a-key\"", "a-key"] {
@@ -352,7 +353,8 @@ async fn a_post_with_a_key_is_repeated() {
 
 #[tokio::test]
 async fn our_own_answers_say_what_was_done() {
-    let (one, two, balancer) = two_nodes("[timeouts]\nread_ms = 150\ntotal_ms = 300").await;
+    let (one, two, balancer) =
+        two_nodes("[timeouts]\nconnect_ms = 150\nread_ms = 150\ntotal_ms = 300").await;
     for (mode, status, outcome) in [(Mode::Hang, 504, "unknown"), (Mode::Close, 502, "unknown")] {
         one.set(mode);
         two.set(mode);

@@ -80,7 +80,7 @@ async fn after_the_deadline_a_drain_is_maintenance() {
 
 #[tokio::test]
 async fn maintenance_moves_everybody_at_once_and_ends_the_checks() {
-    let settings = "[health]\ninterval_ms = 50\ntimeout_ms = 100";
+    let settings = "[health]\ninterval_ms = 50\ntimeout_ms = 1000";
     let (one, two, balancer) = two_nodes(settings).await;
     let pinned = balancer.pin_to(&balancer.url("/"), &one).await;
     balancer.order("node-1", r#"{"state":"maint"}"#).await;

@@ -117,6 +117,9 @@ impl Stack {
         let text = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let mut environment: Vec<_> = more.iter().copied().map(text).collect();
         environment.push(("BIND".into(), address.to_string()));
+        let number = address_number(address);
+        let (high, low) = (number >> 16 & 0xff, number & 0xffff);
+        environment.push(("IPV6_NET".into(), format!("fd00:{high:x}:{low:x}")));
         for (name, port) in ["PORT_STICKY", "PORT_REDIS", "PORT_JWT"].iter().zip(ports) {
             environment.push(((*name).into(), port.to_string()));
         }
@@ -193,9 +196,23 @@ impl Stack {
 
     /// The address of a container in one of the project's networks; `None` when it is not in there.
     pub fn address_in(&self, container: &Value, network: &str, port: u16) -> Option<SocketAddr> {
-        let name = format!("{}_{network}", self.project);
-        let address = container["NetworkSettings"]["Networks"][&name]["IPAddress"].as_str()?;
+        self.place(container, network, "IPAddress", port)
+    }
+
+    /// The same of IPv6; `None` also when the network has none.
+    pub fn ipv6_in(&self, container: &Value, network: &str, port: u16) -> Option<SocketAddr> {
+        self.place(container, network, "GlobalIPv6Address", port)
+    }
+
+    fn place(&self, container: &Value, network: &str, key: &str, port: u16) -> Option<SocketAddr> {
+        let name = self.network(network);
+        let address = container["NetworkSettings"]["Networks"][&name][key].as_str()?;
         Some(SocketAddr::new(address.parse().ok()?, port))
+    }
+
+    /// What the engine calls one of the project's networks.
+    pub fn network(&self, network: &str) -> String {
+        format!("{}_{network}", self.project)
     }
 
     /// The public URL of a strategy.

@@ -9,7 +9,6 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -24,6 +23,7 @@ use tests::{STRATEGIES, client, cluster, eventually, send, try_send};
 use tokio::net::TcpStream;
 
 const CHAOS: &str = "deploy/compose/chaos.yml";
+const IPV6: &str = "deploy/compose/ipv6.yml";
 const PATIENCE: Duration = Duration::from_mins(1);
 const AGENT_PORT: u16 = 7070;
 const ADMIN_PORT: u16 = 8090;
@@ -57,6 +57,66 @@ async fn docker_three_strategies_side_by_side_in_containers_that_can_do_little()
     assert!(listed.contains("kill-node"), "{listed}");
 
     assert_eq!(stack.down().await, "", "nothing is left");
+}
+
+/// In networks with IPv4 and IPv6 everything is reached over both, and each node counts once.
+#[tokio::test]
+async fn docker_everything_is_there_over_ipv6_too() {
+    if !is_possible() {
+        return;
+    }
+    let stack = Stack::up(&[IPV6], &[]).await;
+    let password = stack.read("redis", "/secrets/password").await;
+    for (number, strategy) in (1..).zip(STRATEGIES) {
+        let mut user = stack.user(strategy, number, &password);
+        user.login().await.expect(200);
+        user.add("a").await.expect(201);
+        assert_eq!(user.cart().await.expect(200).lines(), ["a"], "{strategy}");
+    }
+
+    let token = stack.read("redis", "/secrets/agent.token").await;
+    for container in &stack.containers(None).await {
+        let control = stack.ipv6_in(container, "control", AGENT_PORT).unwrap();
+        let process = client().get(format!("http://{control}/process"));
+        let status = send(process.bearer_auth(&token)).await.expect(200);
+        // So that a run knows which of the load balancer's nodes this one is.
+        let known = status.body["addresses"].as_array().unwrap();
+        assert!(
+            known.contains(&control.ip().to_string().into()),
+            "{known:?}"
+        );
+    }
+    for node in &stack.containers(Some("app")).await {
+        let node = stack.ipv6_in(node, "cluster", 8080).unwrap();
+        send(client().get(format!("http://{node}/healthz")))
+            .await
+            .expect(200);
+    }
+    let balancer = &stack.containers(Some("load-balancer")).await[0];
+    let admin = stack.ipv6_in(balancer, "control", ADMIN_PORT).unwrap();
+    let token = stack.read("redis", "/secrets/admin.token").await;
+    let nodes = client()
+        .get(format!("http://{admin}/nodes"))
+        .bearer_auth(token);
+    let nodes = send(nodes).await.expect(200).body;
+    for listener in nodes["listeners"].as_array().unwrap() {
+        let names = listener["nodes"].as_array().unwrap().iter();
+        let names: BTreeSet<_> = names.map(|node| node["name"].as_str().unwrap()).collect();
+        assert_eq!(names.len(), 3, "{names:?}");
+    }
+    let public = stack.ipv6_in(balancer, "edge", 8081).unwrap();
+    let url = format!("http://{public}/plain");
+    let edge = stack.network("edge");
+    docker(&[
+        "run",
+        "--rm",
+        "--network",
+        &edge,
+        "session-lab/app",
+        "probe",
+        &url,
+    ])
+    .await;
 }
 
 /// What was asked for, and what the kernel made of it.
@@ -304,7 +364,7 @@ async fn docker_a_run_goes_through_the_agents_and_is_judged() {
     std::fs::write(&scenario, SCENARIO).unwrap();
     let mount = format!("{}:/scenarios/faults.toml:ro", scenario.display());
     let reports_folder = reports.display().to_string();
-    let stack = Stack::up(&[CHAOS], &[("REPORTS", &reports_folder)]).await;
+    let stack = Stack::up(&[CHAOS, IPV6], &[("REPORTS", &reports_folder)]).await;
     let output = stack
         .try_compose(&[
             "run",
@@ -347,7 +407,7 @@ async fn docker_a_run_goes_through_the_agents_and_is_judged() {
     // The deployment is as it was.
     for strategy in STRATEGIES {
         eventually("it serves again", async || {
-            let answer = try_send(client().get(stack.url(strategy) + "/readyz")).await?;
+            let answer = try_send(client().get(stack.url(strategy) + "/plain")).await?;
             (answer.status == 200).then_some(())
         })
         .await;

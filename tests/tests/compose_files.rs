@@ -209,6 +209,24 @@ fn no_image_of_ours_is_asked_of_a_registry() {
     }
 }
 
+/// Cargo wants the manifest of every member, also of those of which nothing is built.
+#[test]
+fn images_get_the_manifest_of_every_member() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let workspace: toml::Table = read("Cargo.toml").parse().unwrap();
+    let (recipe, ignored) = (read("deploy/images/Dockerfile"), read(".dockerignore"));
+    for member in workspace["workspace"]["members"].as_array().unwrap() {
+        let member = member.as_str().unwrap();
+        let copy = format!("COPY {member}/Cargo.toml {member}/");
+        assert!(recipe.lines().any(|line| line == copy), "no {copy}");
+        let is_let_in = |line: &str| {
+            let allowed = line.strip_prefix('!');
+            allowed.is_some_and(|path| format!("{member}/Cargo.toml").starts_with(path))
+        };
+        assert!(ignored.lines().any(is_let_in), "{member} is not let in");
+    }
+}
+
 #[test]
 fn every_cpu_limit_can_be_taken_away() {
     let files = compose();

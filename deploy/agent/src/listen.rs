@@ -36,8 +36,7 @@ impl FromStr for LinkFlag {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const FORM: &str =
-            "a link is NAME=HOST:PORT=TARGET:PORT, its name of letters, digits, - and _";
+        const FORM: &str = "a link is NAME=HOST:PORT=TARGET:PORT, its name of letters, digits, - and _, an IPv6 address in brackets";
         let mut parts = text.split('=');
         let (Some(name), Some(listen), Some(target), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -45,12 +44,8 @@ impl FromStr for LinkFlag {
             return Err(FORM);
         };
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let has_port = |place: &str| {
-            place
-                .rsplit_once(':')
-                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-        };
-        if name.is_empty() || !name.chars().all(is_plain) || !has_port(listen) || !has_port(target)
+        let is_place = |text: &str| listen::host_and_port(text).is_some();
+        if name.is_empty() || !name.chars().all(is_plain) || !is_place(listen) || !is_place(target)
         {
             return Err(FORM);
         }
@@ -68,6 +63,11 @@ pub(crate) async fn on_our_addresses(place: &str) -> Result<Vec<TcpListener>, St
         let listener =
             listen::open(address).map_err(|error| format!("cannot listen on {address}: {error}"));
         return Ok(vec![listener?]);
+    }
+    if listen::host_and_port(place).is_none() {
+        return Err(
+            "that is no HOST:PORT; an IPv6 address stands in brackets, [fd00::1]:7070".into(),
+        );
     }
     let deadline = Instant::now() + KNOWN_WITHIN;
     loop {
@@ -131,6 +131,7 @@ mod tests {
             link.target.as_str(),
         );
         assert_eq!(parts, ("admin", "balancer-control:8090", "127.0.0.1:8090"));
+        assert!("a=[fd00::1]:80=[::1]:2".parse::<LinkFlag>().is_ok());
         for wrong in [
             "",
             "a",
@@ -141,6 +142,8 @@ mod tests {
             "=b:1=c:2",
             "a=:1=c:2",
             "a=b:99999=c:2",
+            "a=fd00::1=c:2",
+            "a=fd00::1:80=c:2",
         ] {
             assert!(wrong.parse::<LinkFlag>().is_err(), "{wrong:?}");
         }

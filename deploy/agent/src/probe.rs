@@ -53,19 +53,17 @@ impl FromStr for Target {
             return Err(no());
         }
         // `[::1]` ends with its bracket; a port comes after it.
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => {
-                (host, port.parse::<u16>().map_err(|_| no())?)
-            }
-            _ => (authority, usual_port),
+        let has_port = authority
+            .rsplit(']')
+            .next()
+            .is_some_and(|end| end.contains(':'));
+        let authority = if has_port {
+            authority.to_owned()
+        } else {
+            format!("{authority}:{usual_port}")
         };
-        if host.is_empty() {
-            return Err(no());
-        }
-        Ok(Self {
-            authority: format!("{host}:{port}"),
-            path,
-        })
+        listen::host_and_port(&authority).ok_or_else(no)?;
+        Ok(Self { authority, path })
     }
 }
 
@@ -149,6 +147,8 @@ mod tests {
             "http://",
             "http://:80/",
             "http://shop:port/",
+            "http://fd00::1/",
+            "http://[shop]/",
             "http://shop/a b",
             "redis://redis/1",
             "redis://:geheim@redis",

@@ -1,4 +1,4 @@
-//! Opens TCP ports, alike in every program of the lab, and connects to ports of this machine.
+//! Opens TCP ports, alike in every program of the lab, and says how they are written and reached.
 //!
 //! `[::]` is every address of the machine, of both families. So one configuration serves hosts with IPv4, with IPv6 and
 //! with both. Three kinds of host make that more than a call of `bind`:
@@ -11,9 +11,14 @@
 //!
 //! Who may listen where, and who is let in, is left to the programs.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "The lab needs Linux: its cluster is a set of processes on loopback. Elsewhere, run the same cluster in containers (docs/containers.md)."
+);
+
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener},
     os::fd::OwnedFd,
 };
 
@@ -66,6 +71,19 @@ pub fn ways_to(address: SocketAddr) -> Vec<SocketAddr> {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => vec![loopback(Ipv4Addr::LOCALHOST.into())],
         _ => vec![address],
     }
+}
+
+/// Reads `HOST:PORT`, where HOST is a name, an address of IPv4, or one of IPv6 in brackets. Without brackets, the end of
+/// `fd00::1` would be port 1.
+pub fn host_and_port(place: &str) -> Option<(&str, u16)> {
+    let (host, port) = place.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let is_host = if host.contains([':', '[', ']']) {
+        place.parse::<SocketAddrV6>().is_ok()
+    } else {
+        !host.is_empty()
+    };
+    is_host.then_some((host, port))
 }
 
 fn stream(family: AddressFamily) -> Result<OwnedFd, Errno> {
@@ -139,6 +157,35 @@ mod tests {
             assert_eq!(without(same), same);
         }
         assert_eq!(possible_if(address("[::]:80"), || true), address("[::]:80"));
+    }
+
+    #[test]
+    fn an_address_of_ipv6_stands_in_brackets() {
+        for (place, host, port) in [
+            ("app:8080", "app", 8080),
+            ("10.0.0.1:1", "10.0.0.1", 1),
+            ("[fd00::1]:80", "[fd00::1]", 80),
+            ("[fe80::1%2]:80", "[fe80::1%2]", 80),
+        ] {
+            assert_eq!(host_and_port(place), Some((host, port)));
+        }
+        for wrong in [
+            "",
+            "app",
+            ":80",
+            "app:",
+            "app:x",
+            "app:65536",
+            "fd00::1",
+            "fd00::1:80",
+            "[fd00::1]",
+            "[fd00::1]80",
+            "[app]:80",
+            "[10.0.0.1]:80",
+            "a:b:80",
+        ] {
+            assert_eq!(host_and_port(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

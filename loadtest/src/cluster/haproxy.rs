@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     ClusterError,
-    files::{self, Listener, Node},
+    files::{self, Listener, Node, PRIVATE_PATHS},
 };
 
 /// What the configuration says.
@@ -44,6 +44,9 @@ impl Config<'_> {
             socket = self.socket.display(),
             admin = self.admin,
         );
+        let private = PRIVATE_PATHS
+            .map(|path| path.trim_start_matches('/'))
+            .join("|");
         for listener in self.listeners {
             let Listener {
                 strategy, address, ..
@@ -52,6 +55,7 @@ impl Config<'_> {
             let _ = write!(
                 text,
                 "frontend {strategy}\n  bind {address}\n  \
+                 http-request deny deny_status 404 if {{ path,url_dec -i -m reg ^/+({private})/*$ }}\n  \
                  http-request del-header x-forwarded-for\n  http-request set-header x-forwarded-proto http\n  \
                  http-request set-header x-session-strategy {strategy}\n  \
                  http-after-response set-header x-balancer-retries %rc\n  default_backend {strategy}\n\
@@ -122,6 +126,11 @@ mod tests {
         assert!(text.contains("  cookie affinity-jwt insert"));
         assert_eq!(text.matches("disable-l7-retry if once !keyed").count(), 3);
         assert_eq!(text.matches("response-timeout 503").count(), 1);
+        assert_eq!(
+            text.matches("reg ^/+(metrics|healthz|readyz|admin/clock)/*$")
+                .count(),
+            3
+        );
         assert!(text.contains("stats socket \"/tmp/a socket\" mode 600"));
     }
 }

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::credentials::Carriage;
 use crate::endpoints::Endpoint;
-use crate::input::{is_identifier, json_or_nothing};
+use crate::input::json_or_nothing;
 use crate::metrics::Requests;
 use crate::node::{Lane, Node, Served, X_SESSION_STRATEGY};
 use crate::problem::Problem;
@@ -27,6 +27,12 @@ use crate::{same_origin, work};
 
 const X_NODE: HeaderName = HeaderName::from_static("x-node");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Bytes of a request's id, at most: the load balancer's rule as well, so that both logs have the same one.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+/// Bytes of a `traceparent` that are logged; a valid one has 55.
+const MAX_TRACE_BYTES: usize = 128;
 
 type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
@@ -104,6 +110,7 @@ struct Exchange<'a> {
     /// Which of the node's, as soon as it is known.
     lane: Option<usize>,
     id: Option<HeaderValue>,
+    trace: Option<HeaderValue>,
     started: Instant,
     is_answered: bool,
 }
@@ -115,6 +122,7 @@ impl<'a> Exchange<'a> {
             node,
             lane: None,
             id: known_id(request.headers()).or_else(|| node.new_request_id()),
+            trace: request.headers().get(TRACEPARENT).cloned(),
             started: Instant::now(),
             is_answered: false,
         }
@@ -150,7 +158,8 @@ impl<'a> Exchange<'a> {
         let took = self.started.elapsed();
         self.requests().count(self.endpoint, status, took);
         tracing::debug!(
-            id = ?self.id,
+            request_id = self.id.as_ref().and_then(|id| id.to_str().ok()),
+            traceparent = self.trace.as_ref().and_then(loggable),
             endpoint = self.endpoint.label(),
             strategy = lane.map(|lane| lane.name),
             status = status.as_u16(),
@@ -172,7 +181,8 @@ impl Drop for Exchange<'_> {
         let took = self.started.elapsed();
         self.requests().count_abandoned(self.endpoint, took);
         tracing::debug!(
-            id = ?self.id,
+            request_id = self.id.as_ref().and_then(|id| id.to_str().ok()),
+            traceparent = self.trace.as_ref().and_then(loggable),
             endpoint = self.endpoint.label(),
             strategy = self.lane().map(|lane| lane.name),
             took_us = took.as_micros(),
@@ -181,10 +191,21 @@ impl Drop for Exchange<'_> {
     }
 }
 
-/// The id that the balancer gave the request, if it can be passed on and logged as it is.
+/// The id that the request came with, the balancer's or a client's own, if it can be passed on and logged as it is:
+/// visible ASCII. Of several the first valid one counts.
 fn known_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    let id = headers.get(X_REQUEST_ID)?;
-    id.to_str().is_ok_and(is_identifier).then(|| id.clone())
+    let is_valid = |id: &&HeaderValue| {
+        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    headers.get_all(X_REQUEST_ID).iter().find(is_valid).cloned()
+}
+
+fn loggable(trace: &HeaderValue) -> Option<&str> {
+    trace
+        .to_str()
+        .ok()
+        .filter(|trace| trace.len() <= MAX_TRACE_BYTES)
 }
 
 #[cfg(test)]
@@ -212,13 +233,21 @@ mod tests {
     #[tokio::test]
     async fn a_request_keeps_its_id_or_gets_one() {
         let shop = Shop::sticky();
-        let request = head("GET", "/plain").header("x-request-id", "lb-1.2_c");
-        assert_eq!(
-            shop.send(request).await.header("x-request-id"),
-            Some("lb-1.2_c")
-        );
+        let longest = "x".repeat(128);
+        let aws = "Root=1-67891233-abcdef0123456789";
+        for id in ["lb-1.2_c", aws, "\"{}\\;=,/", &longest] {
+            let request = head("GET", "/plain").header("x-request-id", id);
+            let answer = shop.send(request).await;
+            assert_eq!(answer.header("x-request-id"), Some(id));
+        }
+        let several = head("GET", "/plain")
+            .header("x-request-id", "two words")
+            .header("x-request-id", "first")
+            .header("x-request-id", "second");
+        let answer = shop.send(several).await;
+        assert_eq!(answer.header("x-request-id"), Some("first"));
         let mut made = Vec::new();
-        for id in ["", "two words", "line\tbreak", &"x".repeat(65)] {
+        for id in ["", "two words", "line\tbreak", &"x".repeat(129)] {
             let request = head("GET", "/plain").header("x-request-id", id);
             let answer = shop.send(request).await;
             made.push(answer.header("x-request-id").unwrap().to_owned());
