@@ -12,6 +12,7 @@ use crate::error::BenchError;
 use crate::http::{Client, Connection};
 use crate::slice::{self, Bench, Load, Measured, Target};
 use crate::station::{self, Station};
+use crate::tell;
 use crate::wrk::Ring;
 
 pub(crate) const ONE_THREAD: &str = "1 thread";
@@ -72,7 +73,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, BenchError> {
     let mut idle_bytes = Vec::new();
     for (station, ring) in &stations {
         if station.threads == 1 {
-            eprintln!("{IDLE} idle connections  {}", station.name);
+            tell(format_args!("{IDLE} idle connections  {}", station.name));
             idle_bytes.push((station.name, idle(station, ring).await));
         }
     }

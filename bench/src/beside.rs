@@ -3,6 +3,7 @@
 //! Kept apart from the page: nobody who compares us with the alternatives needs it, and everybody who changes the way of
 //! a request does. The other build must understand the flags and settings that `node` and `balancer` use.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use crate::balancer::{self, ONE_THREAD};
@@ -33,7 +34,7 @@ pub(crate) async fn run(bench: &Bench, other: &Path) -> Result<bool, BenchError>
     ];
     all.extend(balancer::builds(bench, builds).await?);
 
-    println!("CPU µs per request: this build, the other, this over the other");
+    say("CPU µs per request: this build, the other, this over the other");
     let mut lines = Vec::new();
     for [ours, theirs] in &NODES {
         lines.extend([PLAIN, ME, CART].map(|work| (ours.name, theirs.name, work)));
@@ -42,16 +43,23 @@ pub(crate) async fn run(bench: &Bench, other: &Path) -> Result<bool, BenchError>
     let mut is_complete = true;
     for (ours, theirs, work) in lines {
         if let Some([ours_us, theirs_us, ratio]) = compare(&all, ours, theirs, work) {
-            println!("{ours}, {work}: {ours_us}, {theirs_us}, {ratio} ×");
+            say(&format!(
+                "{ours}, {work}: {ours_us}, {theirs_us}, {ratio} ×"
+            ));
         } else {
             is_complete = false;
-            println!("{ours}, {work}: not measured");
+            say(&format!("{ours}, {work}: not measured"));
         }
     }
     all.iter()
         .flat_map(Measured::excluded)
-        .for_each(|line| println!("left out: {line}"));
+        .for_each(|line| say(&format!("left out: {line}")));
     Ok(is_complete)
+}
+
+/// Writes a line to stdout, if anybody reads it.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 async fn nodes(bench: &Bench, other: &Path) -> Result<Vec<Measured>, BenchError> {

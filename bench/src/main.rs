@@ -9,6 +9,12 @@
 //! * [`station`]: a process on its cores, its CPU time and memory. [`machine`]: cores, programs, versions.
 //! * [`http`]: a small client. [`statistics`]: medians and ratios. [`report`]: the page.
 
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic when the reader has gone"
+)]
+
 mod balancer;
 mod beside;
 mod error;
@@ -23,6 +29,7 @@ mod statistics;
 mod store;
 mod wrk;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -77,10 +84,15 @@ fn main() -> ExitCode {
     match run(&args) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("bench: {error}");
+            tell(format_args!("bench: {error}"));
             ExitCode::from(NOT_UP)
         }
     }
+}
+
+/// Writes a line to stderr, if anybody listens. `eprintln!` would panic when nobody does.
+pub(crate) fn tell(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn run(args: &Args) -> Result<u8, BenchError> {
@@ -117,9 +129,9 @@ async fn perform(bench: &Bench, args: &Args) -> Result<u8, BenchError> {
         None => publish(bench, args, &measure(bench, args.only).await?),
         Some(other) if beside::run(bench, other).await? => Ok(0),
         Some(_) => {
-            eprintln!(
+            tell(format_args!(
                 "bench: a figure has no round that can be believed: see the lines \"left out\""
-            );
+            ));
             Ok(INVALID)
         }
     }
@@ -160,14 +172,17 @@ fn publish(bench: &Bench, args: &Args, found: &Found) -> Result<u8, BenchError> 
         .render()
         .map_err(|error| BenchError::system("render the page", std::io::Error::other(error)))?;
     if args.only.is_some() {
-        print!("{page}");
+        // That nobody reads it to its end is no failure.
+        let _ = write!(std::io::stdout(), "{page}");
     } else {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
         station::write(path, &page)?;
-        eprintln!("written: docs/benchmarks.md");
+        tell(format_args!("written: docs/benchmarks.md"));
     }
     if report::has_gap(found) {
-        eprintln!("bench: a figure has no round that can be believed: see \"What was left out\"");
+        tell(format_args!(
+            "bench: a figure has no round that can be believed: see \"What was left out\""
+        ));
         return Ok(INVALID);
     }
     Ok(0)

@@ -13,6 +13,7 @@ use crate::error::BenchError;
 use crate::fixed_rate;
 use crate::machine::Machine;
 use crate::station::Station;
+use crate::tell;
 use crate::wrk::{self, Ring};
 
 /// A generator that is busier than this is the bottleneck …
@@ -119,10 +120,10 @@ pub(crate) async fn rounds(
                 Ok(slice) => format!("{:.2} µs", slice.cpu_us),
                 Err(reason) => format!("excluded: {reason}"),
             };
-            eprintln!(
+            tell(format_args!(
                 "round {round}/{}  {}, {}: {shown}",
                 bench.rounds, target.station.name, target.work
-            );
+            ));
             measured.rounds.push(slice);
         }
     }

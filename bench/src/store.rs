@@ -10,6 +10,7 @@ use crate::http::{Client, Connection};
 use crate::node::{self, CART, Kind, ME};
 use crate::slice::{self, Bench, Load, Target};
 use crate::station::Station;
+use crate::tell;
 
 /// Sessions that are opened to see what one takes in a node's memory: as many as the aim speaks of.
 pub(crate) const NODE_SESSIONS: usize = 1_000_000;
@@ -77,7 +78,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, BenchError> {
         traffic(bench, kind, &redis, &mut report).await?;
     }
     for kind in [node::STICKY, node::TOWER_MEMORY] {
-        eprintln!("{NODE_SESSIONS} sessions  {}", kind.name);
+        tell(format_args!("{NODE_SESSIONS} sessions  {}", kind.name));
         let station = node::start(bench, &kind, redis.address, NODE_SESSIONS).await?;
         let before = station.memory_bytes();
         let logged_in = log_in(&station, NODE_SESSIONS).await;
@@ -88,7 +89,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, BenchError> {
         });
     }
     for kind in node::ALL.iter().filter(|kind| kind.redis) {
-        eprintln!("{STORE_SESSIONS} sessions  {}", kind.name);
+        tell(format_args!("{STORE_SESSIONS} sessions  {}", kind.name));
         ask(&redis, &["FLUSHALL"]).await?;
         let station = node::start(bench, kind, redis.address, STORE_SESSIONS).await?;
         let before = Info::ask(&redis).await?;
@@ -119,7 +120,7 @@ async fn traffic(
     let station = node::start(bench, kind, redis.address, node::SESSIONS).await?;
     let rings = node::Rings::prepare(bench, &station).await?;
     for work in [ME, CART] {
-        eprintln!("store  {}, {work}", kind.name);
+        tell(format_args!("store  {}, {work}", kind.name));
         let target = Target {
             station: &station,
             work,

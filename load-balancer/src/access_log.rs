@@ -7,7 +7,6 @@
 use std::{
     fs::OpenOptions,
     io::{self, Write},
-    net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     thread,
@@ -21,9 +20,11 @@ use crate::{
     clock::as_ms,
     config::AccessLogTarget,
     group::Group,
+    http1::glimpse::Glimpse,
     metrics::{Counter, Moved},
     problem::Problem,
     progress::Progress,
+    request_id::RequestId,
 };
 
 /// Lines that wait to be written. At a few hundred bytes each this is about 2 MB.
@@ -53,8 +54,10 @@ struct Line<'a> {
     /// When the line was made: milliseconds since 1970.
     at_ms: u64,
     listener: &'a str,
-    client: Option<String>,
-    request_id: Option<&'a str>,
+    client: &'a str,
+    request_id: &'a str,
+    /// The client's own (W3C Trace Context), as it was passed on.
+    traceparent: Option<&'a str>,
     method: &'a str,
     path: &'a str,
     /// Of the answer; null when the client was gone before.
@@ -73,43 +76,18 @@ struct Line<'a> {
 }
 
 /// What was seen of a request from outside.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Seen<'a> {
-    pub(crate) client: SocketAddr,
-    /// The head that was made for the node.
-    pub(crate) head: &'a [u8],
+    /// Its address, or the one that a trusted proxy told.
+    pub(crate) client: String,
+    /// The head that was made for the node; of a refused request what came.
+    pub(crate) head: Glimpse<'a>,
+    pub(crate) id: &'a RequestId,
     /// Of the answer, if the client got one.
     pub(crate) status: Option<u16>,
     /// Bytes of the bodies.
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
-}
-
-impl<'a> Seen<'a> {
-    fn lines(&self) -> impl Iterator<Item = &'a str> {
-        self.head
-            .split(|byte| *byte == b'\n')
-            .map(|line| str::from_utf8(line).unwrap_or("").trim_end())
-    }
-
-    fn method(&self) -> &'a str {
-        self.lines()
-            .next()
-            .and_then(|line| line.split(' ').next())
-            .unwrap_or("")
-    }
-
-    fn path(&self) -> &'a str {
-        self.lines()
-            .next()
-            .and_then(|line| line.split([' ', '?']).nth(1))
-            .unwrap_or("")
-    }
-
-    fn request_id(&self) -> Option<&'a str> {
-        self.lines()
-            .find_map(|line| line.strip_prefix("x-request-id: "))
-    }
 }
 
 #[derive(Debug, Serialize)]
@@ -154,10 +132,11 @@ impl AccessLog {
                     .unwrap_or_default(),
             ),
             listener: &group.strategy,
-            client: Some(seen.client.to_string()),
-            request_id: seen.request_id().map(cut),
-            method: cut(seen.method()),
-            path: cut(seen.path()),
+            client: &seen.client,
+            request_id: str::from_utf8(seen.id.bytes()).unwrap_or_default(),
+            traceparent: seen.head.value("traceparent").map(cut),
+            method: seen.head.method(),
+            path: cut(&seen.head.path()),
             status: seen.status,
             problem: progress.own_answer.map(Problem::kind),
             took_us: us(took),
@@ -329,8 +308,9 @@ mod tests {
         let line = || Line {
             at_ms: 0,
             listener: &group.strategy,
-            client: None,
-            request_id: None,
+            client: "",
+            request_id: "",
+            traceparent: None,
             method: "GET",
             path: "/a\nb",
             status: None,

@@ -97,8 +97,8 @@ impl Admin {
             .strip_prefix("/nodes/")
             .and_then(|rest| rest.strip_suffix("/state"));
         match (path, node, &request.method) {
-            ("/nodes", _, &Method::GET) => self.nodes(|_| true),
-            ("/metrics", _, &Method::GET) => answer(
+            ("/nodes", _, &(Method::GET | Method::HEAD)) => self.nodes(|_| true),
+            ("/metrics", _, &(Method::GET | Method::HEAD)) => answer(
                 StatusCode::OK,
                 "text/plain; version=0.0.4",
                 metrics::render(&self.groups, self.access_log.as_deref()),
@@ -110,7 +110,7 @@ impl Admin {
                     Err(error) => error.problem(),
                 }
             }
-            ("/nodes" | "/metrics", ..) => not_allowed("GET"),
+            ("/nodes" | "/metrics", ..) => not_allowed("GET, HEAD"),
             (_, Some(_), _) => not_allowed("PUT"),
             _ => problem(
                 StatusCode::NOT_FOUND,

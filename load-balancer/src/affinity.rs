@@ -167,11 +167,7 @@ impl Affinity {
     }
 
     /// What the `Cookie` fields of a request say.
-    pub(crate) fn read<'a>(
-        &self,
-        cookies: impl Iterator<Item = &'a [u8]>,
-        now_s: u32,
-    ) -> Pins {
+    pub(crate) fn read<'a>(&self, cookies: impl Iterator<Item = &'a [u8]>, now_s: u32) -> Pins {
         let values = cookies
             .flat_map(|cookies| cookies.split(|byte| *byte == b';'))
             .filter_map(|piece| value_of(piece, self.name.as_bytes()));
@@ -242,7 +238,10 @@ fn decode(value: &[u8]) -> Option<[u8; COOKIE_BYTES]> {
 /// Name and value of a piece of a `Cookie` field, or of a `Set-Cookie` field.
 fn parts_of(piece: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = memchr::memchr(b'=', piece)?;
-    Some((piece[..equals].trim_ascii(), piece[equals + 1..].trim_ascii()))
+    Some((
+        piece[..equals].trim_ascii(),
+        piece[equals + 1..].trim_ascii(),
+    ))
 }
 
 /// The value, if this piece is the cookie of that name.

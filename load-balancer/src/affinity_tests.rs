@@ -86,7 +86,10 @@ fn a_pin_expires_and_is_renewed_in_its_second_half() {
     let is_ageing = |age_s| pins(&affinity, &[&at_age(age_s)])[0].ageing;
     assert!(!is_ageing(LIFETIME_S / 2 - 1) && is_ageing(LIFETIME_S / 2));
     assert!(is_ageing(LIFETIME_S - 1));
-    assert_eq!(refusal(&affinity, &at_age(LIFETIME_S)), Some(Refusal::Expired));
+    assert_eq!(
+        refusal(&affinity, &at_age(LIFETIME_S)),
+        Some(Refusal::Expired)
+    );
     let from_the_future = cookie(&affinity, "node-1", NOW_S + CLOCK_SKEW_S + 1);
     assert_eq!(refusal(&affinity, &from_the_future), Some(Refusal::Expired));
 }
@@ -103,7 +106,10 @@ fn the_attributes_are_those_of_the_configuration() {
     let affinity = Affinity::new(&Secret::of(&[7; 32]), &cookie);
     let set = affinity.issue(affinity.tag("node-1"), NOW_S);
     let attributes = "; Max-Age=1000; Path=/; HttpOnly; SameSite=None; Secure";
-    assert!(set.starts_with("__Host-lb=") && set.ends_with(attributes), "{set}");
+    assert!(
+        set.starts_with("__Host-lb=") && set.ends_with(attributes),
+        "{set}"
+    );
     assert_eq!(
         affinity.clear(),
         "__Host-lb=; Max-Age=0; Path=/; HttpOnly; SameSite=None; Secure"
@@ -112,7 +118,11 @@ fn the_attributes_are_those_of_the_configuration() {
     assert_eq!(pins(&affinity, &[secure]).len(), 1);
     let plain = secure.replace("__Host-", "");
     let read = read(&affinity, &[&plain]);
-    assert_eq!(read, Pins::default(), "anybody on the way could have set this one");
+    assert_eq!(
+        read,
+        Pins::default(),
+        "anybody on the way could have set this one"
+    );
 }
 
 #[test]
@@ -128,15 +138,24 @@ fn of_several_cookies_the_genuine_ones_count_in_their_order() {
         pins.map(|pin| pin.tag).collect::<Vec<_>>()
     };
     let wanted = [affinity.tag("node-1"), affinity.tag("node-2")];
-    assert_eq!(tags(&[&format!("{NAME}=old; {one}; {forged}; {two}")]), wanted);
+    assert_eq!(
+        tags(&[&format!("{NAME}=old; {one}; {forged}; {two}")]),
+        wanted
+    );
     assert_eq!(tags(&[&format!("{NAME}=old"), &one, &two]), wanted);
     // Cheap ones do not use up the places of those that cost something.
     let cheap = vec![format!("{NAME}=old"); 100].join("; ");
     assert_eq!(tags(&[&cheap, &one]), wanted[..1]);
     let dear = vec![forged.clone(); 7].join("; ");
     assert_eq!(tags(&[&dear, &one, &two]), wanted[..1]);
-    let counts: Vec<_> = read(&affinity, &[&dear, &cheap, &one, &two]).refused().collect();
-    let wanted = [(Refusal::Malformed, 100), (Refusal::Forged, 7), (Refusal::Surplus, 1)];
+    let counts: Vec<_> = read(&affinity, &[&dear, &cheap, &one, &two])
+        .refused()
+        .collect();
+    let wanted = [
+        (Refusal::Malformed, 100),
+        (Refusal::Forged, 7),
+        (Refusal::Surplus, 1),
+    ];
     assert_eq!(counts, wanted);
 }
 
@@ -145,7 +164,11 @@ fn what_is_not_ours_is_malformed_or_not_seen() {
     let affinity = affinity();
     for value in ["", "abc", "%%%", &"A".repeat(39)] {
         let cookie = format!("{NAME}={value}");
-        assert_eq!(refusal(&affinity, &cookie), Some(Refusal::Malformed), "{value}");
+        assert_eq!(
+            refusal(&affinity, &cookie),
+            Some(Refusal::Malformed),
+            "{value}"
+        );
     }
     let forged = format!("{NAME}={}", "A".repeat(38));
     assert_eq!(refusal(&affinity, &forged), Some(Refusal::Forged));
@@ -171,10 +194,16 @@ fn stripping_leaves_the_others_byte_for_byte() {
         ("a=1; affinity = x ;b=2", Some("a=1;b=2")),
         ("affinity=x; a=\"q\"; affinity=y", Some("a=\"q\"")),
         ("affinity-jwt=x; a=1", Some("a=1")),
-        ("__Host-affinity-sticky=x; __Secure-affinity=y; a=1", Some("a=1")),
+        (
+            "__Host-affinity-sticky=x; __Secure-affinity=y; a=1",
+            Some("a=1"),
+        ),
         ("Lb=x; lb=1", Some("lb=1")),
         ("session-sticky=affinity", None),
-        ("a=1; b; =c; affinityx=1; affinity; __Host-a=1; myaffinity-=1", None),
+        (
+            "a=1; b; =c; affinityx=1; affinity; __Host-a=1; myaffinity-=1",
+            None,
+        ),
         ("", None),
     ] {
         let rest = ours().strip(header.as_bytes());
@@ -189,7 +218,8 @@ proptest! {
     fn arbitrary_cookies_never_pin(header in "[ -~]{0,200}", value in "[A-Za-z0-9_-]{38}") {
         let affinity = affinity();
         prop_assert!(pins(&affinity, &[&header]).is_empty());
-        prop_assert!(pins(&affinity, &[&format!("{NAME}={value}")]).is_empty());
+        let cookie = format!("{NAME}={value}");
+        prop_assert!(pins(&affinity, &[&cookie]).is_empty());
     }
 
     #[test]

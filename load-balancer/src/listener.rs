@@ -32,7 +32,11 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{error, warn};
 
-use crate::{http1::pool, proxy::Proxy};
+use crate::{
+    http1::pool,
+    proxy::Proxy,
+    proxy_protocol::{self, NoHeader},
+};
 
 /// Connections that the kernel keeps for a thread that is busy.
 const BACKLOG: u32 = 4096;
@@ -52,6 +56,8 @@ pub(crate) struct Listener {
 pub(crate) struct Shared {
     pub(crate) proxy: Proxy,
     pub(crate) tls: Option<TlsAcceptor>,
+    /// Every connection begins with a PROXY header.
+    is_behind_proxy: bool,
     /// Connections now, and at most. The listener's counters are not exact enough for a limit.
     open: AtomicUsize,
     max_open: usize,
@@ -67,10 +73,16 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     /// A port with at most `max_open` connections.
-    pub(crate) fn new(proxy: Proxy, tls: Option<TlsAcceptor>, max_open: usize) -> Self {
+    pub(crate) fn new(
+        proxy: Proxy,
+        tls: Option<TlsAcceptor>,
+        is_behind_proxy: bool,
+        max_open: usize,
+    ) -> Self {
         Self {
             proxy,
             tls,
+            is_behind_proxy,
             open: AtomicUsize::new(0),
             max_open,
         }
@@ -206,8 +218,21 @@ impl Connections {
     }
 }
 
-async fn serve(io: TcpStream, client: SocketAddr, permit: Permit, is_busy: Arc<AtomicBool>) {
-    let Shared { proxy, tls, .. } = &*permit.0;
+async fn serve(mut io: TcpStream, peer: SocketAddr, permit: Permit, is_busy: Arc<AtomicBool>) {
+    let Shared {
+        proxy,
+        tls,
+        is_behind_proxy,
+        ..
+    } = &*permit.0;
+    let client = if *is_behind_proxy {
+        let Some(client) = client_of_proxy(&mut io, peer, proxy).await else {
+            return;
+        };
+        client
+    } else {
+        peer
+    };
     match tls {
         None => proxy.serve(io, client, &is_busy).await,
         Some(tls) => {
@@ -217,6 +242,23 @@ async fn serve(io: TcpStream, client: SocketAddr, permit: Permit, is_busy: Arc<A
             }
         }
     }
+}
+
+/// Whose connection a proxy passes on. `None`: it said so wrongly, not in time, or is nobody to say so.
+async fn client_of_proxy(
+    io: &mut TcpStream,
+    peer: SocketAddr,
+    proxy: &Proxy,
+) -> Option<SocketAddr> {
+    let is_trusted = proxy.rules().trusted_proxies.contains(peer.ip());
+    let header = timeout(proxy.patience().head, proxy_protocol::receive(io));
+    match header.await {
+        Ok(Ok(source)) if is_trusted => return Some(source.unwrap_or(peer)),
+        // Whoever only looks whether the port is open said nothing wrong.
+        Ok(Err(NoHeader::Ended)) => {}
+        Ok(_) | Err(_) => proxy.group().stats.connections.unproven.count(),
+    }
+    None
 }
 
 /// A place among the connections of a port, until it is dropped.

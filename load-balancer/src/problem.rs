@@ -6,6 +6,7 @@
 
 use crate::{
     http1::fields::{put, put_number},
+    request_id::RequestId,
     verdict::Outcome,
 };
 
@@ -14,6 +15,9 @@ pub(crate) const RETRIES: &str = "x-balancer-retries";
 
 /// Tells the client what a request that failed has done.
 pub(crate) const OUTCOME: &str = "x-outcome";
+
+/// Methods that are passed on: all but CONNECT, of which these have a meaning.
+const ALLOWED: &[u8] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
 
 /// Everything that the balancer answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +39,13 @@ pub(crate) enum Problem {
     PinnedNodeFull,
     /// Every node that takes requests is at its limit.
     NodesFull,
+    /// The path is for operators alone.
+    PrivatePath,
 }
 
 impl Problem {
     /// Every problem, with its status and the end of its `type`, in the order of the counters.
-    pub(crate) const ALL: [(Self, u16, &str); 13] = [
+    pub(crate) const ALL: [(Self, u16, &str); 14] = [
         (Self::BadRequest, 400, "bad-request"),
         (Self::MethodNotAllowed, 405, "method-not-allowed"),
         (Self::RequestTimeout, 408, "request-timeout"),
@@ -53,6 +59,7 @@ impl Problem {
         (Self::PinnedNodeDead, 503, "pinned-node-dead"),
         (Self::PinnedNodeFull, 503, "pinned-node-full"),
         (Self::NodesFull, 503, "nodes-full"),
+        (Self::PrivatePath, 404, "private-path"),
     ];
 
     /// The status of the answer.
@@ -107,6 +114,9 @@ impl Problem {
             Self::NodesFull => {
                 r#"{"type":"urn:session-lab:nodes-full","title":"Every node is at its limit; nothing was done, try again","status":503}"#
             }
+            Self::PrivatePath => {
+                r#"{"type":"urn:session-lab:private-path","title":"This path is not for clients","status":404}"#
+            }
         }
     }
 
@@ -114,6 +124,7 @@ impl Problem {
     fn reason(self) -> &'static str {
         match self.status() {
             400 => "Bad Request",
+            404 => "Not Found",
             405 => "Method Not Allowed",
             408 => "Request Timeout",
             413 => "Content Too Large",
@@ -137,7 +148,14 @@ impl Problem {
     }
 
     /// Appends a whole answer.
-    pub(crate) fn write(self, output: &mut Vec<u8>, is_head: bool, strategy: &str, retries: usize) {
+    pub(crate) fn write(
+        self,
+        output: &mut Vec<u8>,
+        is_head: bool,
+        strategy: &str,
+        id: &RequestId,
+        retries: usize,
+    ) {
         let body = self.body();
         output.extend_from_slice(
             format!("HTTP/1.1 {} {}\r\n", self.status(), self.reason()).as_bytes(),
@@ -147,6 +165,10 @@ impl Problem {
         put(output, b"cache-control", b"no-store");
         put(output, b"connection", b"close");
         put(output, b"x-session-strategy", strategy.as_bytes());
+        put(output, b"x-request-id", id.bytes());
+        if self == Self::MethodNotAllowed {
+            put(output, b"allow", ALLOWED);
+        }
         if self.status() == 503 {
             put(output, b"retry-after", b"1");
         }

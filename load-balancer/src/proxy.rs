@@ -33,13 +33,15 @@ use crate::{
         client::{Client, Patience, Wire},
         exchange::{Broken, Exchange, NodePatience},
         fields::{DRAINS, put, put_number},
+        glimpse::Glimpse,
         pool,
-        request::{self, Request, Rules},
+        request::{self, Peer, Request, Rules},
         upload::Upload,
     },
     node::Attempt,
     problem::{self, Problem},
     progress::{Failure, Progress},
+    request_id::RequestId,
     route::{self, Router, now_s},
     verdict::{self, Outcome, PinChange},
 };
@@ -54,14 +56,6 @@ pub(crate) struct Proxy {
     router: Router,
     rules: Rules,
     patience: Patience,
-}
-
-/// Who is at the other end of a client's connection.
-#[derive(Clone, Copy, Debug)]
-struct Peer<'a> {
-    address: SocketAddr,
-    /// As nodes get to see it.
-    ip: &'a str,
 }
 
 /// What becomes of a client's connection after a request.
@@ -92,6 +86,25 @@ impl End {
         status: None,
         bytes_out: 0,
     };
+}
+
+/// An answer in place of a node's.
+#[derive(Clone, Copy, Debug)]
+struct OwnAnswer<'a> {
+    problem: Problem,
+    /// Without its body.
+    is_head: bool,
+    id: &'a RequestId,
+}
+
+impl<'a> OwnAnswer<'a> {
+    fn to(request: &'a Request, problem: Problem) -> Self {
+        Self {
+            problem,
+            is_head: request.is_head,
+            id: &request.id,
+        }
+    }
 }
 
 /// What becomes of a node's answer.
@@ -129,6 +142,11 @@ impl Proxy {
         &self.group
     }
 
+    /// What is made of every request.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// What clients make us wait for.
     pub(crate) fn patience(&self) -> &Patience {
         &self.patience
@@ -138,13 +156,19 @@ impl Proxy {
     pub(crate) async fn serve<C: Wire>(&self, io: C, address: SocketAddr, is_busy: &AtomicBool) {
         let mut client = Client::new(io, Instant::now(), &self.patience);
         // An IPv4 client of an IPv6 socket is an IPv4 client.
-        let ip = address.ip().to_canonical().to_string();
-        let peer = Peer { address, ip: &ip };
+        let ip = address.ip().to_canonical();
+        let peer = Peer {
+            address,
+            ip: &ip.to_string(),
+            is_trusted: self.rules.trusted_proxies.contains(ip),
+        };
         let mut is_first = true;
         loop {
             let head = client.read_head(&self.patience, is_first).await;
             is_busy.store(true, Ordering::Relaxed);
             let then = match head {
+                // Nothing is left to answer, and somebody may still be there to be told so.
+                None if client.has_ended() => Then::Close,
                 None => Then::Drop,
                 Some(head) => self.handle(&mut client, head, peer).await,
             };
@@ -152,7 +176,7 @@ impl Proxy {
             is_first = false;
             match then {
                 Then::Keep => {}
-                Then::Close => return Box::pin(client.close()).await,
+                Then::Close => return Box::pin(client.close(&self.patience)).await,
                 Then::Drop => return,
             }
         }
@@ -167,21 +191,22 @@ impl Proxy {
     ) -> Then {
         let mut progress = Progress::start(&self.group);
         let mut output = Vec::new();
+        let length = *head.as_ref().unwrap_or(&usize::MAX);
         let read = head.and_then(|head| {
             output.reserve(head + 512);
             let bytes = &client.input.bytes()[..head];
-            let request = request::read(bytes, &self.rules, peer.ip.as_bytes(), &mut output)?;
+            let request = request::read(bytes, &self.rules, peer, &mut output)?;
             client.input.consume(head);
             Ok(request)
         });
+        let log = self.group.access_log.as_deref();
         // The log is written when the head is long gone.
-        let log = self
-            .group
-            .access_log
-            .as_deref()
-            .map(|log| (log, output.clone()));
+        let logged: Vec<u8>;
+        let (id, sender);
         let (end, bytes_in) = match read {
             Ok(request) => {
+                logged = log.map(|_| output.clone()).unwrap_or_default();
+                (id, sender) = (request.id, request.client);
                 let mut upload = Upload::new(output, &request, self.rules.max_body);
                 (
                     self.try_nodes(client, &request, &mut upload, &mut progress)
@@ -189,11 +214,19 @@ impl Proxy {
                     upload.length,
                 )
             }
-            Err(problem) => (
-                self.answer_itself(client, problem, false, &mut progress)
-                    .await,
-                0,
-            ),
+            Err(problem) => {
+                let head = client.input.bytes();
+                let head = Glimpse::of(&head[..length.min(head.len())]);
+                logged = log.map(|_| head.bytes().to_vec()).unwrap_or_default();
+                (id, sender) = (self.id_of_refused(head), None);
+                let is_head = head.is_head();
+                let own = OwnAnswer {
+                    problem,
+                    is_head,
+                    id: &id,
+                };
+                (self.answer_itself(client, own, &mut progress).await, 0)
+            }
         };
         let took = progress.started.elapsed();
         if let Some(status) = end.status {
@@ -204,10 +237,11 @@ impl Proxy {
         } else {
             self.group.stats.unanswered.count();
         }
-        if let Some((log, head)) = log {
+        if let Some(log) = log {
             let seen = Seen {
-                client: peer.address,
-                head: &head,
+                client: sender.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
+                head: Glimpse::of(&logged),
+                id: &id,
                 status: end.status,
                 bytes_in,
                 bytes_out: end.bytes_out,
@@ -215,6 +249,12 @@ impl Proxy {
             log.log(&self.group, &seen, &progress, took);
         }
         end.then
+    }
+
+    /// The id of a request whose head was refused: its own, as far as that can be told.
+    fn id_of_refused(&self, head: Glimpse<'_>) -> RequestId {
+        head.request_id()
+            .unwrap_or_else(|| self.rules.request_ids.next())
     }
 
     /// Offers the request to one node after the other until one answers or nothing is left to try.
@@ -234,6 +274,11 @@ impl Proxy {
             };
             upload.rewind();
             self.tell(upload, progress);
+            if !request.body.is_done() {
+                // One that cannot answer in time can say so, and when to try again, before we do.
+                let left_ms = patience.read.as_millis().to_string();
+                upload.tell(b"x-answer-within-ms", left_ms.as_bytes());
+            }
             let timeouts = &self.group.timeouts;
             let node_patience = NodePatience {
                 write: timeouts.write,
@@ -249,12 +294,17 @@ impl Proxy {
                 Instant::now(),
             );
             let judged = match self.ask(&mut exchange, request).await {
-                Ok((answer, at)) => self.judge(&mut exchange, answer, at, request, progress).await,
+                Ok((answer, at)) => {
+                    self.judge(&mut exchange, answer, at, request, progress)
+                        .await
+                }
                 Err(broken) => Err(broken),
             };
             let broken = match judged {
                 Ok(Judged::PassOn(answer)) => {
-                    return self.answer(exchange, answer, is_reused, progress).await;
+                    return self
+                        .answer(exchange, request, answer, is_reused, progress)
+                        .await;
                 }
                 Ok(Judged::Hold(refused)) => {
                     Self::leave(exchange, &refused, progress);
@@ -268,9 +318,8 @@ impl Proxy {
             match broken {
                 Broken::ClientGone => return End::ABANDONED,
                 Broken::Client(problem) => {
-                    return self
-                        .answer_itself(client, problem, request.is_head, progress)
-                        .await;
+                    let own = OwnAnswer::to(request, problem);
+                    return self.answer_itself(client, own, progress).await;
                 }
                 Broken::NodeSlow | Broken::NodeClosed | Broken::NodeInvalid => {
                     self.failed(progress, failure_of(broken), is_reused);
@@ -287,8 +336,8 @@ impl Proxy {
                 self.pass_on(client, held, request, progress).await
             }
             _ => {
-                self.answer_itself(client, progress.problem(), request.is_head, progress)
-                    .await
+                let own = OwnAnswer::to(request, progress.problem());
+                self.answer_itself(client, own, progress).await
             }
         }
     }
@@ -347,7 +396,9 @@ impl Proxy {
     ) -> Result<(Answer, usize), Broken> {
         for _ in 0..MAX_INTERIM {
             let head = exchange.ask().await?;
-            let may_keep = exchange.upload.is_done() && !self.group.lifecycle.is_ending();
+            let may_keep = exchange.upload.is_done()
+                && !exchange.client.is_over()
+                && !self.group.lifecycle.is_ending();
             let output = &mut exchange.client.output;
             let before = output.len();
             let bytes = &exchange.input.bytes()[..head];
@@ -469,7 +520,11 @@ impl Proxy {
             } else {
                 outcome
             };
-            put(output, problem::OUTCOME.as_bytes(), outcome.word().as_bytes());
+            put(
+                output,
+                problem::OUTCOME.as_bytes(),
+                outcome.word().as_bytes(),
+            );
         }
         self.change_pin(answer, request, progress, output);
         output.extend_from_slice(b"\r\n");
@@ -507,6 +562,7 @@ impl Proxy {
     async fn answer<C: Wire>(
         &self,
         mut exchange: Exchange<'_, C>,
+        request: &Request,
         mut answer: Answer,
         is_reused: bool,
         progress: &mut Progress,
@@ -524,9 +580,8 @@ impl Proxy {
                 self.failed(progress, failure_of(broken), is_reused);
                 let Exchange { client, .. } = exchange;
                 if client.take_back() {
-                    return self
-                        .answer_itself(client, progress.problem(), false, progress)
-                        .await;
+                    let own = OwnAnswer::to(request, progress.problem());
+                    return self.answer_itself(client, own, progress).await;
                 }
                 return End {
                     then: Then::Drop,
@@ -560,10 +615,14 @@ impl Proxy {
     async fn answer_itself<C: Wire>(
         &self,
         client: &mut Client<C>,
-        problem: Problem,
-        is_head: bool,
+        own: OwnAnswer<'_>,
         progress: &mut Progress,
     ) -> End {
+        let OwnAnswer {
+            problem,
+            is_head,
+            id,
+        } = own;
         progress.attempt = None;
         progress.own_answer = Some(problem);
         self.group.stats.answered_itself(problem);
@@ -571,6 +630,7 @@ impl Proxy {
             &mut client.output,
             is_head,
             &self.rules.strategy,
+            id,
             progress.retries(),
         );
         let then = match Box::pin(client.send(&self.patience)).await {

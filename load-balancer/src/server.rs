@@ -174,6 +174,8 @@ fn server(
             our_cookies: our_cookies.clone(),
             max_body: config.clients.body_bytes,
             request_ids: RequestIds::new(),
+            private_paths: config.private_paths.clone(),
+            trusted_proxies: config.clients.trusted_proxies.clone(),
         };
         let selector = Selector::new(listener.balance);
         let router = Router::new(Arc::clone(group), selector, config.attempts);
@@ -181,7 +183,12 @@ fn server(
         let tls = listener.tls.clone().map(TlsAcceptor::from);
         let service = server.add_service(Listener {
             threads: config.threads,
-            shared: Arc::new(Shared::new(proxy, tls, config.clients.connections)),
+            shared: Arc::new(Shared::new(
+                proxy,
+                tls,
+                listener.proxy_protocol,
+                config.clients.connections,
+            )),
         });
         service.add_dependency(&discovery);
         announcement.add_dependency(&service);

@@ -254,10 +254,17 @@ async fn a_pinned_client_moves_when_its_node_fails() {
             continue;
         }
         let started = log_in(&balancer.url("/"), Some(&pinned)).await;
-        let (node, cookie) = (node_of(&started), affinity_of(&started).expect("a new cookie"));
+        let (node, cookie) = (
+            node_of(&started),
+            affinity_of(&started).expect("a new cookie"),
+        );
         nodes[number].restart().await;
         let stayed = get(&balancer.url("/"), Some(&cookie)).await;
-        assert_eq!(node_of(&stayed), node, "pinned to the node that started the session");
+        assert_eq!(
+            node_of(&stayed),
+            node,
+            "pinned to the node that started the session"
+        );
         let repins = "load_balancer_repins_total{listener=\"sticky\",reason=\"connect-failed\"}";
         assert_eq!(balancer.metric(repins).await, 1);
     }

@@ -7,7 +7,7 @@ mod support;
 
 use serde_json::Value;
 use support::{
-    Balancer, affinity_of, eventually, get, log_in, own_ip,
+    Balancer, affinity_of, eventually, log_in, own_ip,
     raw::{exchange, head, statuses},
     upstream::Upstream,
 };
@@ -225,6 +225,12 @@ async fn heads_that_are_not_http_are_refused() {
         "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a:80:80\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: ::1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+        "GET http://shop.example./ HTTP/1.1\r\nHOST\r\n",
+        "GET https://shop.example:80/ HTTP/1.1\r\nHOST\r\n",
         "GET http://evil.example/ HTTP/1.1\r\nHOST\r\n",
         "GET http://shop.example:81/ HTTP/1.1\r\nHOST\r\n",
         "GET / HTTP/1.0\r\nHOSTHOST\r\n",
@@ -291,7 +297,7 @@ async fn requests_in_a_row_are_answered_in_order() {
     let requests = "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
                     \r\nPOST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nX-Trailer: 1\r\nContent-Length: 9\r\n\r\n\
                     HEAD /3 HTTP/1.1\r\nHost: a\r\n\r\n\
-                    GET http://a/4?x HTTP/1.1\r\nHost: A\r\nConnection: close\r\n\r\n\
+                    GET http://a:80/4?x HTTP/1.1\r\nHost: A\r\nConnection: close\r\n\r\n\
                     GET /5 HTTP/1.1\r\nHost: a\r\n\r\n";
     let answer = exchange(balancer.public(), requests.as_bytes()).await;
     assert_eq!(statuses(&answer), [200, 200, 200, 200], "{answer}");
@@ -315,6 +321,31 @@ async fn requests_in_a_row_are_answered_in_order() {
         seen[1]
     );
     assert!(!seen[1].to_lowercase().contains("trailer"), "{}", seen[1]);
+}
+
+/// The heads that go on fit into what a node takes, whatever a client fills its own with.
+#[tokio::test]
+async fn no_head_grows_beyond_what_a_node_takes() {
+    let (node, balancer) = one_node("").await;
+    let quotes = "\"".repeat(2700);
+    let fields = "X: 1\r\n".repeat(60);
+    let field = format!("X: {}\r\n", "x".repeat(7000));
+    for (target, host, fields) in [
+        (&*format!("/a?{quotes}"), &*"a".repeat(250), &*field),
+        ("/a", "a", &*fields),
+    ] {
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n");
+        let answer = exchange(balancer.public(), request.as_bytes()).await;
+        assert_eq!(statuses(&answer), [200], "{answer}");
+        let seen = node.requests().pop().expect("a request");
+        assert!(seen.len() < 24 * 1024, "{}", seen.len());
+        assert!(head(&seen).len() < 100, "{seen}");
+    }
+    let host = "a".repeat(300);
+    let long = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let answer = exchange(balancer.public(), long.as_bytes()).await;
+    assert_eq!(statuses(&answer), [400], "{answer}");
 }
 
 #[tokio::test]
@@ -421,7 +452,7 @@ async fn a_node_that_waits_to_say_continue_is_understood() {
 
 #[tokio::test]
 async fn a_client_that_leaves_takes_its_request_with_it() {
-    let (node, balancer) = one_node("").await;
+    let (node, balancer) = one_node("[clients]\nabort_on_close = true").await;
     node.set(support::upstream::Mode::Hang);
     let mut stream = tokio::net::TcpStream::connect(balancer.public())
         .await

@@ -12,7 +12,9 @@ use support::{
 };
 use tokio::task::JoinHandle;
 
-const ONE_EACH: &str = "[limits]\nmax_in_flight = 1\n[timeouts]\ntotal_ms = 60000";
+// A client that is dropped here must be noticed while its node hangs.
+const ONE_EACH: &str =
+    "[clients]\nabort_on_close = true\n[limits]\nmax_in_flight = 1\n[timeouts]\ntotal_ms = 60000";
 
 async fn two_nodes(settings: &str) -> (Upstream, Upstream, Balancer) {
     let ip = own_ip();
@@ -101,8 +103,7 @@ async fn a_pinned_client_waits_for_its_full_node_and_keeps_its_session() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_never_has_more_than_its_limit() {
     const CLIENTS: u64 = 32;
-    let settings =
-        "[limits]\nmax_in_flight = 3\n[retries]\nattempts = 1\n[timeouts]\ntotal_ms = 60000";
+    let settings = "[clients]\nabort_on_close = true\n[limits]\nmax_in_flight = 3\n[retries]\nattempts = 1\n[timeouts]\ntotal_ms = 60000";
     let (one, two, balancer) = two_nodes(settings).await;
     for node in [&one, &two] {
         node.set(Mode::Answer {

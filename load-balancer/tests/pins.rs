@@ -33,12 +33,20 @@ fn is_cleared(answer: &Response) -> bool {
 async fn the_answer_that_starts_a_session_pins_and_no_other() {
     let (_one, _two, balancer) = two_nodes("").await;
     for path in ["/", "/plain", "/me", "/gone", "/logout"] {
-        let answer = client().get(balancer.url(path)).send().await.expect("an answer");
+        let answer = client()
+            .get(balancer.url(path))
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(header(&answer, "set-cookie"), None, "{path}");
     }
     let started = log_in(&balancer.url("/"), None).await;
     assert!(affinity_of(&started).is_some());
-    assert_eq!(header(&started, "x-session-event"), None, "between us and the node");
+    assert_eq!(
+        header(&started, "x-session-event"),
+        None,
+        "between us and the node"
+    );
 }
 
 /// haproxy #2196: the answer to a request that was sent without cookies must not move the session that starts meanwhile.
@@ -75,12 +83,19 @@ async fn a_listener_may_pin_everybody() {
         assert_eq!(header(&answer, "x-session-event"), None, "{path}");
     }
     // The price: the pin that a parallel answer sets is another one in half of all cases.
-    let nodes = [node_of(&get(&url, None).await), node_of(&log_in(&url, None).await)];
+    let nodes = [
+        node_of(&get(&url, None).await),
+        node_of(&log_in(&url, None).await),
+    ];
     assert_ne!(nodes[0], nodes[1]);
     let home = node_of(&first).expect("a node");
     balancer.order(&home, r#"{"state":"drain"}"#).await;
     let stays = get(&url, Some(&pinned)).await;
-    assert_eq!(node_of(&stays), Some(home.clone()), "a visitor keeps it busy");
+    assert_eq!(
+        node_of(&stays),
+        Some(home.clone()),
+        "a visitor keeps it busy"
+    );
     balancer.order(&home, r#"{"state":"maint"}"#).await;
     let moved = get(&url, Some(&pinned)).await;
     assert_ne!(node_of(&moved), Some(home));
@@ -107,22 +122,32 @@ async fn a_logout_releases_and_a_refusal_does_not() {
 /// Its node freezes, somebody else answers, and nothing of that is its session's fault.
 #[tokio::test]
 async fn a_client_that_never_logged_in_elsewhere_goes_back_to_its_node() {
-    let settings = "[health]\ninterval_ms = 50\ntimeout_ms = 100";
+    let settings = "[health]\ninterval_ms = 50\ntimeout_ms = 1000";
     let (one, _two, balancer) = two_nodes(settings).await;
     let url = balancer.url("/");
     let quiet = balancer.pin_to(&url, &one).await;
     let busy = balancer.pin_to(&url, &one).await;
     one.set(Mode::Freeze);
-    eventually("it is down", || async { balancer.state("node-1").await == "down" }).await;
+    eventually("it is down", || async {
+        balancer.state("node-1").await == "down"
+    })
+    .await;
     for cookie in [&quiet, &busy] {
         let refused = post(&balancer.url("/gone"), cookie).await;
         assert_eq!(node_of(&refused).as_deref(), Some("node-2"));
-        assert_eq!(header(&refused, "set-cookie"), None, "that node ended nothing");
+        assert_eq!(
+            header(&refused, "set-cookie"),
+            None,
+            "that node ended nothing"
+        );
     }
     let started = log_in(&url, Some(&busy)).await;
     let busy = affinity_of(&started).expect("it belongs to the other node now");
     one.set(OK);
-    eventually("it is up", || async { balancer.state("node-1").await == "up" }).await;
+    eventually("it is up", || async {
+        balancer.state("node-1").await == "up"
+    })
+    .await;
     for (cookie, node) in [(&quiet, "node-1"), (&busy, "node-2")] {
         for _ in 0..3 {
             let answer = get(&url, Some(cookie)).await;
@@ -149,7 +174,11 @@ async fn a_draining_node_gets_no_new_session_from_a_client_without_one() {
         get(&url, None).await;
         log_in(&url, None).await;
     }
-    assert_eq!(one.requests().len(), before, "anonymous visitors do not keep it busy");
+    assert_eq!(
+        one.requests().len(),
+        before,
+        "anonymous visitors do not keep it busy"
+    );
     assert_eq!(two.requests().len(), elsewhere + 8);
 
     // With a session it may start the next one there, without one not, whatever its pin says.
@@ -160,7 +189,10 @@ async fn a_draining_node_gets_no_new_session_from_a_client_without_one() {
     assert!(affinity_of(&started).is_some());
     assert_eq!(header(&started, "x-balancer-retries").as_deref(), Some("1"));
     let last = two.requests().pop().expect("a request");
-    assert!(!last.contains("x-balancer-drain"), "only the one that drains is told: {last}");
+    assert!(
+        !last.contains("x-balancer-drain"),
+        "only the one that drains is told: {last}"
+    );
     let sample = "load_balancer_repins_total{listener=\"sticky\",reason=\"refused\"}";
     assert_eq!(balancer.metric(sample).await, 1);
 
@@ -182,7 +214,10 @@ async fn nobody_outside_tells_a_node_that_it_drains() {
     let answer = request.send().await.expect("an answer");
     assert_eq!(node_of(&answer).as_deref(), Some("node-1"));
     let seen = one.requests().pop().expect("a request");
-    assert!(!seen.contains("drain") && !seen.contains("x-session-event"), "{seen}");
+    assert!(
+        !seen.contains("drain") && !seen.contains("x-session-event"),
+        "{seen}"
+    );
 }
 
 #[tokio::test]
@@ -209,7 +244,12 @@ async fn the_first_cookie_counts_that_is_genuine_and_leads_somewhere() {
     for fields in [
         vec![format!("{old}; {second}")],
         vec![format!("{forged}; {old}; {removed}; {second}; {first}")],
-        vec![old.to_owned(), forged.clone(), second.clone(), first.clone()],
+        vec![
+            old.to_owned(),
+            forged.clone(),
+            second.clone(),
+            first.clone(),
+        ],
         vec![format!("{second}; {old}")],
         vec![format!("{}; {second}", vec![old; 40].join("; "))],
         vec![format!("{}; {second}", vec![forged.as_str(); 7].join("; "))],
@@ -239,7 +279,12 @@ async fn the_first_cookie_counts_that_is_genuine_and_leads_somewhere() {
     get(&url, Some(&flood)).await;
     assert_eq!(count("forged").await, before + 8);
     assert_eq!(count("surplus").await, 93);
-    assert!(nodes.iter().flat_map(Upstream::requests).all(|seen| !seen.contains("affinity")));
+    assert!(
+        nodes
+            .iter()
+            .flat_map(Upstream::requests)
+            .all(|seen| !seen.contains("affinity"))
+    );
 }
 
 #[tokio::test]
@@ -267,11 +312,22 @@ async fn listeners_on_one_host_have_cookies_of_their_own() {
     let second = second.split(';').next().expect("a first part").to_owned();
     let both = format!("affinity=old; {first}; {second}; affinity-third=x; mine=1");
     for _ in 0..3 {
-        assert_eq!(node_of(&get(&url, Some(&both)).await).as_deref(), Some("node-1"));
-        assert_eq!(node_of(&get(&other_url, Some(&both)).await).as_deref(), Some("node-2"));
+        assert_eq!(
+            node_of(&get(&url, Some(&both)).await).as_deref(),
+            Some("node-1")
+        );
+        assert_eq!(
+            node_of(&get(&other_url, Some(&both)).await).as_deref(),
+            Some("node-2")
+        );
     }
     get(&balancer.redis_url("/"), Some(&both)).await;
-    for seen in one.requests().iter().chain(&two.requests()).filter(|seen| seen.contains("mine")) {
+    for seen in one
+        .requests()
+        .iter()
+        .chain(&two.requests())
+        .filter(|seen| seen.contains("mine"))
+    {
         assert!(seen.contains(": mine=1\r\n"), "only its own: {seen}");
     }
     let left = post(&format!("{other_url}logout"), &both).await;

@@ -64,7 +64,10 @@ async fn after_the_deadline_a_drain_is_maintenance() {
     assert_eq!(balancer.metric(sample).await, 1);
     let started = log_in(&balancer.url("/"), Some(&pinned)).await;
     assert_eq!(node_of(&started).as_deref(), Some("node-2"));
-    assert!(affinity_of(&started).is_some(), "pinned to the other one now");
+    assert!(
+        affinity_of(&started).is_some(),
+        "pinned to the other one now"
+    );
     let sample = "load_balancer_repins_total{listener=\"sticky\",reason=\"maint\"}";
     assert_eq!(balancer.metric(sample).await, 1);
     let change =
@@ -77,7 +80,7 @@ async fn after_the_deadline_a_drain_is_maintenance() {
 
 #[tokio::test]
 async fn maintenance_moves_everybody_at_once_and_ends_the_checks() {
-    let settings = "[health]\ninterval_ms = 50\ntimeout_ms = 100";
+    let settings = "[health]\ninterval_ms = 50\ntimeout_ms = 1000";
     let (one, two, balancer) = two_nodes(settings).await;
     let pinned = balancer.pin_to(&balancer.url("/"), &one).await;
     balancer.order("node-1", r#"{"state":"maint"}"#).await;

@@ -80,8 +80,13 @@ async fn connect(
 }
 
 async fn ask(ip: Ipv4Addr, connector: &TlsConnector, fields: &str) -> String {
+    ask_for("/", ip, connector, fields).await
+}
+
+async fn ask_for(path: &str, ip: Ipv4Addr, connector: &TlsConnector, fields: &str) -> String {
     let mut stream = connect(ip, connector).await.expect("a handshake");
-    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n{fields}\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n{fields}\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("an answer");
@@ -115,13 +120,16 @@ async fn both_versions_of_tls_are_served_and_nothing_but_http_1_1() {
     );
 
     let tls = connector(&pair, &TLS13, &[]);
-    let answer = ask(ip, &tls, "").await;
+    let answer = ask_for("/login", ip, &tls, "").await;
     assert_eq!(statuses(&answer), [200], "{answer}");
     let set = head(&answer)
         .into_iter()
         .find(|line| line.starts_with("set-cookie: "))
         .expect("a cookie");
-    assert!(set.starts_with("set-cookie: __Host-affinity-sticky-tls="), "{set}");
+    assert!(
+        set.starts_with("set-cookie: __Host-affinity-sticky-tls="),
+        "{set}"
+    );
     assert!(
         set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"),
         "{set}"
@@ -263,4 +271,56 @@ fn what_cannot_serve_is_refused_before_any_port_opens() {
     );
     std::fs::write(dir.path().join("cert.pem"), "no PEM at all").expect("written");
     refused(&listener, &["holds no certificate"]);
+}
+
+#[tokio::test]
+async fn a_client_that_ends_its_side_of_tls_is_answered() {
+    let ip = own_ip();
+    let dir = tempfile::tempdir().expect("a folder");
+    let pair = pair(2100);
+    let node = Upstream::start(ip, 1).await;
+    let _balancer = Balancer::start(ip, &[&node], &write(dir.path(), ip, &pair, &pair)).await;
+    for version in [&TLS13, &TLS12] {
+        let mut stream = connect(ip, &connector(&pair, version, &[]))
+            .await
+            .expect("a handshake");
+        let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        stream.shutdown().await.expect("ended");
+        let mut answer = String::new();
+        let end = stream.read_to_string(&mut answer).await;
+        end.expect("an end that is not cut off");
+        assert_eq!(statuses(&answer), [200], "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_header_comes_before_tls() {
+    let ip = own_ip();
+    let dir = tempfile::tempdir().expect("a folder");
+    let pair = pair(2100);
+    let node = Upstream::start(ip, 1).await;
+    let settings = format!(
+        "{}proxy_protocol = true\n[clients]\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
+        write(dir.path(), ip, &pair, &pair)
+    );
+    let _balancer = Balancer::start(ip, &[&node], &settings).await;
+    let tls = connector(&pair, &TLS13, &[]);
+    assert!(connect(ip, &tls).await.is_err(), "a header is required");
+
+    let mut stream = TcpStream::connect((ip, 8443)).await.expect("connected");
+    let header = b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\n";
+    stream.write_all(header).await.expect("sent");
+    let name = ServerName::try_from(HOST).expect("a name");
+    let mut stream = tls.connect(name, stream).await.expect("a handshake");
+    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert_eq!(statuses(&answer), [200], "{answer}");
+    let seen = node.requests().pop().expect("a request");
+    assert!(
+        seen.contains("x-forwarded-for: 192.0.2.7\r\nx-forwarded-proto: https\r\n"),
+        "{seen}"
+    );
 }

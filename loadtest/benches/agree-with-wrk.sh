@@ -6,7 +6,7 @@
 #   loadtest/benches/agree-with-wrk.sh [ROUNDS]        needs wrk (apt-get install wrk), jq and a release build
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-lab=target/release/lab
+lab=$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/release/lab
 rounds=${1:-5}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT

@@ -64,6 +64,7 @@ pub(crate) use arrivals::LATE_US;
 use in_flight::Gauge;
 use journey::Common;
 pub use plan::{Plan, Revocations, account};
+pub(crate) use recorder::NOT_RECORDED;
 pub(crate) use schedule::Schedule;
 
 /// No user waits longer for a whole answer. Longer than every time limit of the load balancer and the nodes, so that
@@ -134,7 +135,8 @@ async fn play(plan: Plan) -> Result<(), String> {
         in_flight: Some(in_flight),
     }));
     drop(recorder);
-    writer.finish().map_err(|error| error.to_string())
+    writer.finish();
+    Ok(())
 }
 
 /// In an open loop, gives arrivals to users from now on.

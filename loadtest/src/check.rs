@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::checker::{self, Verdict};
 use crate::exit::{Exit, Failure};
 use crate::history::History;
+use crate::output;
 use crate::report::proof;
 use crate::results::{Anomalies, Anomaly, Revocation, Revocations, Witness};
 use crate::{expectations, statistics};
@@ -36,9 +37,9 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
     if json {
         let text = serde_json::to_string_pretty(&finding)
             .map_err(|error| Failure::new(Exit::Invalid, error.to_string()))?;
-        println!("{text}");
+        output::print(format_args!("{text}\n"))?;
     } else {
-        print!("{finding}");
+        output::print(&finding)?;
     }
     Ok(if finding.forbidden.is_empty() {
         Exit::Held
@@ -104,7 +105,7 @@ impl Finding {
             _ if self.anomalies.count(kind) == 0 => "",
             Anomaly::Unknown => "NOT PROVEN: no verdict without a final read",
             _ if self.forbidden.contains(&kind) => "MUST NOT BE",
-            Anomaly::Exposure => "as declared: nothing here can revoke at once",
+            Anomaly::Exposure => "as declared: a logout here does not reach everywhere at once",
             _ => "as theory says: state that lives there does not survive that fault",
         }
     }

@@ -8,9 +8,10 @@
 //! * *Resurrection*: a credential is accepted by a request that was sent after its logout was acknowledged, or an operator's
 //!   revocation of all logins of its user.
 //! * *Exposure*: the same where the strategy declares that it cannot revoke at once: until the end that the node
-//!   declared at the logout, or, where it declared none, by another node than the one that acknowledged it.
+//!   declared at the logout, or, where it declared none, by another node than the one that answered it.
 //!   After that end, or by that very node, it is a resurrection there too. Where a node says that its strategy cannot revoke
-//!   (501), every use after that answer is an exposure.
+//!   (501), every use after that answer is an exposure. A node that does not know the session answers a logout with 200
+//!   instead of 204: that acknowledges nothing, but the user has left, so every use after that answer is judged the same.
 //!
 //! A login may have ended by a revocation when a node may have done it, did not say that it ended nothing, and the credential
 //! was not (as declared) accepted afterwards all the same. Such an end, and that of a lifetime, is no loss and no failure.

@@ -13,16 +13,18 @@
 //! * [`balancer`]: what the load balancer says about nodes, and orders to it; `haproxy`: another one in its place.
 //! * [`links`]: the proxies on links that are to be disturbed.
 //! * [`process`]: a process with its agent, here or in a container; [`deployment`]: where containers are; `joined`: how they
-//!   are made fit for a run.
+//!   are made fit for a run; `emptying`: the store is emptied for it; `owed`: what has to be put back afterwards.
 //! * [`error`]: why a cluster did not come up.
 
 pub mod balancer;
 pub mod deployment;
+mod emptying;
 pub mod error;
 mod files;
 mod haproxy;
 mod joined;
 pub mod links;
+mod owed;
 pub mod process;
 mod processes;
 mod programs;
@@ -50,6 +52,7 @@ pub use self::{
     balancer::{NodeState, Order},
     deployment::Deployment,
     error::ClusterError,
+    owed::Owed,
     process::Process,
     spec::{BalancerKind, ClusterSpec, LOAD_BALANCER, LinkName, STORE},
     store::StoreInfo,
@@ -448,11 +451,11 @@ impl Listener {
         })
     }
 
-    /// Waits until the load balancer passes requests on: a node's own readiness, asked through the listener.
+    /// Waits until the load balancer passes requests on, which it does to nodes that are ready for the strategy.
     async fn serves(&self) -> Result<(), ClusterError> {
         let through_the_balancer = Ready::Http {
             address: self.address,
-            path: "/readyz".into(),
+            path: "/plain".into(),
         };
         through_the_balancer
             .wait(READY_WITHIN)

@@ -12,9 +12,11 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 
 use crate::exit::{Exit, Failure};
+use crate::signals::Signals;
 
 /// The file that describes the cluster, inside the load test's container.
 pub(crate) const DEPLOYMENT: &str = "/etc/session-lab/cluster.toml";
@@ -81,6 +83,36 @@ impl Compose {
     ) -> Result<ExitStatus, Failure> {
         let status = self.command().args(args).kill_on_drop(true).status().await;
         status.map_err(|error| self.failed(&error))
+    }
+
+    /// The same, for something that puts things right when it is told to end: one Ctrl-C leaves it alone, for the terminal has
+    /// told it as well. `None` after a second one.
+    pub(crate) async fn run_in_order(
+        &self,
+        args: impl IntoIterator<Item = OsString>,
+        signals: &mut Signals,
+    ) -> Result<Option<ExitStatus>, Failure> {
+        let mut child = self
+            .command()
+            .args(args)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| self.failed(&error))?;
+        let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        for is_first in [true, false] {
+            tokio::select! {
+                status = child.wait() => {
+                    return status.map(Some).map_err(|error| self.failed(&error));
+                }
+                told = signals.told() => {
+                    // Not from a terminal, so it has come to nobody else.
+                    if let (true, Signal::TERM, Some(pid)) = (is_first, told, pid) {
+                        let _ = kill_process(pid, Signal::TERM);
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// What it prints.

@@ -19,16 +19,23 @@ pub enum Exit {
     Interrupted,
 }
 
+impl Exit {
+    /// What the shell sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Held => 0,
+            Self::ExpectationFailed => 1,
+            Self::Usage => 2,
+            Self::Invalid => 3,
+            Self::NoCluster => 4,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Held => 0,
-            Exit::ExpectationFailed => 1,
-            Exit::Usage => 2,
-            Exit::Invalid => 3,
-            Exit::NoCluster => 4,
-            Exit::Interrupted => 130,
-        })
+        Self::from(exit.code())
     }
 }
 

@@ -214,8 +214,18 @@ pub enum Reason {
     Refused,
     /// A node failed on it (5xx), perhaps after it had touched the store.
     NodeFailed,
+    /// A node that does not know the session answered the logout. It ended nothing, and another node may still hold the session.
+    NothingEnded,
     /// The answer makes no sense.
     NotUnderstood,
+    /// The generator had no open file left for a connection.
+    NoOpenFile,
+    /// The generator's machine had no port left for one.
+    NoPort,
+    /// The generator's machine had no memory for one.
+    NoMemory,
+    /// The generator's machine did not let it connect.
+    NotPermitted,
 }
 
 /// One action of a user or of the operator, from intention to the last byte of the answer.
@@ -295,6 +305,21 @@ impl Operation {
         self.status == Some(401)
             && self.session > 0
             && !matches!(self.action, Action::LogIn | Action::LogOut | Action::Replay)
+    }
+
+    /// Whether it is a logout that a node answered: the session ended, or the node does not know it.
+    pub fn is_answered_logout(&self) -> bool {
+        self.action == Action::LogOut
+            && (self.outcome == Outcome::Ok || self.reason == Some(Reason::NothingEnded))
+    }
+
+    /// Whether it never left the generator, for a reason of the generator's own side. It says nothing about the cluster.
+    pub fn is_unsent(&self) -> bool {
+        self.outcome == Outcome::Fail
+            && matches!(
+                self.reason,
+                Some(Reason::NoOpenFile | Reason::NoPort | Reason::NoMemory | Reason::NotPermitted)
+            )
     }
 
     /// Whether a node refused it as something that its strategy cannot do.
@@ -440,6 +465,9 @@ pub struct History {
     pub operations: Vec<Operation>,
     /// What the operator did, in the order of sending. It is no part of the load, so no figure of the load counts it.
     pub revocations: Vec<Operation>,
+    /// What never left the generator, for a reason of its own ([`Operation::is_unsent`]). No figure counts it, and no run
+    /// that has any is believed.
+    pub unsent: Vec<Operation>,
     /// In the order of happening.
     pub faults: Vec<FaultEvent>,
     /// In the order of reading.

@@ -1,5 +1,5 @@
-//! What a lab that was killed (SIGKILL, power) could not clean up: its temporary folders. They hold secrets and fill disks, so the
-//! next lab removes them.
+//! What a lab that was killed (SIGKILL, power) could not clean up: its temporary folders, with secrets in them, and evidence
+//! that it had not finished. Both fill disks, so the next lab removes them.
 //!
 //! Each folder carries a mark of its owner: the process, when it started, and in which PID namespace that number means
 //! anything. A folder goes only if it is a real folder of this very user, bears such a mark of our own namespace, and the
@@ -10,10 +10,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Names of the folders begin with it.
+/// Names of temporary folders begin with it.
 pub(crate) const PREFIX: &str = "session-lab-";
 /// The file with the mark.
-const MARK: &str = "lab.pid";
+pub(crate) const MARK: &str = "lab.pid";
 
 /// Writes down that `folder` is this process's.
 pub(crate) fn mark(folder: &Path) -> io::Result<()> {
@@ -21,14 +21,14 @@ pub(crate) fn mark(folder: &Path) -> io::Result<()> {
     fs::write(folder.join(MARK), mark)
 }
 
-/// Removes what dead labs left in `folder`; what was removed. What cannot be removed stays: nobody waits for it.
-pub(crate) fn sweep(folder: &Path) -> Vec<PathBuf> {
+/// Removes the folders that dead labs left in `folder` and whose names begin with `prefix`; what was removed. What cannot be removed stays: nobody waits for it.
+pub(crate) fn sweep(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let (Ok(entries), Ok(this)) = (fs::read_dir(folder), Owner::this()) else {
         return Vec::new();
     };
     let ours = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(PREFIX) && is_left_over(path, &this)
+        name.starts_with(prefix) && is_left_over(path, &this)
     };
     entries
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -158,12 +158,12 @@ mod tests {
         let alive = folder(parent, "session-lab-alive", None);
         mark(&alive).unwrap();
 
-        let mut removed = sweep(parent);
+        let mut removed = sweep(parent, PREFIX);
         removed.sort();
         assert_eq!(removed, [left, reused]);
         assert!(alive.exists() && linked.exists());
         assert_eq!(fs::read_dir(parent).unwrap().count(), 5);
-        assert_eq!(sweep(parent), Vec::<PathBuf>::new());
+        assert_eq!(sweep(parent, PREFIX), Vec::<PathBuf>::new());
     }
 
     #[test]

@@ -9,7 +9,14 @@
 //! * [`expectations`]: what had to come out of it, by theory and by the scenario. [`target`]: who suffers a fault.
 //! * [`run`], [`demo`]: one scenario over all strategies, from start to [`results`].
 //! * [`report`]: results to terminal table, HTML, Markdown. [`plan`]: results to what a million sessions would need.
-//! * `random`: numbers that repeat with the seed. [`exit`]: how `lab` ends.
+//! * `random`: numbers that repeat with the seed. [`output`]: what `lab` says. [`exit`]: how it ends; `signals`: who tells it to. `own_side`: what this
+//!   machine could not do for a request. `leftovers`: what a lab that was killed has left.
+
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic when the reader has gone"
+)]
 
 pub mod attack;
 pub mod check;
@@ -23,6 +30,8 @@ pub mod faults;
 pub mod history;
 mod leftovers;
 pub mod on;
+pub mod output;
+mod own_side;
 pub mod plan;
 mod random;
 pub mod report;
@@ -31,6 +40,7 @@ pub mod run;
 pub mod scenario;
 pub mod scenarios;
 pub mod secrets;
+mod signals;
 pub mod statistics;
 pub mod target;
 pub mod up;

@@ -1,13 +1,19 @@
 //! `lab`: the command line. Each subcommand's flags and work are in the module of its name; here is only what they
 //! share: parsing, log lines for people, the runtime, the exit code.
 
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic when the reader has gone"
+)]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use loadtest::{
     attack, check, demo,
     exit::{Exit, Failure},
-    plan, report, run, scenarios, secrets, up, wait,
+    output, plan, report, run, scenarios, secrets, up, wait,
 };
 
 #[global_allocator]
@@ -15,7 +21,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Where should the state of a login live when one server becomes many? A lab that answers with measurements.
 #[derive(Parser)]
-#[command(name = "lab", version, arg_required_else_help = true)]
+#[command(
+    name = "lab",
+    version,
+    arg_required_else_help = true,
+    after_help = "The script ./lab has two commands more: `./lab test` (all checks and tests) and `./lab bench` (what a request costs \
+                  beside the alternatives)."
+)]
 struct Lab {
     #[command(subcommand)]
     command: Command,
@@ -42,9 +54,16 @@ fn main() -> ExitCode {
     let lab = Lab::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // A line that cannot be written is lost, and nothing else.
+        .log_internal_errors(false)
         .with_max_level(tracing::Level::WARN)
         .without_time()
+        // Telling stderr that stderr is gone would be a panic.
+        .log_internal_errors(false)
         .init();
+    if let Err(error) = agent::files::raise_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     let outcome = match lab.command {
         Command::Demo(args) => on_a_runtime(demo::run(args)),
         Command::Up(args) => on_a_runtime(up::run(args)),
@@ -60,7 +79,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("lab: {failure}");
+            output::tell(format_args!("lab: {failure}"));
             failure.exit.into()
         }
     }

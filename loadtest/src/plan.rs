@@ -13,10 +13,10 @@ mod page;
 mod targets;
 mod units;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use crate::exit::{Exit, Failure};
+use crate::output;
 use crate::report;
 use crate::results::Results;
 use targets::Targets;
@@ -45,7 +45,6 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         files.push((path.display().to_string(), results));
     }
     let page = page::of(&files, &args.targets);
-    // That nobody reads it to its end (`| head`) is no failure.
-    let _ = write!(std::io::stdout(), "{page}");
+    output::print(page)?;
     Ok(Exit::Held)
 }

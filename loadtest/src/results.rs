@@ -46,9 +46,12 @@ pub struct Results {
     pub settings: BTreeMap<String, String>,
     /// What a reader must know before the first figure.
     pub caveats: Vec<String>,
-    /// How many runs there were to be: more than `runs` when somebody stopped the rest.
+    /// How many runs there were to be: more than `runs` when something ended the series early.
     #[serde(default)]
     pub runs_planned: usize,
+    /// Why the rest was not performed; `None` where nothing is missing, and where somebody stopped it by hand.
+    #[serde(default)]
+    pub stopped_because: Option<String>,
     /// Whether expectations held, and whether the measurement may be believed.
     pub verdict: Verdict,
     /// Sentences that say why the verdict is not `pass`.
@@ -342,13 +345,18 @@ pub struct Fault {
     pub sessions_lost: u64,
     /// Of `sessions_lost`: sessions that the victim had served last.
     pub sessions_lost_on_target: u64,
-    /// Lines in live carts that had been acknowledged before the fault and not removed.
+    /// Lines in live carts that had been acknowledged before the fault and not removed; and those added while it lasted that
+    /// it cost.
     pub cart_lines_acknowledged: u64,
     /// Of these: lines of sessions that the victim had served last.
     #[serde(default)]
     pub cart_lines_on_target: u64,
     /// Of `cart_lines_acknowledged`: gone for good, though nobody removed them.
     pub cart_lines_lost: u64,
+    /// Credentials that were accepted after a logout which the victim never heard of, because the fault had led the user to
+    /// another node.
+    #[serde(default)]
+    pub exposures: u64,
 }
 
 /// A slice of time (see [`Run::timeline`]).

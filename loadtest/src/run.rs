@@ -5,9 +5,11 @@
 //! * `series`: all runs of a scenario, and what they show together.
 //! * `one`: one run, from the first process to the figures. It uses `memory` (what sessions take), [`faults`](crate::faults)
 //!   (what is done to the cluster) and `samples` (CPU and store commands).
-//! * `environment`, `folder`, `progress`: where it was measured, where it is kept, what the terminal shows meanwhile.
+//! * `environment`, `folder`, `progress`: where it was measured, where it is kept, what the terminal shows meanwhile. `disk`:
+//!   whether there is room.
 
 mod compose;
+mod disk;
 mod environment;
 mod folder;
 mod memory;
@@ -17,14 +19,15 @@ mod samples;
 mod series;
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
-use tokio::signal::unix::{SignalKind, signal};
-
+use crate::cluster::{Deployment, Owed};
 use crate::exit::{Exit, Failure};
 use crate::on::On;
-use crate::results::Verdict;
+use crate::results::{Results, Verdict};
 use crate::scenario::{Scenario, ScenarioError};
-use crate::{report, scenarios};
+use crate::signals::Signals;
+use crate::{output, report, scenarios};
 use folder::Folder;
 use series::Series;
 
@@ -33,9 +36,10 @@ use series::Series;
 /// Ends with 0 when everything came out as the strategies promise, 1 when not, 2 for a wrong scenario, 3 when the
 /// measurement cannot be believed, 4 when the cluster did not come up.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "lab run [OPTIONS] <SCENARIO>...")]
 pub struct Args {
-    /// Scenario files (TOML), or names of those that come with the lab (see `lab scenarios`).
-    #[arg(required = true, value_name = "FILE")]
+    /// Names of scenarios that come with the lab (see `lab scenarios`), or paths of files (TOML).
+    #[arg(value_name = "SCENARIO")]
     files: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -68,6 +72,9 @@ pub struct Options {
 
 /// `lab run`
 pub async fn run(args: Args) -> Result<Exit, Failure> {
+    if args.files.is_empty() {
+        return Err(scenarios::none_given());
+    }
     if args.options.is_on_compose() {
         return compose::run(&args).await;
     }
@@ -88,16 +95,10 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
             }
         });
         let command = format!("./lab run {}{}", file.display(), args.options.as_flags());
-        match perform(scenario, &args.options, out.as_deref(), command).await? {
-            Exit::Interrupted => return Ok(Exit::Interrupted),
-            // Ordered by gravity: an invalid measurement outweighs a failed expectation.
-            exit => {
-                worst = if exit as u8 > worst as u8 {
-                    exit
-                } else {
-                    worst
-                }
-            }
+        let exit = perform(scenario, &args.options, out.as_deref(), command).await?;
+        // Ordered by gravity: an invalid measurement outweighs a failed expectation.
+        if exit as u8 > worst as u8 {
+            worst = exit;
         }
     }
     Ok(worst)
@@ -112,54 +113,99 @@ pub(crate) async fn perform(
 ) -> Result<Exit, Failure> {
     options.apply(&mut scenario)?;
     let deployment = options.on.deployment()?;
+    let mut signals = Signals::listen()?;
     let folder = Folder::create(out)?;
-    let system = |error| Failure::new(Exit::NoCluster, format!("cannot wait for signals: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
     let mut series = Series::begin(&scenario, deployment.as_ref(), command).await;
-    let is_complete = tokio::select! {
-        biased;
-        // Dropping the unfinished run kills its processes and removes what they wrote.
-        _ = interrupt.recv() => false,
-        _ = terminate.recv() => false,
-        measured = series.measure(&folder) => measured.map(|()| true)?,
+    let owed = deployment.as_ref().map(Deployment::owed);
+    let (mut ended, _at_once) = {
+        let mut measuring = pin!(series.measure(&folder));
+        let ended = tokio::select! {
+            biased;
+            () = signals.next() => Err(interrupted(owed.is_some())),
+            measured = &mut measuring => measured,
+        };
+        // The end has begun: whoever does not want to wait for it need not.
+        let owed = owed.clone();
+        (
+            ended,
+            signals.end_at_once(move || last_words(owed.as_ref())),
+        )
+        // Here an unfinished run is dropped: its processes are killed, and what they wrote is removed.
     };
-    let results = series.results();
-    if !is_complete {
-        eprintln!(
-            "Stopped; the cluster is {}. What was recorded until then is in {}",
-            if deployment.is_some() {
-                "as it was"
-            } else {
-                "gone"
-            },
-            folder.path().display()
-        );
+    if let Some(owed) = owed {
+        let is_back = owed.paid().await.map_err(Failure::from);
+        if let (Err(failure), true) = (&mut ended, is_back.is_ok())
+            && failure.exit == Exit::Interrupted
+        {
+            failure.message.push_str(" The cluster is as it was.");
+        }
+        ended = and(ended, is_back);
     }
-    let Some(results) = results else {
-        return Ok(Exit::Interrupted);
+    let verdict = match series.results(ended.as_ref().err()) {
+        Some(results) => {
+            ended = and(ended, publish(&results, &folder));
+            Some(results.verdict)
+        }
+        None => None,
     };
-    let written = |error: report::ReportError| Failure::new(Exit::NoCluster, error.to_string());
-    report::write_all(&results, folder.path()).map_err(written)?;
-    folder.point_latest_here()?;
-    print!(
-        "{}",
-        report::terminal::table(&results, report::terminal::width())
-    );
-    println!(
-        "\nReport: {}\n",
-        folder.path().join("report.html").display()
-    );
-    print!(
-        "{}",
-        report::terminal::headline(&results, report::terminal::width())
-    );
-    Ok(match results.verdict {
-        _ if !is_complete => Exit::Interrupted,
-        Verdict::Pass => Exit::Held,
-        Verdict::Fail => Exit::ExpectationFailed,
-        Verdict::Invalid => Exit::Invalid,
+    let recorded = folder.close();
+    if let (Err(failure), Some(folder)) = (&mut ended, recorded) {
+        let what = format!("\nWhat was recorded until then is in {}", folder.display());
+        failure.message.push_str(&what);
+    }
+    ended.map(|()| match verdict {
+        None | Some(Verdict::Pass) => Exit::Held,
+        Some(Verdict::Fail) => Exit::ExpectationFailed,
+        Some(Verdict::Invalid) => Exit::Invalid,
     })
+}
+
+/// The first signal.
+fn interrupted(is_joined: bool) -> Failure {
+    let (doing, done) = if is_joined {
+        ("Putting the cluster back", "Stopped.")
+    } else {
+        ("Ending the cluster", "Stopped; the cluster is gone.")
+    };
+    output::tell(format_args!("{doing}; Ctrl-C again ends the lab at once."));
+    Failure::new(Exit::Interrupted, done)
+}
+
+/// The second one.
+fn last_words(owed: Option<&Owed>) -> String {
+    match owed.and_then(Owed::list) {
+        Some(list) => format!("Ended at once. {list}"),
+        None => "Ended at once.".into(),
+    }
+}
+
+/// Writes the reports, puts them in place, and shows them. What cannot be written is shown all the same.
+fn publish(results: &Results, folder: &Folder) -> Result<(), Failure> {
+    let published = report::write_all(results, folder.work())
+        .map_err(|error| Failure::new(Exit::Invalid, error.to_string()))
+        .and_then(|()| folder.publish());
+    let width = report::terminal::width();
+    let place = match &published {
+        Ok(()) => format!(
+            "\nReport: {}\n",
+            folder.path().join("report.html").display()
+        ),
+        Err(_) => String::new(),
+    };
+    let shown = output::print(format_args!(
+        "{}{place}\n{}",
+        report::terminal::table(results, width),
+        report::terminal::headline(results, width)
+    ));
+    and(published, shown)
+}
+
+/// The first failure decides how the command ends; the second is told with it.
+fn and(first: Result<(), Failure>, second: Result<(), Failure>) -> Result<(), Failure> {
+    match (first, second) {
+        (Err(first), Err(second)) => Err(Failure::new(first.exit, format!("{first}\n{second}"))),
+        (first, second) => first.and(second),
+    }
 }
 
 impl Args {

@@ -32,6 +32,16 @@ use source::Source;
 /// A scenario cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
+    /// Neither a file nor a name.
+    #[error(
+        "there is no scenario {path}: no file is there, and none that comes with the lab has that name. {hint}`lab scenarios` lists their names"
+    )]
+    Unknown {
+        /// What was given.
+        path: PathBuf,
+        /// What was probably meant.
+        hint: String,
+    },
     /// The file cannot be read.
     #[error(
         "cannot read the scenario {path}: {source} (`lab scenarios` lists those that come with the lab)"

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::exit::{Exit, Failure};
+use crate::output;
 use crate::scenario::{Scenario, ScenarioError};
 
 macro_rules! scenario {
@@ -15,10 +16,15 @@ macro_rules! scenario {
     };
 }
 
+const NAMES_A_LINE: usize = 6;
+/// From here on a name looks like a typing error of another one (1 = the same).
+const ALIKE: f64 = 0.85;
+
 /// Name and text of each, by name.
 const ALL: &[(&str, &str)] = &[
     scenario!("balancer-restart"),
     scenario!("chaos"),
+    scenario!("chaos-short"),
     scenario!("closed-loop"),
     scenario!("demo"),
     scenario!("drain-node"),
@@ -48,14 +54,31 @@ pub struct Args {}
 
 /// `lab scenarios`
 pub fn run(_: &Args) -> Result<Exit, Failure> {
+    let mut list = String::new();
     for (name, text) in ALL {
         let scenario = built_in(name, text)?;
-        println!("{name}\n    {}", scenario.spec.question);
+        list += &format!("{name}\n    {}\n", scenario.spec.question);
     }
-    println!(
-        "\nTo perform one: lab run NAME. The files are in scenarios/; a changed copy is run by its path."
-    );
+    list += "\nTo perform one: lab run NAME. The files are in scenarios/; a changed copy is run by its path.\n";
+    output::print(list)?;
     Ok(Exit::Held)
+}
+
+/// What `lab run` says when nobody told it what to run.
+pub(crate) fn none_given() -> Failure {
+    let names: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
+    let lines: Vec<String> = names
+        .chunks(NAMES_A_LINE)
+        .map(|names| names.join("  "))
+        .collect();
+    Failure::new(
+        Exit::Usage,
+        format!(
+            "which scenario? Give the name of one that comes with the lab, or the path of a file:\n    {}\nFor example: lab run \
+             kill-node. `lab scenarios` lists them with the question that each answers.",
+            lines.join("\n    ")
+        ),
+    )
 }
 
 /// A scenario by the path of its file, or by its name where no file is there.
@@ -63,8 +86,22 @@ pub(crate) fn find(path: &Path) -> Result<Scenario, ScenarioError> {
     let known = ALL.iter().find(|(name, _)| Path::new(name) == path);
     match known {
         Some((name, text)) if !path.is_file() => built_in(name, text),
+        None if !path.exists() => Err(ScenarioError::Unknown {
+            path: path.to_path_buf(),
+            hint: near(path).map_or_else(String::new, |name| format!("Did you mean `{name}`? ")),
+        }),
         _ => Scenario::read(path),
     }
+}
+
+/// The name that was probably meant: a typing error, an ending too much, or the file of a name in another folder.
+fn near(path: &Path) -> Option<&'static str> {
+    let typed = path.file_stem()?.to_string_lossy();
+    let names = ALL
+        .iter()
+        .map(|(name, _)| (strsim::jaro_winkler(&typed, name), *name));
+    let (likeness, name) = names.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (likeness > ALIKE).then_some(name)
 }
 
 fn built_in(name: &str, text: &str) -> Result<Scenario, ScenarioError> {
@@ -100,5 +137,35 @@ mod tests {
         assert_eq!(find(Path::new("kill-node")).unwrap().name, "kill-node");
         let error = find(Path::new("kill-nodes")).unwrap_err().to_string();
         assert!(error.contains("`lab scenarios` lists"), "{error}");
+    }
+
+    #[test]
+    fn what_was_probably_meant_is_suggested() {
+        for (typed, meant) in [
+            ("kill-nodes", Some("kill-node")),
+            ("kilnode", Some("kill-node")),
+            ("pause_node", Some("pause-node")),
+            ("chaso", Some("chaos")),
+            ("storekill", Some("store-kill")),
+            ("elsewhere/kill-node.toml", Some("kill-node")),
+            ("scaleout", Some("scale-out")),
+            ("my-experiment", None),
+            ("xyz", None),
+            ("", None),
+        ] {
+            let error = find(Path::new(typed)).unwrap_err().to_string();
+            let suggested = meant.map(|name| format!("Did you mean `{name}`? "));
+            match suggested {
+                Some(hint) => assert!(error.contains(&hint), "{typed}: {error}"),
+                None => assert!(!error.contains("Did you mean"), "{typed}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_is_told_as_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = find(folder.path()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read the scenario"), "{error}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::cluster::secrets::make_missing;
 use crate::exit::{Exit, Failure};
+use crate::output;
 
 /// Make the secrets of a cluster in containers: what the folder lacks, never what it has.
 #[derive(Debug, clap::Args)]
@@ -19,9 +20,9 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let made = make_missing(&args.dir)?;
     let dir = args.dir.display();
     if made.is_empty() {
-        println!("{dir} has every secret already.");
+        output::print(format_args!("{dir} has every secret already.\n"))?;
     } else {
-        println!("Made in {dir}: {}.", made.join(", "));
+        output::print(format_args!("Made in {dir}: {}.\n", made.join(", ")))?;
     }
     Ok(Exit::Held)
 }

@@ -116,14 +116,14 @@ mod tests {
     use super::*;
     use crate::checker::check;
     use crate::history::Lifetime;
-    use crate::history::testing::{add, browse, history, log_in, read, revoke};
+    use crate::history::testing::{browse, history, log_in, log_out, read, revoke};
 
     #[test]
     fn only_the_measured_part_counts() {
         let history = history([
             log_in(1, 1, 1, -500),
             browse(1, 1, 2, -1), // ends at 1 ms, in the measured part
-            add(1, 1, 3, 5_000).failed(),
+            log_out(1, 1, 3, 5_000).failed(),
             read(1, 1, 4, 6_000, &[]).unknown(),
             browse(1, 1, 5, 9_999), // ends after it
             read(1, 1, 6, 11_000, &[]),

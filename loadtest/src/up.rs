@@ -9,22 +9,20 @@ mod compose;
 mod guide;
 
 use std::{
-    io::{self, Write},
     net::{IpAddr, TcpListener},
     time::{Duration, Instant},
 };
 
 use clap::builder::RangedU64ValueParser;
 use futures_util::future::join_all;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::sleep,
-};
+use tokio::time::sleep;
 
 use crate::{
     cluster::{Cluster, ClusterError, ClusterSpec, Process, spec::MOST_NODES},
     exit::{Exit, Failure},
     on::On,
+    output,
+    signals::Signals,
 };
 
 /// How long a process that died stays away: long enough to look at what its absence does.
@@ -252,39 +250,9 @@ fn consecutive(first: u16, count: usize) -> Option<Vec<u16>> {
     Some((first..=last).collect())
 }
 
-/// Prints for people. A closed terminal or pipe is no reason to fall: the cluster has still to be ended in order.
+/// Prints for people. What cannot be written is no reason to fall: the cluster has still to be ended in order.
 fn say(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
-}
-
-/// Ctrl-C and SIGTERM, heard from the first moment on.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(
-                    Exit::NoCluster,
-                    format!("cannot listen for signals: {error}"),
-                )
-            })
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
+    let _ = output::print(format_args!("{text}\n"));
 }
 
 #[cfg(test)]
@@ -305,7 +273,7 @@ mod tests {
             strategy: "sticky".into(),
             address: (ip, 8081).into(),
             owner: None,
-            source: io::ErrorKind::AddrInUse.into(),
+            source: std::io::ErrorKind::AddrInUse.into(),
         };
         let blocked = TcpListener::bind((ip, 8183)).unwrap();
         let failure = explain(error, (ip, 3));

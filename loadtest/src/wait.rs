@@ -7,6 +7,7 @@ use reqwest::{Client, Url};
 use tokio::time::{Instant, sleep};
 
 use crate::exit::{Exit, Failure};
+use crate::output;
 
 /// For one look.
 const LOOK: Duration = Duration::from_secs(2);
@@ -14,7 +15,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Wait until a cluster serves: until each URL's /readyz is answered with 200.
+/// Wait until a cluster serves: until each URL's /plain is answered with 200.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Base addresses of listeners.
@@ -30,7 +31,8 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<Exit, Failure> {
     let begun = Instant::now();
     until_ready(&args.urls, Duration::from_secs(args.within_s)).await?;
-    println!("Ready after {:.1} s.", begun.elapsed().as_secs_f64());
+    let took = begun.elapsed().as_secs_f64();
+    output::print(format_args!("Ready after {took:.1} s.\n"))?;
     Ok(Exit::Held)
 }
 
@@ -54,7 +56,8 @@ pub(crate) async fn until_ready(urls: &[Url], within: Duration) -> Result<(), Fa
 }
 
 async fn ready(client: &Client, base: &Url, deadline: Instant) -> Result<(), String> {
-    let url = base.join("/readyz").map_err(|error| error.to_string())?;
+    // The balancer asks nodes for their readiness itself, and keeps that path from everybody else.
+    let url = base.join("/plain").map_err(|error| error.to_string())?;
     loop {
         let problem = match client.get(url.clone()).send().await {
             Ok(answer) if answer.status().is_success() => return Ok(()),

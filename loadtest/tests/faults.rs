@@ -176,7 +176,9 @@ async fn haproxy_stands_in_the_balancers_place() {
         .map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap())
         .collect();
     assert!(
-        cookies.iter().any(|cookie| cookie.starts_with("affinity-sticky=")),
+        cookies
+            .iter()
+            .any(|cookie| cookie.starts_with("affinity-sticky=")),
         "{cookies:?}"
     );
     let cookies = cookies.join("; ");

@@ -1,280 +1,21 @@
 //! `lab run --on FILE`: a cluster that is up already, supervised by agents, is used for a run and put back afterwards.
 
 #![allow(clippy::unwrap_used)] // A panic is how a test reports, in its helper functions too.
-#![allow(
-    clippy::too_many_lines,
-    clippy::format_collect,
-    clippy::format_push_string
-)] // A deployment is one long text.
+mod deployment;
 
 use std::{
     fs,
-    hash::{BuildHasher, RandomState},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    io::{BufRead, BufReader, Read},
+    net::Ipv6Addr,
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
 
-use agent::ports;
+use agent::resp;
+use deployment::{Deployment, Kept, PATIENCE, SCENARIO};
 use loadtest::results::{Results, Verdict};
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
-
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Everything that goes through agents: a process, a link, an order to the load balancer, the number of nodes.
-const SCENARIO: &str = r#"
-question = "Does a run on a cluster that is up already work?"
-[cluster]
-nodes = 2
-spare_nodes = 1
-strategies = ["redis", "jwt"]
-accounts = 100
-password = { memory_kib = 8, iterations = 1 }
-access_token_s = 3600
-[load]
-users = 6
-think_ms = [100, 500]
-journey = { browse = 4, add_line = 4, read_cart = 2, remove_line = 1, log_out = 1 }
-warm_up_s = 1
-measure_s = 9
-[[faults]]
-kind = "pause"
-target = "node-2"
-at_s = 1
-for_s = 1
-[[faults]]
-kind = "delay"
-target = "node-1->store"
-delay_ms = 5
-at_s = 1
-for_s = 1
-[[faults]]
-kind = "drain"
-target = "node-2"
-at_s = 4
-for_s = 1
-[[faults]]
-kind = "scale"
-target = "nodes"
-nodes = 3
-at_s = 6
-for_s = 2
-"#;
-
-/// A process that is ended with the test.
-struct Kept(Child);
-
-impl Kept {
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.0.id().cast_signed()).unwrap();
-        let _ = kill_process(pid, signal);
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        // The agent ends its program first.
-        self.signal(Signal::TERM);
-        let _ = self.0.wait();
-    }
-}
-
-/// Agents with a store, three nodes and a load balancer, and the file that describes them.
-struct Deployment {
-    folder: TempDir,
-    strategies: Vec<(&'static str, SocketAddr)>,
-    /// The order is the order in which they end.
-    _processes: Vec<Kept>,
-}
-
-fn program(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(name);
-    let hint = "run `cargo build --workspace --bins` first";
-    assert!(path.exists(), "{} is missing: {hint}", path.display());
-    path
-}
-
-impl Deployment {
-    fn up() -> Self {
-        let [_, a, b, c, ..] = RandomState::new().hash_one(0).to_be_bytes();
-        Self::up_at([127, a.max(1), b, c.clamp(1, 254)].into())
-    }
-
-    fn up_at(ip: IpAddr) -> Self {
-        let folder = TempDir::new().unwrap();
-        let secrets = folder.path().join("secrets");
-        let made = Command::new(program("lab"))
-            .arg("secrets")
-            .arg(&secrets)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{made:?}");
-        let free = || SocketAddr::new(ip, ports::free(ip).unwrap());
-        let secret = |name: &str| secrets.join(name).display().to_string();
-        let agent = |name: &str, control: SocketAddr, flags: &[String], command: &[String]| {
-            let log = fs::File::create(folder.path().join(format!("{name}.log"))).unwrap();
-            let child = Command::new(program("agent"))
-                .args(["run", "--name", name, "--control", &control.to_string()])
-                .args(["--token-file", &secret("agent.token")])
-                .args(flags)
-                .arg("--")
-                .args(command)
-                .stdin(Stdio::null())
-                .stdout(log.try_clone().unwrap())
-                .stderr(log)
-                .spawn();
-            Kept(child.unwrap())
-        };
-
-        let (store, store_control) = (free(), free());
-        let redis = agent(
-            "redis",
-            store_control,
-            &["--ready".into(), format!("redis://{store}")],
-            &[
-                "redis-server".into(),
-                secret("redis.conf"),
-                "--bind".into(),
-                ip.to_string(),
-                "--port".into(),
-                store.port().to_string(),
-                "--save".into(),
-                String::new(),
-                "--dir".into(),
-                folder.path().display().to_string(),
-            ],
-        );
-        let mut controls = Vec::new();
-        let mut list = String::new();
-        let mut nodes = Vec::new();
-        for number in 1..=3 {
-            let (address, control, link) = (free(), free(), free());
-            let name = format!("node-{number}");
-            nodes.push(agent(
-                &name,
-                control,
-                &[
-                    "--ready".into(),
-                    format!("http://{address}/healthz"),
-                    "--link".into(),
-                    format!("store={link}={store}"),
-                ],
-                &[
-                    program("shop").display().to_string(),
-                    format!("--listen={address}"),
-                    format!("--node-name=of-the-deployment-{number}"),
-                    "--strategies=sticky,redis,jwt".into(),
-                    "--accounts=10".into(),
-                    format!("--password-file={}", secret("password")),
-                    format!("--jwt-key-file={}", secret("jwt.key")),
-                    format!("--redis-url=redis://{link}"),
-                    format!("--redis-password-file={}", secret("redis.password")),
-                ],
-            ));
-            list += &format!("{{ name = '{name}', address = '{address}' }},\n");
-            controls.push(control.to_string());
-        }
-        let (admin, balancer_control) = (free(), free());
-        let strategies = ["sticky", "redis", "jwt"].map(|strategy| (strategy, free()));
-        let listeners: String = strategies
-            .iter()
-            .map(|(strategy, at)| {
-                format!("[[listeners]]\nstrategy = '{strategy}'\naddress = '{at}'\n")
-            })
-            .collect();
-        let config = folder.path().join("load-balancer.toml");
-        let text = format!(
-            "admin = '{admin}'\naffinity_key_file = '{}'\nadmin_token_file = '{}'\n[nodes]\nlist = [{list}]\n{listeners}",
-            secret("affinity.key"),
-            secret("admin.token")
-        );
-        fs::write(&config, text).unwrap();
-        let balancer = agent(
-            "load-balancer",
-            balancer_control,
-            &["--ready".into(), format!("http://{admin}/healthz")],
-            &[
-                program("load-balancer").display().to_string(),
-                format!("--config={}", config.display()),
-            ],
-        );
-        let urls: String = strategies
-            .iter()
-            .map(|(strategy, at)| format!("{strategy} = 'http://{at}'\n"))
-            .collect();
-        let file = format!(
-            "secrets = '{}'\nnodes = {controls:?}\nload_balancer = '{balancer_control}'\nadmin = '{admin}'\n\
-             store = '{store_control}'\nstore_address = '{store}'\n[urls]\n{urls}",
-            secrets.display()
-        );
-        fs::write(folder.path().join("cluster.toml"), file).unwrap();
-        fs::write(folder.path().join("short.toml"), SCENARIO).unwrap();
-        let mut processes = vec![balancer];
-        processes.extend(nodes);
-        processes.push(redis);
-        let deployment = Self {
-            folder,
-            strategies: strategies.to_vec(),
-            _processes: processes,
-        };
-        deployment.is_as_it_was();
-        deployment
-    }
-
-    fn lab(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(program("lab"));
-        command
-            .args(args)
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let flags = ["run", "short.toml", "--on", "cluster.toml", "--out", "out"];
-        self.lab(&[&flags, args].concat()).output().unwrap()
-    }
-
-    /// Every strategy is served, by each of the nodes, under the name that the deployment gives it.
-    fn is_as_it_was(&self) {
-        let urls: Vec<String> = self
-            .strategies
-            .iter()
-            .map(|(_, at)| format!("http://{at}"))
-            .collect();
-        let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-        let waited = self.lab(&[&["wait"], &*urls].concat()).output().unwrap();
-        assert!(waited.status.success(), "{waited:?}");
-        let deadline = Instant::now() + PATIENCE;
-        let mut seen = std::collections::BTreeSet::new();
-        while seen.len() < 3 {
-            assert!(Instant::now() < deadline, "only {seen:?} answer");
-            let answer = ask(self.strategies[2].1);
-            seen.extend(answer.lines().find_map(|line| {
-                let name = line.strip_prefix("x-node: ")?;
-                name.starts_with("of-the-deployment")
-                    .then(|| name.to_owned())
-            }));
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-fn ask(address: SocketAddr) -> String {
-    use std::io::{Read, Write};
-    let mut text = String::new();
-    if let Ok(mut stream) = std::net::TcpStream::connect(address) {
-        let _ = stream.set_read_timeout(Some(PATIENCE));
-        let request =
-            format!("GET /plain HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-        let _ = stream.write_all(request.as_bytes());
-        let _ = stream.read_to_string(&mut text);
-    }
-    text
-}
+use rustix::process::Signal;
 
 #[test]
 fn a_run_uses_it_and_puts_it_back() {
@@ -380,5 +121,224 @@ fn what_a_deployment_cannot_do_is_said() {
         text.contains("no proxy stands on the link load-balancer->node-1"),
         "{text}"
     );
+    deployment.is_as_it_was();
+}
+
+/// Asks the deployment's Redis.
+fn ask(deployment: &Deployment, command: &[&str]) -> String {
+    let password = deployment.folder.path().join("secrets/redis.password");
+    let password = fs::read_to_string(password).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let answer = resp::ask(deployment.store, Some(password.trim_end()), command);
+    runtime.block_on(answer).unwrap()
+}
+
+/// A store may be somebody's: only what a shop has left is removed, and only where the lab may.
+#[test]
+fn a_store_with_foreign_keys_is_refused_until_it_is_a_labs_own_and_then_they_stay() {
+    let deployment = Deployment::up();
+    let short = SCENARIO
+        .replace("measure_s = 9", "measure_s = 1")
+        .replace("\"redis\", \"jwt\"", "\"redis\"");
+    let faults = short.find("[[faults]]").unwrap();
+    fs::write(
+        deployment.folder.path().join("short.toml"),
+        &short[..faults],
+    )
+    .unwrap();
+    for (key, value) in [
+        ("orders:4711", "secret value"),
+        ("orders:4712", "secret value"),
+        ("s:{AAAAAAAAAAAAAAAAAAAAAA}:x", "a login"),
+    ] {
+        ask(&deployment, &["SET", key, value]);
+    }
+    let output = deployment.run(&[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("it holds 2 keys that are not of a shop (orders: …), and 1 that are"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("4711") && !said.contains("secret value"),
+        "{said}"
+    );
+    assert_eq!(ask(&deployment, &["DBSIZE"]), "3");
+    deployment.is_as_it_was();
+
+    // Logins of before are no reason to refuse: this Redis has the configuration that `lab secrets` writes.
+    ask(&deployment, &["DEL", "orders:4711", "orders:4712"]);
+    let output = deployment.run(&[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!([Some(0), Some(3)].contains(&output.status.code()), "{said}");
+    assert_eq!(ask(&deployment, &["EXISTS", "lab:cluster"]), "1");
+    assert_eq!(
+        ask(&deployment, &["EXISTS", "s:{AAAAAAAAAAAAAAAAAAAAAA}:x"]),
+        "0"
+    );
+
+    // The mark is there, so the store is emptied of what the shop left; whatever else somebody put there stays.
+    ask(&deployment, &["SET", "orders:4713", "secret value"]);
+    let many = "for i = 1, 5000 do redis.call('SET', 'u:{old-' .. i .. '}', 'x') end return 1";
+    ask(&deployment, &["EVAL", many, "0"]);
+    let output = deployment.run(&[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!([Some(0), Some(3)].contains(&output.status.code()), "{said}");
+    assert_eq!(ask(&deployment, &["GET", "orders:4713"]), "secret value");
+    let count = "return #redis.call('KEYS', 'u:{old-*')";
+    assert_eq!(ask(&deployment, &["EVAL", count, "0"]), "0");
+    deployment.is_as_it_was();
+}
+
+/// An empty database of a server that others use is not an empty store.
+#[test]
+fn other_databases_of_the_store_count() {
+    let deployment = Deployment::up();
+    ask(
+        &deployment,
+        &["SET", "s:{AAAAAAAAAAAAAAAAAAAAAA}:x", "a login"],
+    );
+    ask(&deployment, &["SET", "other:1", "x"]);
+    ask(&deployment, &["SWAPDB", "0", "3"]);
+    let output = deployment.run(&[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("other databases"), "{said}");
+    deployment.is_as_it_was();
+}
+
+/// A run that acts on `deployment`, with its standard error.
+fn acting(deployment: &Deployment) -> Kept {
+    let flags = [
+        "run",
+        "short.toml",
+        "--on",
+        "cluster.toml",
+        "--out",
+        "out",
+        "--strategy",
+        "redis",
+    ];
+    let mut lab = deployment.lab(&flags);
+    let lab = lab
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let history = deployment.folder.path().join("out/history-redis-1.jsonl");
+    let deadline = Instant::now() + PATIENCE;
+    while fs::read_to_string(&history).map_or(0, |text| text.lines().count()) < 20 {
+        assert!(Instant::now() < deadline, "no history");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Kept(lab)
+}
+
+/// The names under which nodes answer to requests.
+fn own_name(deployment: &Deployment, number: usize) -> String {
+    let log = deployment.folder.path().join(format!("node-{number}.log"));
+    let text = fs::read_to_string(log).unwrap();
+    let ready = text
+        .lines()
+        .rfind(|line| line.contains("ready") && line.contains("node="))
+        .unwrap_or_default();
+    let name = ready.split("node=").nth(1).unwrap_or_default();
+    name.trim_matches('"').to_owned()
+}
+
+/// The store's agent and one of the nodes' are gone: everything else comes back all the same, and they are listed.
+#[test]
+fn what_can_be_put_back_is_and_the_rest_is_listed_with_its_command() {
+    let mut deployment = Deployment::up();
+    let mut lab = acting(&deployment);
+    let (store, first) = (deployment.agents.len() - 1, 1);
+    for number in [store, first] {
+        deployment.agents[number].signal(Signal::KILL);
+        deployment.agents[number].0.wait().unwrap();
+    }
+    lab.signal(Signal::INT);
+    let status = lab.0.wait().unwrap();
+    let mut said = String::new();
+    lab.0
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!(status.code(), Some(130), "{said}");
+    for part in [
+        "Not put back",
+        "  node-1: ",
+        "  store: ",
+        "/process/start",
+        "agent.token",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    for part in ["  node-2: ", "  node-3: ", "  load-balancer: "] {
+        assert!(!said.contains(part), "{part}: {said}");
+    }
+    for number in [2, 3] {
+        assert_eq!(
+            own_name(&deployment, number),
+            format!("of-the-deployment-{number}")
+        );
+    }
+}
+
+/// An agent that hangs keeps the first Ctrl-C waiting; the second one says what is left to do, and ends.
+#[test]
+fn a_second_ctrl_c_ends_at_once_with_a_list() {
+    let deployment = Deployment::up();
+    let mut lab = acting(&deployment);
+    deployment.agents[1].signal(Signal::STOP);
+    lab.signal(Signal::INT);
+    let mut lines = BufReader::new(lab.0.stderr.take().unwrap()).lines();
+    let heard = lines
+        .by_ref()
+        .any(|line| line.unwrap().contains("Ctrl-C again ends the lab at once"));
+    assert!(heard);
+    lab.signal(Signal::INT);
+    let status = lab.0.wait().unwrap();
+    let said: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(status.code(), Some(130), "{said:?}");
+    assert!(
+        said.iter()
+            .any(|line| line.starts_with("Ended at once. Not put back")),
+        "{said:?}"
+    );
+    assert!(
+        said.iter()
+            .any(|line| line.contains("node-1: not done yet")),
+        "{said:?}"
+    );
+}
+
+/// A drain that a run had ordered ends with it.
+#[test]
+fn a_node_that_was_drained_takes_clients_again() {
+    let deployment = Deployment::up();
+    let start = SCENARIO.find("[[faults]]").unwrap();
+    let drain = format!(
+        "{}[[faults]]\nkind = \"drain\"\ntarget = \"node-2\"\nat_s = 1\nfor_s = 7\n",
+        &SCENARIO[..start]
+    );
+    fs::write(deployment.folder.path().join("short.toml"), drain).unwrap();
+    let lab = acting(&deployment);
+    let history = deployment.folder.path().join("out/history-redis-1.jsonl");
+    let deadline = Instant::now() + PATIENCE;
+    while !fs::read_to_string(&history)
+        .unwrap()
+        .contains("\"effective\"")
+    {
+        assert!(Instant::now() < deadline, "no drain");
+        thread::sleep(Duration::from_millis(20));
+    }
+    lab.signal(Signal::INT);
+    drop(lab);
     deployment.is_as_it_was();
 }

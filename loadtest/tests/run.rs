@@ -2,18 +2,19 @@
 
 #![allow(clippy::unwrap_used)] // A panic is how a test reports, in its helper functions too.
 
+mod place;
+
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use loadtest::history::{Action, FaultStep, History};
-use loadtest::results::{Results, Run, Verdict};
+use loadtest::results::{Run, Verdict};
+use place::{Place, results, text};
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -39,71 +40,6 @@ for_s = 1
 [memory]
 sessions = 100
 "#;
-
-/// A folder with a scenario, for the temporary files, and for the output.
-struct Place {
-    folder: TempDir,
-}
-
-impl Place {
-    fn with(scenario: &str) -> Self {
-        for program in ["shop", "load-balancer"] {
-            let path = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(program);
-            let hint = "run `cargo build --workspace --bins` first";
-            assert!(path.exists(), "{} is missing: {hint}", path.display());
-        }
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("short.toml"), scenario).unwrap();
-        fs::create_dir(folder.path().join("tmp")).unwrap();
-        Self { folder }
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
-        command
-            .args(["run", "short.toml"])
-            .args(args)
-            .current_dir(self.folder.path())
-            .env("TMPDIR", self.temporary())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn temporary(&self) -> PathBuf {
-        self.folder.path().join("tmp")
-    }
-
-    /// Processes and files that a run left.
-    fn left_behind(&self) -> Vec<String> {
-        let marker = self.temporary().display().to_string();
-        let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            let command = fs::read(entry.ok()?.path().join("cmdline")).ok()?;
-            let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            command.contains(&marker).then_some(command)
-        });
-        let files = fs::read_dir(self.temporary())
-            .unwrap()
-            .map(|entry| entry.unwrap().path().display().to_string());
-        processes.chain(files).collect()
-    }
-}
-
-fn results(folder: &Path) -> Results {
-    let text = fs::read_to_string(folder.join("results.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-fn text(output: &Output) -> String {
-    format!(
-        "{}\n{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
 
 #[test]
 fn a_killed_node_costs_each_strategy_what_it_promises() {
@@ -174,6 +110,45 @@ fn a_wrong_scenario_ends_with_2_before_anything_starts() {
 
     let unknown = Place::with(SCENARIO).run(&["--strategy", "memcached"]);
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown));
+}
+
+/// Nobody told it what to run, or told it with a typing error.
+#[test]
+fn scenarios_are_taken_by_name_and_the_messages_say_so() {
+    let lab = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lab"))
+            .args(args)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(output.stdout.is_empty());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for args in [
+        &["run"][..],
+        &["run", "--seed", "7"],
+        &["run", "--on", "compose"],
+    ] {
+        let said = lab(args);
+        for needed in [
+            "which scenario?",
+            "kill-node",
+            "chaos",
+            "`lab scenarios`",
+            "lab run kill-node",
+        ] {
+            assert!(said.contains(needed), "{args:?}: {said}");
+        }
+    }
+    let said = lab(&["run", "kill-nod"]);
+    assert!(said.contains("Did you mean `kill-node`?"), "{said}");
+    let said = lab(&["run", "--sed", "7"]);
+    assert!(
+        said.contains("<SCENARIO>...") && !said.contains("FILE"),
+        "{said}"
+    );
+    let said = lab(&["rnu", "chaos"]);
+    assert!(said.contains("'run'"), "{said}");
 }
 
 /// Links that are cut, orders to the balancer, and a store beside a strategy that needs none.

@@ -107,7 +107,11 @@ async fn a_client_of_a_dead_node_moves_once_and_stays_there() {
 
     let moved = user.me().await.expect(401);
     assert_ne!(moved.node(), home);
-    assert_eq!(moved.cookie(COOKIE), None, "its session might still be there");
+    assert_eq!(
+        moved.cookie(COOKIE),
+        None,
+        "its session might still be there"
+    );
     let again = user.login().await.expect(200).cookie(COOKIE);
     assert!(again.is_some_and(|new| Some(new) != cookie));
     let new_home = user.me().await.expect(200).node().to_owned();
@@ -149,7 +153,8 @@ impl Jar {
     }
 
     async fn ask(&self, cluster: &Cluster, method: Method, path: &str) -> Answer {
-        let mut request = Client::new().request(method.clone(), format!("{}{path}", cluster.url("sticky")));
+        let mut request =
+            Client::new().request(method.clone(), format!("{}{path}", cluster.url("sticky")));
         if !self.0.is_empty() {
             request = request.header("cookie", self.header());
         }
@@ -197,14 +202,19 @@ async fn a_drained_node_is_left_by_all_who_have_no_session_there() {
         guest.take(&page);
         let mut member = Jar::default();
         while member.0.is_empty() {
-            let login = Jar::default().ask(&cluster, Method::POST, "/login").await.expect(200);
+            let login = Jar::default()
+                .ask(&cluster, Method::POST, "/login")
+                .await
+                .expect(200);
             if login.node() == node {
                 member.take(&login);
             }
         }
         let mut leaver = member.clone();
         let mut holder = Jar::default();
-        holder.0.extend(member.0.iter().filter(|(name, _)| name == COOKIE).cloned());
+        holder
+            .0
+            .extend(member.0.iter().filter(|(name, _)| name == COOKIE).cloned());
         cluster
             .order(&node, Order::Drain { deadline_s: None })
             .await
@@ -218,7 +228,10 @@ async fn a_drained_node_is_left_by_all_who_have_no_session_there() {
             continue;
         }
         // A pin without a session, which starts one.
-        let login = holder.ask(&cluster, Method::POST, "/login").await.expect(200);
+        let login = holder
+            .ask(&cluster, Method::POST, "/login")
+            .await
+            .expect(200);
         assert_ne!(login.node(), node);
         holder.take(&login);
         let me = holder.ask(&cluster, Method::GET, "/me").await.expect(200);
@@ -233,7 +246,10 @@ async fn a_drained_node_is_left_by_all_who_have_no_session_there() {
         member.take(&dead);
         assert!(!member.header().contains(COOKIE), "{}", member.header());
         for _ in 0..6 {
-            let page = member.ask(&cluster, Method::GET, "/plain").await.expect(200);
+            let page = member
+                .ask(&cluster, Method::GET, "/plain")
+                .await
+                .expect(200);
             assert_ne!(page.node(), node);
         }
     }

@@ -407,7 +407,7 @@ async fn docker_a_run_goes_through_the_agents_and_is_judged() {
     // The deployment is as it was.
     for strategy in STRATEGIES {
         eventually("it serves again", async || {
-            let answer = try_send(client().get(stack.url(strategy) + "/readyz")).await?;
+            let answer = try_send(client().get(stack.url(strategy) + "/plain")).await?;
             (answer.status == 200).then_some(())
         })
         .await;

@@ -94,6 +94,62 @@ async fn guesses_are_counted_by_the_address_that_the_balancer_saw() {
     }
 }
 
+/// The outer proxy's connections come from one address; its users are told apart by what it says of them.
+#[tokio::test]
+async fn users_behind_an_outer_proxy_do_not_share_a_throttle() {
+    let strategies = ["redis", "jwt"];
+    let cluster = cluster_with(&strategies, |spec| {
+        spec.nodes = 1;
+        spec.shop_args.push("--login-attempts-per-address=3".into());
+        spec.shop_args.push("--login-address-refill-s=3600".into());
+        spec.balancer_toml = "[clients]\ntrusted_proxies = [\"127.1.1.1\"]\n".into();
+    })
+    .await;
+    let [proxy, stranger] = [[127, 1, 1, 1], [127, 2, 2, 2]].map(from);
+    for strategy in strategies {
+        let login = |client: &Client, name: &str, value: &str, number: u32, password: &str| {
+            let wish = json!({"user": format!("user-{number:06}"), "password": password});
+            let request = client.post(format!("{}/login", cluster.url(strategy)));
+            request.json(&wish).header(name, value)
+        };
+        for (name, one, other) in [
+            ("x-forwarded-for", "192.0.2.7", "192.0.2.8"),
+            (
+                "x-forwarded-for",
+                "9.9.9.9, 192.0.2.9",
+                "9.9.9.9, 192.0.2.10",
+            ),
+            ("forwarded", "for=192.0.2.11", "for=\"192.0.2.12:80\""),
+        ] {
+            for number in 1..=3 {
+                send(login(&proxy, name, one, number, "wrong"))
+                    .await
+                    .expect(401);
+            }
+            let refused = send(login(&proxy, name, one, 4, "wrong")).await;
+            assert_eq!(problem(&refused), (429, "/problems/too-many-attempts"));
+            let right = login(&proxy, name, other, 4, cluster.password());
+            send(right).await.expect(200);
+        }
+        // Who is no proxy has one throttle, whatever it says.
+        for number in 1..=3 {
+            let value = format!("203.0.113.{number}");
+            send(login(&stranger, "x-forwarded-for", &value, number, "wrong"))
+                .await
+                .expect(401);
+        }
+        send(login(
+            &stranger,
+            "x-forwarded-for",
+            "203.0.113.9",
+            4,
+            "wrong",
+        ))
+        .await
+        .expect(429);
+    }
+}
+
 #[tokio::test]
 async fn who_is_no_balancer_speaks_for_nobody() {
     let cluster = cluster_with(&["sticky"], |spec| {

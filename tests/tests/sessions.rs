@@ -6,6 +6,7 @@
     reason = "a test reports by panicking"
 )]
 
+use loadtest::cluster::balancer::Order;
 use reqwest::Method;
 use tests::{STRATEGIES, User, cluster, revoke, send, turn_clocks};
 
@@ -99,6 +100,30 @@ async fn a_logout_is_seen_by_every_node() {
         );
         thief.me().await.expect(401);
     }
+}
+
+/// The load balancer sends users elsewhere while their node is in maintenance, and it keeps its sessions.
+#[tokio::test]
+async fn a_logout_at_another_node_ends_nothing_and_says_so() {
+    let cluster = cluster(&["sticky"]).await;
+    let mut user = User::new(&cluster, "sticky", 1);
+    let login = user.login().await.expect(200);
+    let (home, thief) = (login.node().to_owned(), thief(&user, &carried(&login)));
+    cluster.order(&home, Order::Maint).await.unwrap();
+    let bye = user.logout().await.expect(200);
+    assert_ne!(bye.node(), home);
+    assert_eq!(bye.body["ended"], false);
+    assert_eq!(bye.cookie("session-sticky").as_deref(), Some(""));
+    cluster.order(&home, Order::Ready).await.unwrap();
+    thief.me().await.expect(200);
+    // Only there it can be ended.
+    thief.logout().await.expect(204);
+    thief.me().await.expect(401);
+    thief
+        .at_node(&cluster, "sticky", &home)
+        .me()
+        .await
+        .expect(401);
 }
 
 #[tokio::test]

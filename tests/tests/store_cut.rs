@@ -34,7 +34,12 @@ async fn shop_until(cluster: &Cluster, stop: &Arc<AtomicBool>) -> JoinSet<Vec<An
                 let body = json!({"id": id, "sku": "book-1", "quantity": 1});
                 let add = user.request(Method::POST, "/cart/lines").json(&body);
                 let add = add.header("idempotency-key", format!("\"{id}\""));
-                let answers = [send(add).await, user.cart().await, user.me().await, user.remove(&id).await];
+                let answers = [
+                    send(add).await,
+                    user.cart().await,
+                    user.me().await,
+                    user.remove(&id).await,
+                ];
                 failed.extend(answers.into_iter().filter(|answer| answer.status > 201));
                 failed.extend(Some(user.logout().await).filter(|answer| answer.status > 204));
                 loop {
@@ -84,15 +89,26 @@ async fn a_node_cut_off_from_the_store_costs_only_what_it_may_have_done() {
         assert_eq!(answer.header("x-outcome"), "unknown", "{answer:?}");
     }
     // Only logins and logouts can neither be repeated nor be sure, and each user had one under way at most.
-    assert!(failed.len() <= USERS as usize, "{} failed: {failed:#?}", failed.len());
+    assert!(
+        failed.len() <= USERS as usize,
+        "{} failed: {failed:#?}",
+        failed.len()
+    );
     let page = client()
         .get(format!("{}/metrics", cluster.admin_url()))
         .bearer_auth(cluster.admin_token());
     let page = page.send().await.unwrap().text().await.unwrap();
-    let sample = "load_balancer_node_answers_total{listener=\"redis\",node=\"node-2\",class=\"5xx\"} ";
-    let refused = page.lines().find_map(|line| line.strip_prefix(sample)).unwrap();
+    let sample =
+        "load_balancer_node_answers_total{listener=\"redis\",node=\"node-2\",class=\"5xx\"} ";
+    let refused = page
+        .lines()
+        .find_map(|line| line.strip_prefix(sample))
+        .unwrap();
     let refused: usize = refused.parse().unwrap();
-    println!("of {refused} answers 503 of the node, users saw {}", failed.len());
+    println!(
+        "of {refused} answers 503 of the node, users saw {}",
+        failed.len()
+    );
     assert!(refused > failed.len(), "others did the rest");
     way.heal().await.unwrap();
 }
@@ -101,7 +117,9 @@ async fn a_node_cut_off_from_the_store_costs_only_what_it_may_have_done() {
 async fn without_any_store_users_see_503_and_the_budget_bounds_the_attempts() {
     let cluster = cluster_with(&["redis"], |spec| {
         // Checks come late, so that nodes are asked.
-        spec.balancer_toml = "[health]\ninterval_ms = 30000\n[retries]\nbudget_percent = 0\nbudget_floor = 1\n".into();
+        spec.balancer_toml =
+            "[health]\ninterval_ms = 30000\n[retries]\nbudget_percent = 0\nbudget_floor = 1\n"
+                .into();
     })
     .await;
     let user = User::logged_in(&cluster, "redis", 1).await;
@@ -111,7 +129,10 @@ async fn without_any_store_users_see_503_and_the_budget_bounds_the_attempts() {
         let answer = user.me().await.expect(503);
         assert_eq!(answer.body["type"], "/problems/store-unavailable");
         assert_eq!(answer.header("retry-after"), "1");
-        attempts += 1 + answer.header("x-balancer-retries").parse::<usize>().unwrap_or(0);
+        attempts += 1 + answer
+            .header("x-balancer-retries")
+            .parse::<usize>()
+            .unwrap_or(0);
     }
     // Ten seconds' worth of one a second, and some seconds may have passed.
     assert!((41..=70).contains(&attempts), "{attempts}");

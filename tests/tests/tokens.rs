@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use serde_json::{Value, json};
-use tests::{User, cluster, send};
+use tests::{User, client, cluster, send};
 
 /// The parts of a JWT, decoded.
 fn decode(token: &str) -> (Value, Value) {
@@ -179,7 +179,10 @@ async fn no_change_to_a_credential_survives() {
         let ask = |value: String| {
             reqwest::Client::new()
                 .get(format!("{}/me", user.base))
-                .header("cookie", format!("affinity-sticky={affinity}; {name}={value}"))
+                .header(
+                    "cookie",
+                    format!("affinity-sticky={affinity}; {name}={value}"),
+                )
         };
         send(ask(id.clone())).await.expect(200);
         for at in 0..id.len() {
@@ -196,5 +199,57 @@ async fn no_change_to_a_credential_survives() {
                 "{strategy} {wrong:?}: {status}"
             );
         }
+    }
+}
+
+/// Turns one node's clock ahead, as a node without a time server drifts.
+async fn turn_ahead(cluster: &loadtest::cluster::Cluster, node: &str, seconds: u64) {
+    let request = client()
+        .post(format!("{}/admin/clock", cluster.node_url(node)))
+        .bearer_auth(cluster.operator_token())
+        .json(&json!({"advance_seconds": seconds}));
+    send(request).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_is_ahead_signs_what_the_others_accept() {
+    let cluster = cluster(&["jwt"]).await;
+    let ahead = |number| User::new(&cluster, "jwt", number).at_node(&cluster, "jwt", "node-1");
+    for (number, turn_s) in [(1, 20), (2, 30)] {
+        turn_ahead(&cluster, "node-1", turn_s).await;
+        let mut user = ahead(number);
+        user.login().await.expect(200);
+        for node in ["node-2", "node-3"] {
+            let mut user = user.at_node(&cluster, "jwt", node);
+            user.me().await.expect(200);
+            user.add("a").await.expect(201);
+        }
+    }
+    // Beyond the leeway somebody has to look after that clock.
+    turn_ahead(&cluster, "node-1", 600).await;
+    let mut user = ahead(3);
+    user.login().await.expect(200);
+    let elsewhere = user.at_node(&cluster, "jwt", "node-2");
+    elsewhere.me().await.expect(401);
+}
+
+#[tokio::test]
+async fn a_token_ends_after_the_leeway_and_the_logout_says_so() {
+    let cluster = cluster(&["jwt"]).await;
+    let user = User::logged_in(&cluster, "jwt", 1).await;
+    let end = user.me().await.expect(200).body["expires_at"]
+        .as_u64()
+        .unwrap();
+    let logout = user.logout().await;
+    assert_eq!(
+        logout.header("x-credential-alive-until"),
+        (end + 60).to_string()
+    );
+    let at = |node| user.at_node(&cluster, "jwt", node);
+    // A node 30 s ahead does not end what the others still take.
+    for (turn_s, status) in [(1_830, 200), (60, 401)] {
+        turn_ahead(&cluster, "node-1", turn_s).await;
+        at("node-1").me().await.expect(status);
+        at("node-2").me().await.expect(200);
     }
 }

@@ -101,7 +101,7 @@ pub(super) fn ours(
         args: vec![format!("--config={}", file.display())],
         env: vec![("LOAD_BALANCER_AFFINITY_KEY".into(), station::random(32)?)],
         address,
-        ready: station::answers(address, "/readyz"),
+        ready: station::answers(address, "/plain"),
         threads,
     })
 }
@@ -130,7 +130,7 @@ fn haproxy(
         args: vec!["-db".into(), "-f".into(), file.display().to_string()],
         env: Vec::new(),
         address,
-        ready: station::answers(address, "/readyz"),
+        ready: station::answers(address, "/plain"),
         threads,
     })
 }
@@ -208,7 +208,7 @@ fn nginx_process(
         args: flags.into_iter().chain(paths).collect(),
         env: Vec::new(),
         address,
-        ready: station::answers(address, "/readyz"),
+        ready: station::answers(address, "/plain"),
         threads: 1,
     })
 }
@@ -229,7 +229,7 @@ fn bare_pingora(
         ],
         env: Vec::new(),
         address,
-        ready: station::answers(address, "/readyz"),
+        ready: station::answers(address, "/plain"),
         threads,
     })
 }

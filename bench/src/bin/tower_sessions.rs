@@ -2,6 +2,7 @@
 //! Redis through `tower-sessions-redis-store` and a pool of six connections. One worker thread and the allocator of our
 //! own node. `/plain` is outside the layer, as a handler without a session would be.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 
 use axum::extract::{Path, State};
@@ -114,6 +115,7 @@ async fn login(session: &Session) -> Result<Login, StatusCode> {
 
 #[allow(clippy::needless_pass_by_value, reason = "a form for `map_err`")]
 fn broken(error: tower_sessions::session::Error) -> StatusCode {
-    eprintln!("tower_sessions: {error}");
+    // Not with `eprintln!`, which panics when nobody reads stderr any more.
+    let _ = writeln!(std::io::stderr(), "tower_sessions: {error}");
     StatusCode::INTERNAL_SERVER_ERROR
 }

@@ -158,6 +158,14 @@ impl Agent {
         Ok(process.ended().await.status)
     }
 
+    /// SIGTERM once more, to a process that is being stopped.
+    pub fn insist(&self) -> Result<(), AgentError> {
+        let process = self.running()?;
+        process
+            .signal(Signal::TERM)
+            .map_err(|source| self.system("send SIGTERM", source))
+    }
+
     /// SIGSTOP; returns when every thread stands still. Its sockets stay open and even accept connections.
     pub async fn pause(&self) -> Result<(), AgentError> {
         self.halt_or_go("pause", Signal::STOP, |states| {

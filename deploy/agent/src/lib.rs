@@ -17,7 +17,7 @@
 //! * [`ports`]: which port is free, and who has one that is not.
 //! * [`Remote`] (`remote.rs`): an agent elsewhere, with the methods of [`Agent`]; [`wire`]: what goes over its control port.
 //! * [`addresses`]: what others on its networks call this machine.
-//! * [`limit`]: how much CPU a container may use.
+//! * [`limit`]: how much CPU a container may use. [`files`]: how many files a program may have open.
 //! * [`AgentError`] (`error.rs`): what can go wrong.
 //!
 //! The binary `agent` (`main.rs` and what it names) is PID 1 of every container: an [`Agent`] with a control port.
@@ -26,10 +26,22 @@
 //! Which processes there are and in what order they start (the cluster in `loadtest`), when a fault happens and what it
 //! means (scenario and checker).
 
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic when the reader has gone"
+)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "The lab needs Linux: its cluster is a set of processes on loopback. Elsewhere, run the same cluster in containers (docs/containers.md)."
+);
+
 pub mod addresses;
 mod agent;
 mod cgroup;
 mod error;
+pub mod files;
 pub mod limit;
 pub mod link;
 pub mod listeners;

@@ -8,6 +8,12 @@
 //!
 //! What a process is and how faults are done is in the library.
 
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic when the reader has gone"
+)]
+
 mod control;
 mod failure;
 mod listen;
@@ -16,7 +22,7 @@ mod supervise;
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -114,8 +120,13 @@ fn main() -> ExitCode {
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
         // Standard output belongs to the program.
         .with_writer(io::stderr)
+        // Telling a closed stderr that it is closed would be a panic. A line that cannot be written is lost, and nothing else.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .try_init();
+    if let Err(error) = agent::files::raise_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     // One thread: the agent stands beside what is measured, and should cost next to nothing.
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -123,7 +134,7 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("agent: cannot start: {error}");
+            tell(format_args!("agent: cannot start: {error}"));
             return ExitCode::from(NOT_STARTED);
         }
     };
@@ -138,10 +149,15 @@ fn main() -> ExitCode {
     match outcome {
         Ok(status) => ExitCode::from(status),
         Err(Refusal(status, reason)) => {
-            eprintln!("agent: {reason}");
+            tell(format_args!("agent: {reason}"));
             ExitCode::from(status)
         }
     }
+}
+
+/// Says why we end. Not with `eprintln!`, which panics when nobody reads stderr any more.
+fn tell(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 async fn probe(url: &Target) -> Result<u8, Refusal> {

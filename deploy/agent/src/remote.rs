@@ -72,6 +72,11 @@ impl Remote {
         &self.name
     }
 
+    /// The agent's control port, as `http://HOST:PORT`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Everything that the agent knows about its process.
     pub async fn status(&self) -> Result<Status, AgentError> {
         let answer = self.ask(Method::GET, "/process", ANSWER_WITHIN).await?;

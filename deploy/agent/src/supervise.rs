@@ -4,6 +4,7 @@
 //! program ends by itself ───────────▶ we end with its status
 //! program ended by a control call ──▶ we stay, and wait for a start
 //! SIGTERM or SIGINT to us ──────────▶ SIGTERM to the program, SIGKILL after the grace, then we end with its status
+//! another of them, meanwhile ────────▶ SIGTERM to the program again: it may know what a second Ctrl-C means
 //! a child of a child ends ──────────▶ reaped, for we are its PID 1 (or child subreaper)
 //! ```
 
@@ -22,9 +23,23 @@ const REAP_AGAIN: Duration = Duration::from_millis(5);
 
 /// The signals that we act on.
 pub(crate) struct Signals {
+    ending: Ending,
+    child: Signal,
+}
+
+/// Those that tell us to end.
+struct Ending {
     terminate: Signal,
     interrupt: Signal,
-    child: Signal,
+}
+
+impl Ending {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 impl Signals {
@@ -32,8 +47,10 @@ impl Signals {
     pub(crate) fn catch() -> io::Result<Self> {
         set_child_subreaper(Some(getpid()))?;
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            ending: Ending {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
             child: signal(SignalKind::child())?,
         })
     }
@@ -112,6 +129,16 @@ impl Supervised {
         }
     }
 
+    /// Tells it to end again, for as long as it is polled and signals come.
+    async fn insist(&self, ending: &mut Ending) -> std::convert::Infallible {
+        loop {
+            ending.next().await;
+            if let Err(error) = self.agent.insist() {
+                tracing::debug!(%error, "it has ended meanwhile");
+            }
+        }
+    }
+
     /// Ends it for good; the status that we end with.
     async fn end(&self, grace: Duration) -> Result<u8, AgentError> {
         match self.stop(grace).await {
@@ -126,19 +153,26 @@ impl Supervised {
 /// Starts the program and stays until one of us ends; the status to end with.
 pub(crate) async fn run(
     supervised: &Supervised,
-    mut signals: Signals,
+    signals: Signals,
     grace: Duration,
 ) -> Result<u8, AgentError> {
-    let told_to_end = async {
+    let Signals {
+        mut ending,
+        mut child,
+    } = signals;
+    let life = async {
         tokio::select! {
-            _ = signals.terminate.recv() => {}
-            _ = signals.interrupt.recv() => {}
+            () = ending.next() => {}
+            status = first_start_and_end(supervised) => return status,
+        }
+        tokio::select! {
+            status = supervised.end(grace) => status,
+            never = supervised.insist(&mut ending) => match never {},
         }
     };
     tokio::select! {
-        () = told_to_end => supervised.end(grace).await,
-        status = first_start_and_end(supervised) => status,
-        never = reap(supervised, &mut signals.child) => match never {},
+        status = life => status,
+        never = reap(supervised, &mut child) => match never {},
     }
 }
 

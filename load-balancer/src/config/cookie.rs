@@ -78,7 +78,11 @@ pub(super) fn distinct(
     for (index, listener) in checked.iter().enumerate() {
         let name = &listener.cookie.name;
         let same = |other: &&Listener| other.affinity && other.cookie.name == *name;
-        if let Some(other) = checked[..index].iter().find(same).filter(|_| listener.affinity) {
+        if let Some(other) = checked[..index]
+            .iter()
+            .find(same)
+            .filter(|_| listener.affinity)
+        {
             // One of the two was given it: names by default differ as the listeners' do.
             let span = given[..=index]
                 .iter()

@@ -5,6 +5,7 @@
 
 use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
@@ -17,6 +18,8 @@ pub(super) struct Document {
     pub(super) admin_token_file: Option<PathBuf>,
     pub(super) threads: Option<Number<1, 64>>,
     pub(super) access_log: Option<PathBuf>,
+    #[serde(default = "private_paths")]
+    pub(super) private_paths: Vec<PrivatePath>,
     pub(super) nodes: Spanned<Nodes>,
     pub(super) listeners: Spanned<Vec<Listener>>,
     #[serde(default)]
@@ -33,6 +36,12 @@ pub(super) struct Document {
     pub(super) drain: Drain,
     #[serde(default)]
     pub(super) shutdown: Shutdown,
+}
+
+/// What the nodes of the lab have for operators.
+fn private_paths() -> Vec<PrivatePath> {
+    let paths = ["/metrics", "/healthz", "/readyz", "/admin/"];
+    paths.map(|path| PrivatePath(path.to_owned())).to_vec()
 }
 
 /// Where the nodes come from: exactly one of the two.
@@ -71,6 +80,8 @@ pub(super) struct Listener {
     /// TLS ends in front of us.
     #[serde(default)]
     pub(super) behind_https: bool,
+    /// Connections begin with a PROXY header.
+    pub(super) proxy_protocol: Option<Spanned<bool>>,
 }
 
 /// Where a listener's certificate is.
@@ -225,6 +236,10 @@ pub(super) struct Clients {
     pub(super) keepalive_ms: Millis<10, 3_600_000>,
     pub(super) silence_ms: Millis<10, 600_000>,
     pub(super) bytes_per_s: Number<1, 1_000_000>,
+    pub(super) linger_ms: Millis<0, 600_000>,
+    pub(super) linger_bytes: Number<0, 1_073_741_824>,
+    pub(super) abort_on_close: bool,
+    pub(super) trusted_proxies: Vec<Network>,
 }
 
 impl Default for Clients {
@@ -236,6 +251,11 @@ impl Default for Clients {
             keepalive_ms: Millis::of(75_000),
             silence_ms: Millis::of(10_000),
             bytes_per_s: Number(1_024),
+            // What a home connection sends within that time, and some more.
+            linger_ms: Millis::of(5_000),
+            linger_bytes: Number(16_777_216),
+            abort_on_close: false,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -392,6 +412,46 @@ impl<'de> Deserialize<'de> for Label {
 impl Display for Label {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A network `10.1.0.0/16`, or one host `10.1.2.3`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Network(pub(super) IpNet);
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(input)?;
+        let host = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+        text.parse().or_else(|_| host()).map(Self).map_err(|_| {
+            D::Error::custom(format!(
+                "{text:?} is neither a network such as 10.1.0.0/16 nor an address such as 10.1.2.3"
+            ))
+        })
+    }
+}
+
+/// A path that is not for clients, in its normal form.
+#[derive(Clone, Debug)]
+pub(super) struct PrivatePath(pub(super) String);
+
+impl<'de> Deserialize<'de> for PrivatePath {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let path = String::deserialize(input)?;
+        let is_odd = |text| path.contains(text);
+        if path.len() > 1
+            && path.starts_with('/')
+            && path.bytes().all(|byte| byte.is_ascii_graphic())
+            && !["//", "/.", "%", "?", "#", ";", "\\"]
+                .into_iter()
+                .any(is_odd)
+        {
+            Ok(Self(path))
+        } else {
+            Err(D::Error::custom(format!(
+                "{path:?} is no path, write it as /metrics, or as /admin/ for everything below it"
+            )))
+        }
     }
 }
 

@@ -23,7 +23,11 @@ use clap::{Parser, ValueEnum};
 use tokio_rustls::rustls::ServerConfig;
 use toml::Spanned;
 
-use crate::{http1::client::Patience, tls};
+use crate::{
+    forwarded::TrustedProxies,
+    http1::{client::Patience, target::PrivatePaths},
+    tls,
+};
 
 pub(crate) use cookie::AffinityCookie;
 pub(crate) use file::{Balance, OnDeadNode, PinRule, SameSite};
@@ -86,6 +90,7 @@ pub(crate) struct Config {
     pub(crate) drain: Duration,
     pub(crate) shutdown: Shutdown,
     pub(crate) access_log: Option<AccessLogTarget>,
+    pub(crate) private_paths: PrivatePaths,
 }
 
 /// How many retries there may be, compared to requests.
@@ -165,16 +170,20 @@ pub(crate) struct Listener {
     /// TLS ends here.
     pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) on_dead_node: OnDeadNode,
+    /// Every connection begins with the PROXY header of a trusted proxy.
+    pub(crate) proxy_protocol: bool,
 }
 
 /// What clients may take of us.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Clients {
     /// Connections of one listener.
     pub(crate) connections: usize,
     /// Bytes of a request's body.
     pub(crate) body_bytes: u64,
     pub(crate) patience: Patience,
+    /// Proxies that may speak for clients of their own.
+    pub(crate) trusted_proxies: TrustedProxies,
 }
 
 /// How nodes are checked.
@@ -260,7 +269,8 @@ pub(crate) fn load(
         )
     })?;
 
-    let listeners = listeners(&source, &file.listeners)?;
+    let clients = clients(file.clients);
+    let listeners = listeners(&source, &file.listeners, &clients)?;
     let nodes = nodes(&source, &file.nodes)?;
     let timeouts = timeouts(&source, file.timeouts)?;
     let ejection = ejection(&source, file.ejection)?;
@@ -325,7 +335,7 @@ pub(crate) fn load(
             fall: file.health.fall.0,
         },
         timeouts,
-        clients: clients(&file.clients),
+        clients,
         attempts: file.retries.attempts.0 as usize,
         retry_budget: RetryBudget {
             percent: file.retries.budget_percent.0,
@@ -345,10 +355,13 @@ pub(crate) fn load(
                 AccessLogTarget::File(path)
             }
         }),
+        private_paths: PrivatePaths::new(
+            file.private_paths.into_iter().map(|path| path.0).collect(),
+        ),
     })
 }
 
-fn clients(given: &file::Clients) -> Clients {
+fn clients(given: file::Clients) -> Clients {
     Clients {
         connections: given.connections.0 as usize,
         body_bytes: given.body_bytes.0.into(),
@@ -357,13 +370,24 @@ fn clients(given: &file::Clients) -> Clients {
             head: given.head_ms.0,
             silence: given.silence_ms.0,
             bytes_per_s: given.bytes_per_s.0,
+            linger: given.linger_ms.0,
+            linger_bytes: given.linger_bytes.0.into(),
+            aborts_on_close: given.abort_on_close,
         },
+        trusted_proxies: TrustedProxies::new(
+            given
+                .trusted_proxies
+                .into_iter()
+                .map(|network| network.0)
+                .collect(),
+        ),
     }
 }
 
 fn listeners(
     source: &Source<'_>,
     found: &Spanned<Vec<file::Listener>>,
+    clients: &Clients,
 ) -> Result<Vec<Listener>, ConfigError> {
     if found.get_ref().is_empty() {
         return Err(source.wrong(
@@ -387,6 +411,14 @@ fn listeners(
                 .map_err(|error| source.wrong(&tls.span(), error.to_string()))
         });
         let tls = tls.transpose()?;
+        let proxy_protocol = listener.proxy_protocol.as_ref();
+        if let Some(set) = proxy_protocol.filter(|set| *set.get_ref())
+            && clients.trusted_proxies.is_empty()
+        {
+            let problem = "proxy_protocol believes proxies whose client a connection is, and there are none: \
+                           name their networks in trusted_proxies of [clients], for example [\"10.0.0.0/8\"]";
+            return Err(source.wrong(&set.span(), problem.to_owned()));
+        }
         let is_https = tls.is_some() || listener.behind_https;
         Ok(Listener {
             // Only sticky sessions live in one node; every other strategy is served equally well by all.
@@ -399,6 +431,7 @@ fn listeners(
             is_https,
             tls,
             on_dead_node: listener.on_dead_node,
+            proxy_protocol: proxy_protocol.is_some_and(|set| *set.get_ref()),
         })
     });
     let checked: Vec<Listener> = checked.collect::<Result<_, _>>()?;

@@ -14,7 +14,7 @@ impl Secret {
         &self.0
     }
 
-    #[cfg(test)]
+    /// A secret that is known already.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())
     }

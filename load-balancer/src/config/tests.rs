@@ -135,12 +135,12 @@ fn a_frozen_node_is_found_out_within_two_seconds() {
 #[test]
 fn every_setting_of_the_file_is_taken() {
     let text = format!(
-        "threads = 3\naccess_log = 'stderr'\n{GOOD}\naffinity = true\npin = 'everybody'\n\
-         cookie = {{ name = 'lb', path = '/shop', same_site = 'none', lifetime_s = 60, persistent = true }}\non_dead_node = 'strict'\nbehind_https = true\n[health]\npath = '/x'\ninterval_ms = 100\ntimeout_ms = 200\nrise = 4\nfall = 5\n\
+        "private_paths = ['/x/']\nthreads = 3\naccess_log = 'stderr'\n{GOOD}\naffinity = true\npin = 'everybody'\n\
+         cookie = {{ name = 'lb', path = '/shop', same_site = 'none', lifetime_s = 60, persistent = true }}\non_dead_node = 'strict'\nbehind_https = true\nproxy_protocol = true\n[health]\npath = '/x'\ninterval_ms = 100\ntimeout_ms = 200\nrise = 4\nfall = 5\n\
          [timeouts]\nconnect_ms = 1\nread_ms = 2\nwrite_ms = 3\nidle_ms = 4\ntotal_ms = 5\n[retries]\nattempts = 6\nbudget_percent = 7\nbudget_floor = 8\n\
          [limits]\nmax_in_flight = 9\n[ejection]\nfailures = 10\nbase_ms = 11\nmax_ms = 12\nmax_percent = 13\n\
          [drain]\ndeadline_s = 14\n[shutdown]\nlame_duck_ms = 15\ngrace_ms = 16\n\
-         [clients]\nconnections = 17\nbody_bytes = 18\nhead_ms = 19\nkeepalive_ms = 20\nsilence_ms = 21\nbytes_per_s = 22\n"
+         [clients]\nconnections = 17\nbody_bytes = 18\nhead_ms = 19\nkeepalive_ms = 20\nsilence_ms = 21\nbytes_per_s = 22\nlinger_ms = 23\nlinger_bytes = 24\nabort_on_close = true\ntrusted_proxies = ['10.0.0.0/8', '::1']\n"
     );
     let config = load_text(&text, &[]).expect("good");
     assert!(config.listeners[1].affinity);
@@ -156,6 +156,15 @@ fn every_setting_of_the_file_is_taken() {
     let patience = clients.patience;
     let ms = [patience.head, patience.keepalive, patience.silence].map(|time| time.as_millis());
     assert_eq!((ms, patience.bytes_per_s), ([19, 20, 21], 22));
+    let linger = (patience.linger.as_millis(), patience.linger_bytes);
+    assert_eq!((linger, patience.aborts_on_close), ((23, 24), true));
+    assert!(clients.trusted_proxies.contains([10, 1, 2, 3].into()));
+    assert!(!clients.trusted_proxies.contains([11, 1, 2, 3].into()));
+    assert!(config.listeners[1].proxy_protocol && !config.listeners[0].proxy_protocol);
+    assert_eq!(
+        format!("{:?}", config.private_paths),
+        "PrivatePaths([\"/x/\"])"
+    );
     assert_eq!(
         (
             config.health.path.as_str(),
@@ -256,6 +265,21 @@ fn mistakes_name_their_place_and_what_is_allowed() {
             &["line 5, column 1", "missing field `strategy`"],
         ),
         ("[nodes]", "[nodes", &["line 3"]),
+        (
+            "[nodes]",
+            "[clients]\ntrusted_proxies = ['localhost']\n[nodes]",
+            &["line 4, column 19", "10.1.0.0/16"],
+        ),
+        (
+            "admin = ",
+            "private_paths = ['/a', '/%61']\nadmin = ",
+            &["line 2, column 17", "/admin/ for everything below it"],
+        ),
+        (
+            "balance = ",
+            "proxy_protocol = true\nbalance = ",
+            &["line 11, column 18", "trusted_proxies of [clients]"],
+        ),
     ] {
         assert!(GOOD.contains(old), "{old}");
         let error = load_text(&GOOD.replacen(old, new, 1), &[]).expect_err(new);

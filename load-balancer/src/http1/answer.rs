@@ -92,8 +92,9 @@ pub(crate) fn read(
             Field::SetCookie if our_cookies.contain(value) => {}
             Field::SessionEvent => event = SessionEvent::read(value),
             Field::Outcome if Outcome::read(value).is_some() => outcome = Outcome::read(value),
-            Field::Connection | Field::HopByHop => {}
-            Field::Ours if name.eq_ignore_ascii_case(b"x-balancer-retries") => {}
+            // One id from the client's request to the answer, whatever the node makes of it.
+            Field::Connection | Field::HopByHop | Field::RequestId => {}
+            Field::Ours if begins_with(name, b"x-balancer-") => {}
             _ => {
                 if !(connection.names_fields && is_named(name, fields)) {
                     put(output, name, value);
@@ -102,6 +103,9 @@ pub(crate) fn read(
         }
     }
 
+    if status >= 200 {
+        put(output, b"x-request-id", request.id.bytes());
+    }
     let has_body = !request.is_head && status >= 200 && !matches!(status, 204 | 304);
     let (body, encoding) = match (has_body, length.chunked, length.length) {
         (false, _, length) => {
@@ -143,6 +147,11 @@ pub(crate) fn read(
         event,
         outcome,
     })
+}
+
+fn begins_with(name: &[u8], start: &[u8]) -> bool {
+    name.get(..start.len())
+        .is_some_and(|found| found.eq_ignore_ascii_case(start))
 }
 
 #[cfg(test)]

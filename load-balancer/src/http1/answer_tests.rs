@@ -1,6 +1,7 @@
 //! What becomes of a node's head. What a whole balancer makes of it is in `tests/hostile_nodes.rs`.
 
 use super::*;
+use crate::request_id::RequestId;
 
 fn request(is_head: bool, is_modern: bool) -> Request {
     Request {
@@ -11,12 +12,21 @@ fn request(is_head: bool, is_modern: bool) -> Request {
         body: Framing::Length(0),
         encoding: Encoding::Plain,
         pins: crate::affinity::Pins::default(),
+        id: RequestId::of_client(b"an-id").expect("valid"),
+        client: None,
     }
 }
 
 fn rewrite(head: &str, request: &Request) -> (Answer, String) {
     let mut output = Vec::new();
-    let answer = read(head.as_bytes(), request, &OurCookies::default(), true, &mut output).expect("fine");
+    let answer = read(
+        head.as_bytes(),
+        request,
+        &OurCookies::default(),
+        true,
+        &mut output,
+    )
+    .expect("fine");
     (answer, String::from_utf8(output).expect("text"))
 }
 

@@ -10,8 +10,10 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::Instant,
+    net::TcpStream,
+    time::{Instant, Interval, interval},
 };
+use tokio_rustls::server::TlsStream;
 
 use crate::http1::{
     buffer::{Buffer, SIZE},
@@ -20,15 +22,26 @@ use crate::http1::{
 };
 use crate::problem::Problem;
 
-/// How long a client whose request was refused may go on sending before its connection is closed. Closed at
-/// once, the kernel would tell it so before it has read why.
-const LINGER: Duration = Duration::from_millis(500);
-/// How much of that is read, in buffers.
-const LINGER_READS: usize = 64;
+/// How often a connection is looked at whose client sends no more: nothing else would tell that it was reset.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Any connection that can be read and written.
-pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Wire for T {}
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Did the other side reset the connection? Asked of the kernel.
+    fn is_reset(&self) -> bool;
+}
+
+impl Wire for TcpStream {
+    fn is_reset(&self) -> bool {
+        !matches!(self.take_error(), Ok(None))
+    }
+}
+
+impl Wire for TlsStream<TcpStream> {
+    fn is_reset(&self) -> bool {
+        self.get_ref().0.is_reset()
+    }
+}
 
 /// What a client makes us wait for.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +54,13 @@ pub(crate) struct Patience {
     pub(crate) silence: Duration,
     /// Bytes a second that a body has to move at, once `silence` has passed.
     pub(crate) bytes_per_s: u32,
+    /// For the end of a request that was answered before it was read: closed at once, the kernel would tell the
+    /// client so before it has read why.
+    pub(crate) linger: Duration,
+    /// Bytes of such a request that are read.
+    pub(crate) linger_bytes: u64,
+    /// Not for the answer: a client that ends its sending side is taken for gone.
+    pub(crate) aborts_on_close: bool,
 }
 
 impl Patience {
@@ -64,6 +84,9 @@ pub(crate) struct Client<C> {
     /// Bytes written so far.
     pub(crate) written: u64,
     pub(crate) deadline: Deadline,
+    aborts_on_close: bool,
+    /// Set when the client has ended its sending side and may still read: when to look for a reset.
+    ended: Option<Interval>,
 }
 
 impl<C: Wire> Client<C> {
@@ -77,7 +100,19 @@ impl<C: Wire> Client<C> {
             is_flushed: true,
             written: 0,
             deadline: Deadline::new(now + patience.head),
+            aborts_on_close: patience.aborts_on_close,
+            ended: None,
         }
+    }
+
+    /// Has the client ended its sending side? Beyond `input` nothing will come.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Will no request follow those whose heads were read?
+    pub(crate) fn is_over(&self) -> bool {
+        self.has_ended() && self.input.is_empty()
     }
 
     /// Waits for a head and returns its length; it stands at the beginning of `input`. `None` when there is
@@ -126,8 +161,12 @@ impl<C: Wire> Client<C> {
                         Err(_) => return Poll::Ready(Some(Err(Problem::BadRequest))),
                     }
                 }
-                match self.input.poll_fill(&mut self.io, cx) {
+                match self.poll_read_unless_ended(cx) {
                     Poll::Ready(Ok(1..)) => {}
+                    // Half a head, and no more will come.
+                    Poll::Ready(Ok(_)) if !self.input.is_empty() => {
+                        return Poll::Ready(Some(Err(Problem::BadRequest)));
+                    }
                     Poll::Ready(_) => return Poll::Ready(None),
                     Poll::Pending => {
                         ready!(self.deadline.poll(cx));
@@ -139,12 +178,38 @@ impl<C: Wire> Client<C> {
         .await
     }
 
-    /// Reads more, if there is room. Returns how many bytes came: 0 when the client is gone.
+    /// Reads more, if there is room. Returns how many bytes came: 0 once, when the client has ended its sending
+    /// side. An error means that it is gone.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(look) = &mut self.ended {
+            while look.poll_tick(cx).is_ready() {
+                if self.io.is_reset() {
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                }
+            }
+            return Poll::Pending;
+        }
         if self.input.is_full() {
             return Poll::Pending;
         }
-        self.input.poll_fill(&mut self.io, cx)
+        let count = ready!(self.input.poll_fill(&mut self.io, cx))?;
+        if count == 0 {
+            if self.aborts_on_close {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            self.ended = Some(interval(LOOK));
+            if self.input.is_empty() {
+                self.input.release();
+            }
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_read_unless_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.has_ended() {
+            return Poll::Ready(Ok(0));
+        }
+        self.poll_read(cx)
     }
 
     /// Is something written that the client has not taken yet?
@@ -201,10 +266,10 @@ impl<C: Wire> Client<C> {
     }
 
     /// Ends the connection in a way that lets the client read what was sent, even if it is still sending.
-    pub(crate) async fn close(mut self) {
+    pub(crate) async fn close(mut self, patience: &Patience) {
         self.input.release();
-        self.deadline.set(Instant::now() + LINGER);
-        let mut reads = 0;
+        self.deadline.set(Instant::now() + patience.linger);
+        let mut left = patience.linger_bytes;
         let mut is_shut = false;
         poll_fn(|cx| {
             if !is_shut && let Poll::Ready(shut) = Pin::new(&mut self.io).poll_shutdown(cx) {
@@ -213,11 +278,11 @@ impl<C: Wire> Client<C> {
                 }
                 is_shut = true;
             }
-            while reads < LINGER_READS {
+            while left > 0 {
                 match self.input.poll_fill(&mut self.io, cx) {
                     Poll::Ready(Ok(count @ 1..)) => {
                         self.input.consume(count);
-                        reads += 1;
+                        left = left.saturating_sub(count as u64);
                     }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => return self.deadline.poll(cx),

@@ -218,7 +218,11 @@ impl<'a, C: Wire> Exchange<'a, C> {
                 if has_ended && !self.client.is_behind() {
                     return Poll::Ready(Ok(()));
                 }
-                self.move_request(cx)?;
+                match self.move_request(cx) {
+                    // The answer is on its way already; what is wrong with the request no longer matters.
+                    Err(Broken::Client(_)) => self.upload.is_broken = true,
+                    moved => moved?,
+                }
                 if !has_ended && !self.input.is_full() && !self.client.is_full() {
                     match self.input.poll_fill(&mut self.node, cx) {
                         Poll::Ready(Ok(count @ 1..)) => self.moved += count as u64,
@@ -248,16 +252,20 @@ impl<'a, C: Wire> Exchange<'a, C> {
         if self.upload.is_received() {
             // What comes now is the next request, or the end.
             match self.client.poll_read(cx) {
-                Poll::Ready(Ok(count @ 1..)) => self.moved += count as u64,
-                Poll::Ready(_) => return Err(Broken::ClientGone),
+                // The end itself counts as something that came, so that the connection is looked at again.
+                Poll::Ready(Ok(count)) => self.moved += count.max(1) as u64,
+                Poll::Ready(Err(_)) => return Err(Broken::ClientGone),
                 Poll::Pending => {}
             }
         } else if !self.upload.is_broken && self.upload.has_room() {
-            if self.client.input.is_empty() {
-                match self.client.poll_read(cx) {
-                    Poll::Ready(Ok(1..)) | Poll::Pending => {}
-                    Poll::Ready(_) => return Err(Broken::ClientGone),
-                }
+            if self.client.input.is_empty()
+                && !self.client.has_ended()
+                && let Poll::Ready(Err(_)) = self.client.poll_read(cx)
+            {
+                return Err(Broken::ClientGone);
+            }
+            if self.client.is_over() {
+                return Err(Broken::Client(Problem::BadRequest));
             }
             if !self.client.input.is_empty() {
                 self.upload

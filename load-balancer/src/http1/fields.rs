@@ -50,6 +50,7 @@ pub(crate) fn field(name: &[u8]) -> Field {
         16 if is(DRAINS) => Field::Ours,
         17 if is(b"transfer-encoding") => Field::TransferEncoding,
         18 if is(b"x-session-strategy") || is(b"x-balancer-retries") => Field::Ours,
+        18 if is(b"x-answer-within-ms") => Field::Ours,
         5.. if name[..5].eq_ignore_ascii_case(b"proxy")
             && matches!(name.get(5), None | Some(b'-')) =>
         {
@@ -178,6 +179,7 @@ mod tests {
             ("Proxy", Field::HopByHop),
             ("proxyfoo", Field::Other),
             ("X-Forwarded-For", Field::Ours),
+            ("X-Answer-Within-Ms", Field::Ours),
             ("X-Forwarded-Anything", Field::Ours),
             ("x_session_strategy", Field::Ours),
             ("content_length", Field::Ours),

@@ -9,7 +9,8 @@
 //! | file | job |
 //! | --- | --- |
 //! | `scan` | where a head ends, before anything in it is believed |
-//! | `request` | what a client's head means, and the head that the node gets |
+//! | `request`, `target` | what a client's head means, and the head that the node gets |
+//! | `glimpse` | what can be said of a head that was refused |
 //! | `answer` | what a node's head means, and the head that the client gets |
 //! | `idempotency_key` | whether the client says that a POST may be repeated |
 //! | `fields` | which header fields concern a balancer |
@@ -26,8 +27,10 @@ pub(crate) mod deadline;
 pub(crate) mod exchange;
 pub(crate) mod fields;
 pub(crate) mod framing;
+pub(crate) mod glimpse;
 pub(crate) mod idempotency_key;
 pub(crate) mod pool;
 pub(crate) mod request;
 pub(crate) mod scan;
+pub(crate) mod target;
 pub(crate) mod upload;

@@ -3,26 +3,29 @@
 //! One pass over the fields does both: what is not understood is refused with a status, what must not come
 //! from outside is dropped, the rest is copied. The framing is stated anew, from what was understood.
 
-use std::{mem::MaybeUninit, sync::Arc};
+use std::{
+    io::Write as _,
+    mem::MaybeUninit,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use crate::{
     affinity::{Affinity, OurCookies, Pins},
+    forwarded::{Told, TrustedProxies},
     http1::{
         fields::{Connection, Field, Length, field, is_named, put, put_number},
         framing::{Encoding, Framing},
         idempotency_key,
+        target::{Authority, PrivatePaths, is_host, write_target},
     },
     problem::Problem,
-    request_id::RequestIds,
+    request_id::{RequestId, RequestIds},
     route::now_s,
 };
 
 /// Fields of one head, at most.
 const MAX_FIELDS: usize = 64;
-/// Bytes of a request's target, at most.
-const MAX_TARGET: usize = 8 * 1024;
-/// Bytes of a client's own `x-request-id`, at most.
-const MAX_REQUEST_ID: usize = 128;
 
 /// What one listener makes of every request.
 #[derive(Debug)]
@@ -38,6 +41,20 @@ pub(crate) struct Rules {
     /// Bytes of a body, at most.
     pub(crate) max_body: u64,
     pub(crate) request_ids: RequestIds,
+    /// Paths that no client gets to see.
+    pub(crate) private_paths: PrivatePaths,
+    /// Who may speak for clients of its own.
+    pub(crate) trusted_proxies: TrustedProxies,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer<'a> {
+    pub(crate) address: SocketAddr,
+    /// As nodes get to see it.
+    pub(crate) ip: &'a str,
+    /// Is it a proxy that may say who its client is?
+    pub(crate) is_trusted: bool,
 }
 
 /// What is remembered about a request once its head was rewritten.
@@ -61,17 +78,19 @@ pub(crate) struct Request {
     pub(crate) encoding: Encoding,
     /// What its affinity cookies say.
     pub(crate) pins: Pins,
+    pub(crate) id: RequestId,
+    /// Who sent it, where a trusted proxy says so.
+    pub(crate) client: Option<IpAddr>,
 }
 
 /// The problem of everything that is not HTTP. What follows it cannot be trusted.
 const BAD: Problem = Problem::BadRequest;
 
-/// Reads a complete head and appends the node's version of it to `output`. `client` is the client's address
-/// as text.
+/// Reads a complete head of `peer` and appends the node's version of it to `output`.
 pub(crate) fn read(
     head: &[u8],
     rules: &Rules,
-    client: &[u8],
+    peer: Peer<'_>,
     output: &mut Vec<u8>,
 ) -> Result<Request, Problem> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -90,14 +109,15 @@ pub(crate) fn read(
 
     output.extend_from_slice(method.as_bytes());
     output.push(b' ');
-    let authority = write_target(method, target.as_bytes(), output)?;
+    let authority = write_target(method, target.as_bytes(), &rules.private_paths, output)?;
     output.extend_from_slice(b" HTTP/1.1\r\n");
-    let seen = pass_on(fields, is_modern, &rules.our_cookies, output)?;
-    match (seen.host, authority) {
-        (None, _) if is_modern => return Err(BAD),
-        (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => return Err(BAD),
-        (None, _) => put(output, b"host", authority.unwrap_or_default()),
-        _ => {}
+    let seen = pass_on(fields, is_modern, authority, rules, peer, output)?;
+    if seen.host.is_none() {
+        if is_modern {
+            return Err(BAD);
+        }
+        let host = authority.map_or(&b""[..], |authority| authority.text);
+        put(output, b"host", host);
     }
     if seen
         .length
@@ -106,7 +126,10 @@ pub(crate) fn read(
     {
         return Err(Problem::BodyTooLarge);
     }
-    add_ours(&seen, rules, client, output);
+    let client = seen.told.client();
+    let id = seen.request_id.unwrap_or_else(|| rules.request_ids.next());
+    add_ours(&seen, rules, peer, output);
+    put(output, b"x-request-id", id.bytes());
     let (body, encoding) = write_framing(&seen.length, output);
     output.extend_from_slice(b"\r\n");
 
@@ -130,6 +153,8 @@ pub(crate) fn read(
             }
             _ => Pins::default(),
         },
+        id,
+        client,
     })
 }
 
@@ -139,16 +164,21 @@ struct Seen<'a> {
     connection: Connection,
     host: Option<&'a [u8]>,
     length: Length,
-    request_id: Option<&'a [u8]>,
+    request_id: Option<RequestId>,
     has_cookies: bool,
+    /// By a trusted proxy.
+    told: Told,
     keys: idempotency_key::Seen,
 }
 
-/// Copies the fields that are for the node as they are, and notes the others.
+/// Copies the fields that are for the node as they are, and notes the others. `Host` becomes the authority of an
+/// absolute target (RFC 9112, section 3.2.2).
 fn pass_on<'a>(
     fields: &[httparse::Header<'a>],
     is_modern: bool,
-    our_cookies: &OurCookies,
+    authority: Option<Authority<'a>>,
+    rules: &Rules,
+    peer: Peer<'_>,
     output: &mut Vec<u8>,
 ) -> Result<Seen<'a>, Problem> {
     let mut seen = Seen {
@@ -171,15 +201,17 @@ fn pass_on<'a>(
                 }
             }
             Field::Host => {
-                if seen.host.is_some() || !is_host(value) {
+                let is_right = authority.is_none_or(|authority| authority.is_same(value));
+                if seen.host.is_some() || !is_host(value) || !is_right {
                     return Err(BAD);
                 }
-                seen.host = Some(value);
-                put(output, name, value);
+                let host = authority.map_or(value, |authority| authority.text);
+                seen.host = Some(host);
+                put(output, name, host);
             }
             Field::Cookie => {
                 seen.has_cookies = true;
-                put_cookie(our_cookies, output, name, value);
+                put_cookie(&rules.our_cookies, output, name, value);
             }
             Field::ContentLength => seen.length.read_length(value).map_err(|_| BAD)?,
             Field::TransferEncoding if is_modern => {
@@ -191,32 +223,36 @@ fn pass_on<'a>(
             }
             Field::Expect if is_modern => put(output, name, value),
             Field::RequestId => {
-                if seen.request_id.is_none() && is_request_id(value) {
-                    seen.request_id = Some(value);
+                if seen.request_id.is_none() {
+                    seen.request_id = RequestId::of_client(value);
                 }
             }
-            Field::Connection
-            | Field::HopByHop
-            | Field::Ours
-            | Field::Expect
-            | Field::SessionEvent => {}
+            Field::Ours => {
+                if peer.is_trusted {
+                    seen.told.read(name, value, &rules.trusted_proxies);
+                }
+            }
+            Field::Connection | Field::HopByHop | Field::Expect | Field::SessionEvent => {}
         }
     }
     Ok(seen)
 }
 
 /// Adds the fields that a node believes because they are ours.
-fn add_ours(seen: &Seen<'_>, rules: &Rules, client: &[u8], output: &mut Vec<u8>) {
-    let scheme: &[u8] = if rules.is_https { b"https" } else { b"http" };
+fn add_ours(seen: &Seen<'_>, rules: &Rules, peer: Peer<'_>, output: &mut Vec<u8>) {
+    let is_https = seen.told.is_https().unwrap_or(rules.is_https);
+    let scheme: &[u8] = if is_https { b"https" } else { b"http" };
     put(output, b"x-session-strategy", rules.strategy.as_bytes());
-    put(output, b"x-forwarded-for", client);
+    match seen.told.client() {
+        None => put(output, b"x-forwarded-for", peer.ip.as_bytes()),
+        Some(client) => {
+            // Writing to a vector cannot fail.
+            let _ = write!(output, "x-forwarded-for: {client}\r\n");
+        }
+    }
     put(output, b"x-forwarded-proto", scheme);
     if let Some(host) = seen.host {
         put(output, b"x-forwarded-host", host);
-    }
-    match seen.request_id {
-        Some(id) => put(output, b"x-request-id", id),
-        None => put(output, b"x-request-id", &rules.request_ids.next()),
     }
 }
 
@@ -230,71 +266,6 @@ fn write_framing(length: &Length, output: &mut Vec<u8>) -> (Framing, Encoding) {
         put_number(output, b"content-length", length);
     }
     (Framing::Length(length.length.unwrap_or(0)), Encoding::Plain)
-}
-
-/// Can a client's own id go into logs as it is?
-fn is_request_id(value: &[u8]) -> bool {
-    (1..=MAX_REQUEST_ID).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
-}
-
-/// Writes the target in the form that a server of its own would get it (RFC 9112, section 3.2). Returns the
-/// authority of an absolute target.
-fn write_target<'a>(
-    method: &str,
-    target: &'a [u8],
-    output: &mut Vec<u8>,
-) -> Result<Option<&'a [u8]>, Problem> {
-    if target.len() > MAX_TARGET {
-        return Err(Problem::TargetTooLong);
-    }
-    // No blanks, no control bytes, no bytes that decoders disagree about, and no fragment: a client keeps
-    // that for itself, so one that arrives is a trick.
-    if !target
-        .iter()
-        .all(|byte| byte.is_ascii_graphic() && *byte != b'#')
-    {
-        return Err(BAD);
-    }
-    if method == "CONNECT" {
-        return Err(Problem::MethodNotAllowed);
-    }
-    if target.starts_with(b"/") || (target == b"*" && method == "OPTIONS") {
-        output.extend_from_slice(target);
-        return Ok(None);
-    }
-    let scheme_end = ["http://", "https://"]
-        .iter()
-        .find(|scheme| {
-            target
-                .get(..scheme.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
-        })
-        .ok_or(BAD)?
-        .len();
-    let rest = &target[scheme_end..];
-    let authority_end = rest
-        .iter()
-        .position(|byte| b"/?".contains(byte))
-        .unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(authority_end);
-    if !is_host(authority) {
-        return Err(BAD);
-    }
-    if path.is_empty() && method == "OPTIONS" {
-        output.push(b'*');
-    } else if !path.starts_with(b"/") {
-        output.push(b'/');
-    }
-    output.extend_from_slice(path);
-    Ok(Some(authority))
-}
-
-/// May this stand in `Host`? Names, addresses and ports are made of these letters.
-fn is_host(value: &[u8]) -> bool {
-    !value.is_empty()
-        && value
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".-_~%:[]".contains(byte))
 }
 
 /// Passes a `Cookie` field on without affinity cookies; an empty one not at all.

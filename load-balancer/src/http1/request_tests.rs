@@ -13,13 +13,74 @@ fn rules() -> Rules {
         our_cookies: OurCookies::default(),
         max_body: 100,
         request_ids: RequestIds::new(),
+        private_paths: PrivatePaths::new(vec!["/metrics".to_owned()]),
+        trusted_proxies: TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")]),
     }
 }
 
+const PEER: Peer<'_> = Peer {
+    address: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), 4711),
+    ip: "192.0.2.7",
+    is_trusted: false,
+};
+
 fn rewrite(head: &str) -> Result<(Request, String), Problem> {
+    rewrite_of(PEER, head)
+}
+
+fn rewrite_of(peer: Peer<'_>, head: &str) -> Result<(Request, String), Problem> {
     let mut output = Vec::new();
-    let request = read(head.as_bytes(), &rules(), b"10.0.0.7", &mut output)?;
+    let request = read(head.as_bytes(), &rules(), peer, &mut output)?;
     Ok((request, String::from_utf8(output).expect("text")))
+}
+
+#[test]
+fn only_a_trusted_proxy_speaks_for_a_client() {
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4, 10.0.0.9\r\nX-Forwarded-Proto: https\r\n\r\n";
+    let (request, seen) = rewrite(head).expect("fine");
+    assert_eq!(request.client, None);
+    assert!(
+        seen.contains("x-forwarded-for: 192.0.2.7\r\nx-forwarded-proto: http\r\n"),
+        "{seen}"
+    );
+
+    let proxy = Peer {
+        ip: "10.0.0.1",
+        is_trusted: true,
+        ..PEER
+    };
+    let (request, seen) = rewrite_of(proxy, head).expect("fine");
+    assert_eq!(request.client, Some([1, 2, 3, 4].into()));
+    assert!(
+        seen.contains("x-forwarded-for: 1.2.3.4\r\nx-forwarded-proto: https\r\n"),
+        "{seen}"
+    );
+    assert_eq!(
+        seen.to_lowercase().matches("x-forwarded-").count(),
+        3,
+        "{seen}"
+    );
+
+    let (_, seen) = rewrite_of(proxy, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("fine");
+    assert!(
+        seen.contains("x-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: http\r\n"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn the_host_of_an_absolute_target_takes_the_place_of_the_field() {
+    let head = "GET http://Shop.example:80/a HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+    let (_, seen) = rewrite(head).expect("the same authority");
+    assert!(
+        seen.starts_with("GET /a HTTP/1.1\r\nHost: Shop.example:80\r\n"),
+        "{seen}"
+    );
+    assert!(
+        seen.contains("x-forwarded-host: Shop.example:80\r\n"),
+        "{seen}"
+    );
+    assert_eq!(seen.matches("shop.example").count(), 0, "{seen}");
 }
 
 #[test]
@@ -142,8 +203,8 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), method in "[A-Z]{1,7}") {
         let mut output = Vec::new();
-        let _ = read(&bytes, &rules(), b"", &mut output);
+        let _ = read(&bytes, &rules(), PEER, &mut output);
         let head = [method.as_bytes(), b" / HTTP/1.1\r\nHost: a\r\nX: ", &bytes, b"\r\n\r\n"].concat();
-        let _ = read(&head, &rules(), b"", &mut output);
+        let _ = read(&head, &rules(), PEER, &mut output);
     }
 }

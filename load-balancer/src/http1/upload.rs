@@ -78,7 +78,7 @@ impl Upload {
     pub(crate) fn tell(&mut self, name: &[u8], value: &[u8]) {
         let mut field = Vec::new();
         put(&mut field, name, value);
-        self.told = self.head_end..self.head_end + field.len();
+        self.told = self.head_end..self.told.end + field.len();
         self.bytes.splice(self.head_end..self.head_end, field);
     }
 

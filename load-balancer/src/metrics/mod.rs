@@ -163,6 +163,8 @@ pub(crate) struct Connections {
     pub(crate) closed: Counter,
     /// Turned away, because there were too many.
     pub(crate) refused: Counter,
+    /// Closed, because they did not begin with the PROXY header of a trusted proxy.
+    pub(crate) unproven: Counter,
 }
 
 impl Connections {

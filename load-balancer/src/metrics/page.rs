@@ -33,7 +33,7 @@ const MOVES: [(&str, &str, ByReason); 2] = [
 ];
 
 /// The plain numbers of a listener.
-const LISTENER_VALUES: [Number<ListenerStats>; 8] = [
+const LISTENER_VALUES: [Number<ListenerStats>; 9] = [
     (
         "requests_total",
         "counter",
@@ -81,6 +81,12 @@ const LISTENER_VALUES: [Number<ListenerStats>; 8] = [
         "counter",
         "Connections turned away, because there were too many.",
         |stats| stats.connections.refused.get(),
+    ),
+    (
+        "proxy_headers_refused_total",
+        "counter",
+        "Connections closed, because they did not begin with the PROXY header of a trusted proxy.",
+        |stats| stats.connections.unproven.get(),
     ),
 ];
 

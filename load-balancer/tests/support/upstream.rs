@@ -50,6 +50,8 @@ pub(crate) const OK: Mode = Mode::Answer {
 struct State {
     name: String,
     mode: Mutex<Mode>,
+    /// What is answered as soon as a head with a body has come; the rest is never read.
+    early: Mutex<Option<&'static str>>,
     /// Strategies that `/readyz` says no for.
     unready: Mutex<Vec<String>>,
     requests: Mutex<Vec<String>>,
@@ -81,6 +83,7 @@ impl Upstream {
         let state = Arc::new(State {
             name: name.clone(),
             mode: Mutex::new(OK),
+            early: Mutex::default(),
             unready: Mutex::default(),
             requests: Mutex::default(),
             checks: AtomicUsize::default(),
@@ -132,6 +135,11 @@ impl Upstream {
         *self.state.mode.lock().expect("a lock") = mode;
     }
 
+    /// From now on requests with a body get this answer before the body is read.
+    pub(crate) fn set_early(&self, answer: Option<&'static str>) {
+        *self.state.early.lock().expect("a lock") = answer;
+    }
+
     /// Not ready for this strategy from now on.
     pub(crate) fn set_unready_for(&self, strategy: &str) {
         self.state
@@ -158,7 +166,7 @@ impl Upstream {
 }
 
 async fn serve_connection(mut stream: TcpStream, state: Arc<State>) {
-    while let Some(request) = read_request(&mut stream).await {
+    while let Some(request) = read_request(&mut stream, &state).await {
         let mode = *state.mode.lock().expect("a lock");
         if request.starts_with("GET /readyz ") {
             state.checks.fetch_add(1, Ordering::Relaxed);
@@ -262,7 +270,7 @@ async fn answer_with(stream: &mut TcpStream, node: &str, status: u16, fields: &s
 }
 
 /// One request, or `None` when the connection ended.
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+async fn read_request(stream: &mut TcpStream, state: &State) -> Option<String> {
     let mut bytes = Vec::new();
     let head_end = loop {
         if let Some(position) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -276,6 +284,11 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let early = *state.early.lock().expect("a lock");
+    if let Some(answer) = early.filter(|_| length.is_some_and(|length| length > 0)) {
+        let _ = stream.write_all(answer.as_bytes()).await;
+        return None;
+    }
     let is_chunked = head.contains("\r\ntransfer-encoding: chunked\r\n");
     let end = head_end + length.unwrap_or(0);
     while bytes.len() < end || (is_chunked && !bytes[head_end..].ends_with(b"0\r\n\r\n")) {

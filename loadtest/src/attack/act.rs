@@ -125,6 +125,10 @@ impl User {
         if operation.action == Action::Replay {
             return; // Whatever it says, the user has left.
         }
+        if operation.is_answered_logout() {
+            // Before the answer clears it: somebody who has a copy tries it again.
+            self.keep_dead();
+        }
         self.browser.absorb(&exchange.headers);
         if let (Some(cart), Some(session)) = (said.cart, &mut self.session) {
             session.cart = cart.lines;
@@ -151,16 +155,19 @@ impl User {
             // Also when nobody knows: the user wanted to leave and will not come back with that credential.
             (Action::LogOut, Outcome::Ok | Outcome::Info) => self.forget_session(),
             _ if operation.lost_its_session() => {
-                self.keep_if_revoked();
+                // Where an operator ends logins, this may be why the credential was refused. Then it must stay dead.
+                if self.common.plan.revocations.is_some() {
+                    self.keep_dead();
+                }
                 self.forget_session();
             }
             _ => {}
         }
     }
 
-    /// Where an operator ends logins, this may be why the credential was refused. Then it must stay dead.
-    fn keep_if_revoked(&mut self) {
-        if let (Some(session), Some(_)) = (&self.session, &self.common.plan.revocations) {
+    /// Tries the credential again later: it should be dead.
+    fn keep_dead(&mut self) {
+        if let Some(session) = &self.session {
             let now_us = self.common.plan.clock.now_us();
             let credentials = self.browser.credentials.clone();
             self.dead.keep(session.login, credentials, now_us);

@@ -49,6 +49,12 @@ struct IdentityBody<'a> {
     access_token: Option<Cow<'a, str>>,
 }
 
+/// The answer of a node that does not know the session: `{"ended": false, …}`.
+#[derive(Deserialize)]
+struct LoggedOutBody {
+    ended: bool,
+}
+
 #[derive(Deserialize)]
 struct RevokedBody {
     revoked: u64,
@@ -71,7 +77,11 @@ struct LineBody<'a> {
 /// Reads the body of a successful answer to `action`; `None` when it does not say what it should.
 pub(super) fn understand(action: Action, body: &[u8]) -> Option<Said> {
     match action {
-        Action::LogOut => Some(Said::default()),
+        Action::LogOut => {
+            let says_nothing_ended =
+                || serde_json::from_slice::<LoggedOutBody>(body).is_ok_and(|body| !body.ended);
+            (body.is_empty() || says_nothing_ended()).then(Said::default)
+        }
         Action::LogIn | Action::Browse | Action::Replay => {
             let body: IdentityBody<'_> = serde_json::from_slice(body).ok()?;
             let said = Said {
@@ -169,5 +179,8 @@ mod tests {
             assert_eq!(understand(Action::Revoke, body), None);
         }
         assert!(understand(Action::LogOut, b"").is_some());
+        let nothing = br#"{"ended":false,"node":"node-1","detail":"unknown here"}"#;
+        assert!(understand(Action::LogOut, nothing).is_some());
+        assert_eq!(understand(Action::LogOut, b"<html>"), None);
     }
 }

@@ -79,7 +79,9 @@ impl Browser {
             }
         }
         // In quotes, as the draft of the header wants it.
-        let key = wish.key.map(|key| HeaderValue::try_from(format!("\"{key}\"")));
+        let key = wish
+            .key
+            .map(|key| HeaderValue::try_from(format!("\"{key}\"")));
         if let Some(Ok(key)) = key {
             headers.insert(IDEMPOTENCY_KEY, key);
         }
@@ -260,7 +262,10 @@ mod tests {
             method: Method::POST,
             path: "/cart/lines",
             body: Some("{}".into()),
-            key: Some(LineId { user: 3, operation: 7 }),
+            key: Some(LineId {
+                user: 3,
+                operation: 7,
+            }),
         };
         let (request, _) = browser().request(&Client::new(), wish, &Credentials::default());
         let request = request.build().unwrap();

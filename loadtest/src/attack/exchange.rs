@@ -8,6 +8,7 @@ use reqwest::{RequestBuilder, Response};
 use super::browser::answer_head_bytes;
 use super::outcome::Trouble;
 use crate::history::{Action, Clock};
+use crate::own_side;
 
 const NODE: HeaderName = HeaderName::from_static("x-node");
 const OUTCOME: HeaderName = HeaderName::from_static("x-outcome");
@@ -125,7 +126,7 @@ impl Exchange {
 
 fn trouble(error: &reqwest::Error) -> Trouble {
     if error.is_connect() {
-        Trouble::NotConnected
+        own_side::reason(error).map_or(Trouble::NotConnected, Trouble::OwnSide)
     } else if error.is_timeout() {
         Trouble::TimedOut
     } else {

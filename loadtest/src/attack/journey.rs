@@ -138,7 +138,7 @@ impl User {
     /// The one operation that the user wants now.
     async fn step(&mut self, goose: &mut GooseUser, due: i64) {
         if std::mem::take(&mut self.is_leaving) {
-            self.log_out(goose, due).await;
+            self.act(goose, Action::LogOut, due, None).await;
             return;
         }
         if let Some(dead) = self.dead.take_due(self.common.plan.clock.now_us()) {
@@ -203,16 +203,6 @@ impl User {
     fn any_line(&mut self, lines: usize) -> Option<LineId> {
         let at = usize::try_from(self.random.below(lines as u64)).ok()?;
         self.session.as_ref()?.cart.get(at).copied()
-    }
-
-    async fn log_out(&mut self, goose: &mut GooseUser, due: i64) {
-        let credentials = self.browser.credentials.clone();
-        let login = self.session.as_ref().map(|session| session.login);
-        let outcome = self.act(goose, Action::LogOut, due, None).await;
-        if let (Outcome::Ok, Some(login)) = (outcome, login) {
-            let now_us = self.common.plan.clock.now_us();
-            self.dead.keep(login, credentials, now_us);
-        }
     }
 
     /// The read that every verdict about a cart rests on.

@@ -3,9 +3,11 @@
 //! | what came back | outcome | because |
 //! | --- | --- | --- |
 //! | no connection to the load balancer | fail | nothing was sent |
+//! | no connection begun, for a lack on this side | fail | nothing was sent; counts for nobody ([`crate::own_side`]) |
 //! | time out, broken connection | info | the request may have arrived |
 //! | 2xx of a node, whole and understood | ok | |
 //! | 2xx of a node, cut off or not understood | info | it happened, but what it said is lost |
+//! | 2xx but 204 to a logout | info | the node does not know the session, which another one may still hold |
 //! | 4xx of a node | fail | a node refuses before it changes anything |
 //! | 4xx of a node, to a change that was sent twice | info | the node before may have done it |
 //! | 401 to a replay | ok | the answer that a dead credential should get |
@@ -26,6 +28,8 @@ use crate::history::{Action, Outcome, Reason};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     NotConnected,
+    /// No connection was begun, for this reason of our own side.
+    OwnSide(Reason),
     TimedOut,
     Broken,
 }
@@ -52,12 +56,12 @@ pub(super) fn judge(action: Action, answer: Answer) -> (Outcome, Option<Reason>)
     let Some(status) = answer.status else {
         return match answer.trouble {
             Some(Trouble::NotConnected) => (Outcome::Fail, Some(Reason::NotConnected)),
+            Some(Trouble::OwnSide(reason)) => (Outcome::Fail, Some(reason)),
             Some(Trouble::TimedOut) => (Outcome::Info, Some(Reason::TimedOut)),
             Some(Trouble::Broken) | None => (Outcome::Info, Some(Reason::Broken)),
         };
     };
-    let may_be_done =
-        answer.retries > 0 && matches!(action, Action::AddLine | Action::RemoveLine);
+    let may_be_done = answer.retries > 0 && matches!(action, Action::AddLine | Action::RemoveLine);
     match (answer.stamped, status) {
         (true, 401) if action == Action::Replay => (Outcome::Ok, None),
         (true, 400..=499) if may_be_done => (Outcome::Info, Some(Reason::Refused)),
@@ -69,6 +73,9 @@ pub(super) fn judge(action: Action, answer: Answer) -> (Outcome, Option<Reason>)
         (true, 200..=299) => match answer.trouble {
             Some(Trouble::TimedOut) => (Outcome::Info, Some(Reason::TimedOut)),
             Some(_) => (Outcome::Info, Some(Reason::Broken)),
+            None if answer.understood && action == Action::LogOut && status != 204 => {
+                (Outcome::Info, Some(Reason::NothingEnded))
+            }
             None if answer.understood => (Outcome::Ok, None),
             None => (Outcome::Info, Some(Reason::NotUnderstood)),
         },
@@ -130,6 +137,12 @@ mod tests {
             Fail,
             Some(Reason::NotConnected),
         );
+        check(
+            AddLine,
+            transport(Trouble::OwnSide(Reason::NoOpenFile)),
+            Fail,
+            Some(Reason::NoOpenFile),
+        );
     }
 
     #[test]
@@ -152,6 +165,16 @@ mod tests {
     fn a_whole_answer_of_a_node_happened() {
         check(AddLine, node(201), Ok, None);
         check(LogOut, node(204), Ok, None);
+    }
+
+    #[test]
+    fn only_a_204_says_that_the_session_ended() {
+        check(LogOut, node(200), Info, Some(Reason::NothingEnded));
+        let senseless = Answer {
+            understood: false,
+            ..node(200)
+        };
+        check(LogOut, senseless, Info, Some(Reason::NotUnderstood));
     }
 
     #[test]

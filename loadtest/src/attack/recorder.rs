@@ -19,6 +19,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Bytes that go to the file at once.
 const CHUNK_BYTES: usize = 1 << 18;
 
+/// What the users' process ends with when the history takes no more lines: `EX_IOERR` of sysexits.h.
+pub(crate) const NOT_RECORDED: i32 = 74;
+
 /// The users' end.
 #[derive(Clone)]
 pub(super) struct Recorder {
@@ -27,14 +30,22 @@ pub(super) struct Recorder {
 
 /// The file's end.
 pub(super) struct Writer {
-    thread: JoinHandle<Result<(), HistoryError>>,
+    thread: JoinHandle<()>,
 }
 
 /// Starts the writer thread on the history at `path`.
 pub(super) fn start(path: &Path) -> Result<(Recorder, Writer), HistoryError> {
     let appender = Appender::open(path)?;
     let (sender, receiver) = sync_channel(CAPACITY);
-    let thread = thread::spawn(move || write_all(&receiver, appender));
+    let thread = thread::spawn(move || {
+        if let Err(error) = write_all(&receiver, appender) {
+            // A run without its history is worth nothing, so it ends now and not after the last user. The message may find no
+            // room either; the code says enough.
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "{error}");
+            std::process::exit(NOT_RECORDED);
+        }
+    });
     Ok((Recorder { sender }, Writer { thread }))
 }
 
@@ -46,17 +57,16 @@ impl Recorder {
 
     /// Keeps any line.
     pub(super) fn push(&self, line: Line) {
-        // Fails only after the writer failed; `Writer::finish` tells, and the run ends with that error.
+        // Fails only after the writer failed, and then this process is about to end.
         let _ = self.sender.send(line);
     }
 }
 
 impl Writer {
     /// Waits until every operation is in the file. All recorders must be gone by then.
-    pub(super) fn finish(self) -> Result<(), HistoryError> {
-        match self.thread.join() {
-            Ok(written) => written,
-            Err(panic) => std::panic::resume_unwind(panic),
+    pub(super) fn finish(self) {
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
         }
     }
 }

@@ -18,7 +18,7 @@ const MAX_KEPT: usize = 8;
 pub(super) struct Dead {
     pub(super) login: Login,
     pub(super) credentials: Credentials,
-    /// When the logout was acknowledged, or the credential refused.
+    /// When the logout was answered, or the credential refused.
     since_us: i64,
     /// How often it was tried.
     tries: u32,

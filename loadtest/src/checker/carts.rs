@@ -32,9 +32,8 @@ pub(super) fn check<'a>(
 }
 
 impl<'a> Cart<'a> {
-    /// Lines acknowledged by then, without those whose removal was on its way.
-    pub(super) fn lines_at(&self, at_us: i64) -> impl Iterator<Item = &Line<'a>> {
-        self.lines.iter().filter(move |line| line.is_owed_at(at_us))
+    pub(super) fn lines(&self) -> &[Line<'a>] {
+        &self.lines
     }
 
     /// Holds every read against what is known of each line by then.

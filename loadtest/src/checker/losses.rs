@@ -16,12 +16,17 @@ pub struct Losses {
     pub sessions_lost: u64,
     /// Of `sessions_lost`: the target had served them last.
     pub sessions_lost_on_target: u64,
-    /// Lines in carts of `sessions_live`, acknowledged before the fault and not removed before it.
+    /// Lines in carts of `sessions_live`, acknowledged before the fault and not removed before it; and those added while it
+    /// lasted that it cost.
     pub cart_lines_acknowledged: u64,
     /// Of these: lines of sessions that the target had served last.
     pub cart_lines_on_target: u64,
-    /// Of `cart_lines_acknowledged`: gone for good, though nobody removed them, and this fault is to blame.
+    /// Of `cart_lines_acknowledged`: gone for good, though nobody removed them, and this fault is to blame. Each lost line
+    /// counts for one fault.
     pub cart_lines_lost: u64,
+    /// Credentials that were accepted after a logout which the session's own node never heard of, and this fault is to blame:
+    /// it led the user elsewhere.
+    pub exposures: u64,
 }
 
 /// Adds what each fault cost one session to `losses`, which has an entry for each of `faults`.
@@ -32,26 +37,40 @@ pub(super) fn add(
     cart: &Cart<'_>,
 ) {
     let blamed = session.loss.and_then(|loss| loss.to_blame(faults));
+    let missed = session
+        .missed_logout()
+        .and_then(|missed| missed.to_blame(faults));
+    let is = |fault: &Fault<'_>, blamed: Option<&Fault<'_>>| {
+        blamed.is_some_and(|blamed| blamed.index == fault.index)
+    };
     for (sum, fault) in losses.iter_mut().zip(faults) {
-        let lost = blamed.is_some_and(|blamed| blamed.index == fault.index);
-        if !lost && !session.outlived(fault) {
-            continue; // Not concerned, or nobody can say.
-        }
+        sum.exposures += u64::from(is(fault, missed));
+        let lost = is(fault, blamed);
+        let is_concerned = lost || session.outlived(fault); // If not, nobody can say.
         let server = match session.loss {
             Some(ended) if lost => ended.alive.node.as_deref(),
             _ => session.served_by_at(fault.commanded_us),
         };
-        let on_target = server.is_some_and(|node| fault.hits(node));
-        sum.sessions_live += 1;
-        sum.sessions_on_target += u64::from(on_target);
-        sum.sessions_lost += u64::from(lost);
-        sum.sessions_lost_on_target += u64::from(lost && on_target);
-        for line in cart.lines_at(fault.commanded_us) {
+        let is_target = |node: Option<&str>| node.is_some_and(|node| fault.hits(node));
+        let on_target = is_target(server);
+        if is_concerned {
+            sum.sessions_live += 1;
+            sum.sessions_on_target += u64::from(on_target);
+            sum.sessions_lost += u64::from(lost);
+            sum.sessions_lost_on_target += u64::from(lost && on_target);
+        }
+        for line in cart.lines() {
+            let lost = is(fault, line.to_blame(faults));
+            if !lost && !(is_concerned && line.is_owed_at(fault.commanded_us)) {
+                continue;
+            }
+            let on_target = match line.lost {
+                Some(gone) if lost => is_target(gone.alive.node.as_deref()),
+                _ => on_target,
+            };
             sum.cart_lines_acknowledged += 1;
             sum.cart_lines_on_target += u64::from(on_target);
-            let blamed = line.to_blame(faults);
-            sum.cart_lines_lost +=
-                u64::from(blamed.is_some_and(|blamed| blamed.index == fault.index));
+            sum.cart_lines_lost += u64::from(lost);
         }
     }
 }

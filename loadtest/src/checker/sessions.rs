@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::faults::{self, Fault};
 use super::witness::{Evidence, Found, at, name};
 use super::{may_have_happened, revocations};
-use crate::history::{Action, Meta, Operation, Outcome};
+use crate::history::{Action, Meta, Operation, Outcome, Reason};
 use crate::results::Anomaly;
 
 /// Nodes reckon expiry in whole seconds of a wall clock, and the history's clock is not that one.
@@ -69,7 +69,7 @@ impl Ends {
 pub(super) struct Loss<'a> {
     /// What proved last that it was there.
     pub(super) alive: &'a Operation,
-    /// The answer by which the loss showed first.
+    /// The answer by which the loss showed first: of a node that did not know it any more, or never had.
     pub(super) dead: &'a Operation,
 }
 
@@ -151,6 +151,8 @@ impl<'a> Session<'a> {
                 && operation.action != Action::Replay
                 // A refusal that came in while a logout was under way is the logout's doing.
                 && operation.done_us <= logout_sent_us
+                // A node that knows nothing to end says so in another way.
+                || operation.reason == Some(Reason::NothingEnded)
         };
         for (place, dead) in self.operations.iter().enumerate() {
             if !refused(dead) {
@@ -210,27 +212,53 @@ impl<'a> Session<'a> {
                 ),
             });
         }
-        if let Some(logout) = self.acknowledged_logout()
+        if let Some(logout) = self.answered_logout()
             && let Some((accepted, kind)) = self.accepted_after(logout)
         {
-            evidence.find(kind, self, || {
-                let declared = match self.declared_end_us(logout) {
-                    Some(end_us) => format!(" (declared end: {})", at(end_us)),
-                    None => String::new(),
-                };
-                Found {
-                    operations: vec![self.login, logout, accepted],
-                    line: None,
-                    blamed: None,
-                    sentence: format!(
-                        "{} accepted a credential whose logout had been acknowledged at {}{declared}.",
-                        name(accepted),
-                        at(logout.done_us)
-                    ),
-                }
+            evidence.find(kind, self, || Found {
+                operations: vec![self.login, logout, accepted],
+                line: None,
+                blamed: self
+                    .missed_logout()
+                    .and_then(|missed| missed.to_blame(faults)),
+                sentence: self.told_acceptance(logout, accepted),
             });
         }
         self.judge_revocations(evidence);
+    }
+
+    fn told_acceptance(&self, logout: &Operation, accepted: &Operation) -> String {
+        let accepted = name(accepted);
+        if logout.outcome != Outcome::Ok {
+            return format!(
+                "{accepted} accepted a credential after {}, which that node answered by saying that it does not know the session.",
+                name(logout)
+            );
+        }
+        let declared = match self.declared_end_us(logout) {
+            Some(end_us) => format!(" (declared end: {})", at(end_us)),
+            None => String::new(),
+        };
+        format!(
+            "{accepted} accepted a credential whose logout had been acknowledged at {}{declared}.",
+            at(logout.done_us)
+        )
+    }
+
+    /// The logout that the session's own node never heard of, because another node answered it, and what had proved before
+    /// that the session was alive. `None` unless the credential was accepted afterwards.
+    pub(super) fn missed_logout(&self) -> Option<Loss<'a>> {
+        let logout = self.answered_logout()?;
+        let (_, kind) = self.accepted_after(logout)?;
+        if kind != Anomaly::Exposure || self.declared_end_us(logout).is_some() {
+            return None;
+        }
+        let before = &self.operations[..self.sent_before(logout.sent_us)];
+        let alive = before.iter().rfind(|operation| operation.was_accepted());
+        Some(Loss {
+            alive: alive.copied().unwrap_or(self.login),
+            dead: logout,
+        })
     }
 
     /// Whether it was live at this moment, and nobody was about to end it.
@@ -269,7 +297,7 @@ impl<'a> Session<'a> {
 
     /// See [`super::revocation`]; `None` where nobody tried the dead credential.
     pub(super) fn outlived_logout_ms(&self) -> Option<u64> {
-        let logout = self.acknowledged_logout()?;
+        let logout = self.answered_logout()?;
         let tried = |operation: &&&Operation| operation.outcome == Outcome::Ok;
         self.sent_after(logout).iter().find(tried)?;
         let Some(accepted) = self.last_accepted_after(logout) else {
@@ -279,8 +307,8 @@ impl<'a> Session<'a> {
         u64::try_from((accepted.done_us.max(end_us) - logout.done_us) / 1_000).ok()
     }
 
-    fn acknowledged_logout(&self) -> Option<&'a Operation> {
-        self.logout.filter(|logout| logout.outcome == Outcome::Ok)
+    fn answered_logout(&self) -> Option<&'a Operation> {
+        self.logout.filter(|logout| logout.is_answered_logout())
     }
 
     /// Operations that were sent after this one was answered.

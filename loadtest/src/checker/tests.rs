@@ -118,6 +118,18 @@ fn a_removed_line_that_never_goes_is_a_rollback() {
     );
 }
 
+/// The node that the load balancer had left may still do what another one has done meanwhile.
+#[test]
+fn a_removed_line_that_was_added_by_two_nodes_may_come_back() {
+    let mut operations = with(read(1, 1, 6, 500, &[2, 3])).operations;
+    for operation in &mut operations {
+        if operation.action == Action::AddLine {
+            operation.retries = 1;
+        }
+    }
+    assert_eq!(anomalies(&history(operations)), Anomalies::default());
+}
+
 #[test]
 fn what_was_shown_and_is_not_for_a_while_is_a_rollback() {
     let expected = Anomalies {
@@ -225,6 +237,67 @@ fn a_node_that_acknowledged_a_logout_without_an_end_must_not_accept_the_credenti
     assert_eq!((same.exposure, same.resurrection), (0, 1));
     let other = accepted_by("node-2");
     assert_eq!((other.exposure, other.resurrection), (1, 0));
+}
+
+/// User 1 logs out at 600 ms at node-2, which does not know the session, and the credential is tried 100 ms later.
+fn logged_out_elsewhere(tried: impl FnOnce(Operation) -> Operation) -> History {
+    let mut history = with(tried(replay(1, 1, 8, 700)));
+    for operation in &mut history.operations {
+        if operation.action == Action::LogOut {
+            *operation = operation.clone().on("node-2").nothing_ended();
+        }
+    }
+    history.meta.properties.revocable_at_once = false;
+    history
+}
+
+#[test]
+fn a_logout_that_found_nothing_acknowledges_nothing_and_its_user_is_gone_all_the_same() {
+    let refused = logged_out_elsewhere(|tried| tried.on("node-2"));
+    let verdict = check(&refused);
+    assert_eq!(verdict.anomalies, Anomalies::default());
+    assert_eq!(verdict.revocation_ms, Some(Revocation { p50: 0, max: 0 }));
+    let accepted_by = |node| {
+        logged_out_elsewhere(|mut tried| {
+            tried.status = Some(200);
+            tried.on(node)
+        })
+    };
+    let verdict = check(&accepted_by("node-1"));
+    let exposed = Anomalies {
+        exposure: 1,
+        ..Anomalies::default()
+    };
+    assert_eq!(verdict.anomalies, exposed);
+    assert_eq!(verdict.revocation_ms.unwrap().max, 100);
+    assert_eq!(
+        verdict.witnesses[0].sentence,
+        "User 1: replay 8 at 0.700 s on node-1 accepted a credential after log_out 7 at 0.600 s on node-2, which that node \
+         answered by saying that it does not know the session."
+    );
+    // The node said that it does not know the session, and then it does.
+    assert_eq!(check(&accepted_by("node-2")).anomalies.resurrection, 1);
+    // A strategy that can end sessions everywhere has no such excuse.
+    let mut history = accepted_by("node-1");
+    history.meta.properties.revocable_at_once = true;
+    assert_eq!(check(&history).anomalies.resurrection, 1);
+}
+
+#[test]
+fn a_logout_that_finds_an_expired_session_gone_is_no_failure() {
+    let mut history = logged_out_elsewhere(|tried| tried);
+    let found = |history: &History| {
+        let ends = check(history).ends;
+        let mut logouts = history.operations.iter();
+        let logout = logouts.find(|operation| operation.action == Action::LogOut);
+        ends.is_failure(logout.unwrap())
+    };
+    assert!(found(&history), "nobody knows whether the session is over");
+    history.meta.lifetime = Some(Lifetime {
+        absolute_s: 1,
+        idle_s: None,
+    });
+    assert!(!found(&history));
 }
 
 #[test]

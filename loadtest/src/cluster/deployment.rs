@@ -12,7 +12,7 @@ use futures_util::future::try_join_all;
 use serde::Deserialize;
 use tokio::{net::lookup_host, time::timeout};
 
-use super::ClusterError;
+use super::{ClusterError, Owed};
 
 /// For one look-up of a name.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
@@ -38,6 +38,9 @@ pub struct Deployment {
     pub(super) store_address: Option<String>,
     /// `http://HOST:PORT` of the load balancer's listener, for each strategy.
     pub(super) urls: BTreeMap<String, String>,
+    /// What the run that uses it has to put back.
+    #[serde(skip)]
+    pub(super) owed: Owed,
 }
 
 /// Where the nodes' agents are.
@@ -79,6 +82,11 @@ impl Deployment {
                 path.display()
             ))
         })
+    }
+
+    /// What is not as it was, and the work that puts it back.
+    pub fn owed(&self) -> Owed {
+        self.owed.clone()
     }
 
     /// `HOST:PORT` of the listener for a strategy.

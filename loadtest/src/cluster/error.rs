@@ -96,9 +96,29 @@ pub enum ClusterError {
         /// What the last request got.
         problem: String,
     },
-    /// The store does not say how it is.
-    #[error("the store does not answer INFO: {0}")]
+    /// The store does not answer, or not as it should.
+    #[error("the store: {0}")]
     Store(io::Error),
+    /// A store that may not be emptied.
+    #[error(
+        "the store at {address} is not marked as a lab's own, so it is left alone: it holds {foreign} keys that are not of a shop{}, \
+         and {own} that are. A run needs an empty store: probably `store_address` names the wrong one. If this one may be \
+         emptied, delete its keys (FLUSHALL) and run again",
+        if examples.is_empty() { String::new() } else { format!(" ({examples} …)") }
+    )]
+    ForeignStore {
+        /// Where it is.
+        address: SocketAddr,
+        /// Keys with a name that a shop gives.
+        own: u64,
+        /// All others.
+        foreign: u64,
+        /// How some of these begin.
+        examples: String,
+    },
+    /// A cluster that was joined is not as it was.
+    #[error("{0}")]
+    NotPutBack(String),
     /// A proxy on a link could not be set up.
     #[error("no proxy on the link {link}: {source}")]
     Link {

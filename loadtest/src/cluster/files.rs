@@ -22,7 +22,7 @@ use crate::leftovers;
 /// The temporary folder.
 pub(super) fn folder() -> Result<TempDir, ClusterError> {
     let parent = std::env::temp_dir();
-    leftovers::sweep(&parent);
+    leftovers::sweep(&parent, leftovers::PREFIX);
     tempfile::Builder::new()
         .prefix(leftovers::PREFIX)
         .permissions(Permissions::from_mode(0o700))
@@ -66,6 +66,10 @@ pub(super) struct Listener {
     pub(super) pin: Option<PinRule>,
 }
 
+/// What no user of the lab gets to see of a node. `/admin/users/` is not among it, as it is by default: the lab's
+/// operator revokes through the load balancer, as one user does after the other.
+pub(super) const PRIVATE_PATHS: [&str; 4] = ["/metrics", "/healthz", "/readyz", "/admin/clock"];
+
 /// The load balancer's configuration.
 pub(super) struct BalancerConfig<'a> {
     pub(super) admin: SocketAddr,
@@ -83,6 +87,7 @@ impl BalancerConfig<'_> {
             admin: SocketAddr,
             affinity_key_file: PathBuf,
             admin_token_file: PathBuf,
+            private_paths: [&'static str; 4],
             nodes: List<'a>,
             listeners: &'a [Listener],
         }
@@ -94,6 +99,7 @@ impl BalancerConfig<'_> {
             admin: self.admin,
             affinity_key_file: dir.join(AFFINITY_KEY),
             admin_token_file: dir.join(ADMIN_TOKEN),
+            private_paths: PRIVATE_PATHS,
             nodes: List { list: self.nodes },
             listeners: self.listeners,
         };
@@ -139,6 +145,7 @@ mod tests {
         assert_eq!(table["nodes"]["list"][0]["name"].as_str(), Some("node-1"));
         assert_eq!(table["listeners"][0]["strategy"].as_str(), Some("sticky"));
         assert_eq!(table["listeners"][0]["affinity"].as_bool(), Some(false));
+        assert_eq!(table["private_paths"][0].as_str(), Some("/metrics"));
         assert_eq!(table["listeners"][0]["pin"].as_str(), Some("everybody"));
         assert_eq!(table["health"]["rise"].as_integer(), Some(2));
     }

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     ClusterError,
-    files::{self, Listener, Node},
+    files::{self, Listener, Node, PRIVATE_PATHS},
 };
 
 /// What the configuration says.
@@ -44,6 +44,9 @@ impl Config<'_> {
             socket = self.socket.display(),
             admin = self.admin,
         );
+        let private = PRIVATE_PATHS
+            .map(|path| path.trim_start_matches('/'))
+            .join("|");
         for listener in self.listeners {
             let Listener {
                 strategy, address, ..
@@ -52,6 +55,7 @@ impl Config<'_> {
             let _ = write!(
                 text,
                 "frontend {strategy}\n  bind {address}\n  \
+                 http-request deny deny_status 404 if {{ path,url_dec -i -m reg ^/+({private})/*$ }}\n  \
                  http-request del-header x-forwarded-for\n  http-request set-header x-forwarded-proto http\n  \
                  http-request set-header x-session-strategy {strategy}\n  \
                  http-after-response set-header x-balancer-retries %rc\n  default_backend {strategy}\n\
@@ -60,7 +64,8 @@ impl Config<'_> {
                  acl once method POST PATCH\n  acl keyed req.fhdr(idempotency-key) -m len 1:257\n  \
                  acl keyed_twice req.fhdr_cnt(idempotency-key) gt 1\n  \
                  http-request disable-l7-retry if once !keyed or once keyed_twice\n  \
-                 http-request set-timeout server 5s if once !keyed or once keyed_twice\n"
+                 http-request set-timeout server 5s if once !keyed or once keyed_twice\n  \
+                 http-request set-header x-answer-within-ms 5000 if once !keyed or once keyed_twice\n"
             );
             let sticky = listener.has_affinity();
             if sticky {
@@ -70,9 +75,7 @@ impl Config<'_> {
                 );
             } else {
                 // Of a client that belongs to a node, another one knows nothing.
-                text.push_str(
-                    "  retry-on conn-failure empty-response response-timeout 503\n",
-                );
+                text.push_str("  retry-on conn-failure empty-response response-timeout 503\n");
             }
             for Node { name, address } in self.nodes {
                 let cookie = if sticky {
@@ -123,6 +126,11 @@ mod tests {
         assert!(text.contains("  cookie affinity-jwt insert"));
         assert_eq!(text.matches("disable-l7-retry if once !keyed").count(), 3);
         assert_eq!(text.matches("response-timeout 503").count(), 1);
+        assert_eq!(
+            text.matches("reg ^/+(metrics|healthz|readyz|admin/clock)/*$")
+                .count(),
+            3
+        );
         assert!(text.contains("stats socket \"/tmp/a socket\" mode 600"));
     }
 }

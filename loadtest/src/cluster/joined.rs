@@ -2,7 +2,7 @@
 //! agents, and afterwards it is put back.
 //!
 //! ```text
-//! find the agents ─▶ end every node ─▶ empty the store ─▶ start as many as the run wants, with its flags
+//! find the agents ─▶ claim the store ─▶ end every node ─▶ empty the store ─▶ start as many as the run wants, with its flags
 //!                 ─▶ a fresh load balancer ─▶ the run ─▶ links healed, everything started as it was
 //! ```
 //! So each run begins with nodes that know nobody, as on loopback. What cannot be changed from here (CPU limits, which
@@ -10,26 +10,28 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    thread,
+    path::PathBuf,
     time::Duration,
 };
 
-use agent::{AgentError, Remote, resp};
+use agent::{AgentError, Remote};
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::timeout;
 
 use super::{
-    BalancerKind, ClusterError, ClusterSpec, GRACE, LOAD_BALANCER, LinkName, NodeState, Process,
-    READY_WITHIN, STORE,
+    BalancerKind, ClusterError, ClusterSpec, GRACE, LOAD_BALANCER, LinkName, NodeState, Owed,
+    Process, READY_WITHIN, STORE,
     deployment::{Deployment, resolve_one},
+    emptying,
     files::{Listener, Node},
+    owed::Debt,
     processes::node_flags,
     secrets::{self, Secrets},
     store::Store,
 };
 
-/// For everything to be put back when a run was broken off.
-const PUT_BACK_WITHIN: Duration = Duration::from_mins(1);
+/// For everything to be put back. Less than the agent of a load test in a container waits for it to end.
+const PUT_BACK_WITHIN: Duration = Duration::from_secs(50);
 
 /// An engine rounds a limit to whole microseconds of a period.
 const LIMIT_TOLERANCE: f64 = 0.01;
@@ -46,15 +48,18 @@ pub(super) struct Found {
     pub(super) secrets: Secrets,
 }
 
-/// All agents, and what is needed to leave everything as it was. Dropping it puts everything back.
+/// All agents, and what is needed to leave everything as it was. Dropping it begins to put everything back.
 pub(super) struct Joined {
     nodes: Vec<Remote>,
     balancer: Remote,
     store: Option<Remote>,
     /// Where each node of the run can be reached: the load balancer calls it by one of these.
     addresses: Vec<(String, Vec<IpAddr>)>,
-    /// Also before anything was changed.
-    is_put_back: bool,
+    /// Opens the agents' control ports.
+    token_file: PathBuf,
+    owed: Owed,
+    /// Whether anything has been changed.
+    is_changed: bool,
 }
 
 impl Joined {
@@ -96,7 +101,9 @@ impl Joined {
             balancer,
             store: store_agent,
             addresses: vec![],
-            is_put_back: true,
+            token_file: deployment.secrets.join(secrets::AGENT_TOKEN),
+            owed: deployment.owed(),
+            is_changed: false,
         };
         let store = match (&joined.store, &deployment.store_address) {
             (Some(agent), Some(address)) if spec.has_store() => Some(Store {
@@ -159,21 +166,34 @@ impl Joined {
         for (node, status) in taking_part.iter().zip(&statuses) {
             fits(spec.quota, status.cpu_limit, node.name())?;
         }
+        if let Some(store) = store {
+            if let Some(agent) = &self.store {
+                bring_up(agent).await?;
+            }
+            emptying::claim(store).await?;
+        }
+        let mut debts: Vec<Debt> = self
+            .store
+            .iter()
+            .map(|store| Debt::running(store, &self.token_file))
+            .collect();
+        debts.extend(
+            self.nodes.iter().enumerate().map(|(index, node)| {
+                Debt::fresh_start(node, statuses.get(index), &self.token_file)
+            }),
+        );
+        debts.push(Debt::fresh_start(&self.balancer, None, &self.token_file));
         self.addresses = taking_part
             .iter()
             .zip(statuses)
             .map(|(node, status)| (node.name().to_owned(), status.addresses))
             .collect();
-        // Until here nothing was done to it, and a refusal leaves it alone.
-        self.is_put_back = false;
+        // Until here no node was touched, and a refusal leaves the cluster alone.
+        self.owed.owe(debts);
+        self.is_changed = true;
         try_join_all(taking_part.iter().chain(idle).map(end)).await?;
         if let Some(store) = store {
-            if let Some(agent) = &self.store {
-                bring_up(agent).await?;
-            }
-            resp::ask(store.address, Some(&store.password), &["FLUSHALL"])
-                .await
-                .map_err(ClusterError::Store)?;
+            emptying::empty(store).await?;
         }
         let starting = taking_part[..spec.nodes].iter();
         try_join_all(starting.map(|node| node.start_with(node_flags(spec, node.name())))).await?;
@@ -233,39 +253,28 @@ impl Joined {
     }
 
     /// Starts everything as the deployment has it.
-    pub(super) async fn put_back(mut self) -> Result<(), ClusterError> {
-        self.is_put_back = true;
-        put_back(&self.nodes, &self.balancer, self.store.as_ref()).await
+    pub(super) async fn put_back(self) -> Result<(), ClusterError> {
+        let owed = self.owed.clone();
+        drop(self);
+        owed.paid().await
     }
 }
 
 impl Drop for Joined {
-    /// After a run that was broken off. It may be dropped within a runtime, which must not be blocked on.
+    /// A drop cannot wait, and a run that was broken off must not be in the way of a second Ctrl-C: so the work is begun here,
+    /// and whoever ends the run waits for it ([`Owed::paid`]).
     fn drop(&mut self) {
-        if self.is_put_back {
+        if !self.is_changed {
             return;
         }
         let (nodes, balancer) = (self.nodes.clone(), self.balancer.clone());
-        let store = self.store.clone();
-        let work = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            let outcome = match runtime {
-                Ok(runtime) => runtime.block_on(async {
-                    let all = put_back(&nodes, &balancer, store.as_ref());
-                    match timeout(PUT_BACK_WITHIN, all).await {
-                        Ok(outcome) => outcome.map_err(|error| error.to_string()),
-                        Err(_) => Err(format!("not done within {PUT_BACK_WITHIN:?}")),
-                    }
-                }),
-                Err(error) => Err(error.to_string()),
-            };
-            if let Err(problem) = outcome {
-                tracing::error!(problem, "the cluster could not be put back: restart it");
-            }
+        let (store, owed) = (self.store.clone(), self.owed.clone());
+        let work = self.owed.clone();
+        work.begin(async move {
+            // What is not done by then stays in the list.
+            let all = put_back(&nodes, &balancer, store.as_ref(), &owed);
+            let _ = timeout(PUT_BACK_WITHIN, all).await;
         });
-        let _ = work.join();
     }
 }
 
@@ -339,24 +348,33 @@ async fn heal(agent: &Remote) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// All of them, also when one does not obey.
-async fn put_back(
-    nodes: &[Remote],
-    balancer: &Remote,
-    store: Option<&Remote>,
-) -> Result<(), ClusterError> {
+/// Starts a process anew, as the deployment has it. Everything is tried as long as its agent can be reached.
+async fn renew(agent: &Remote) -> Result<(), AgentError> {
+    let healed = heal(agent).await;
+    if let Err(error @ AgentError::Unreachable { .. }) = healed {
+        return Err(error);
+    }
+    let ended = agent.stop(GRACE).await;
+    let started = agent.start_with(vec![]).await;
+    // That it would not end is no matter once it has started again.
+    started.map_err(|error| match ended {
+        Err(earlier) if !matches!(earlier, AgentError::NotRunning { .. }) => earlier,
+        _ => error,
+    })?;
+    healed
+}
+
+/// Everything, also when one does not obey. The load balancer comes last: it forgets whom it was told to drain, and finds the
+/// nodes as they are.
+async fn put_back(nodes: &[Remote], balancer: &Remote, store: Option<&Remote>, owed: &Owed) {
     if let Some(store) = store {
-        bring_up(store).await?;
+        owed.settle(store.name(), bring_up(store).await);
     }
-    let nodes = join_all(nodes.iter().map(async |node| {
-        end(node).await?;
-        node.start_with(vec![]).await
-    }));
-    let (nodes, balancer) = tokio::join!(nodes, bring_up(balancer));
-    for outcome in nodes.into_iter().chain([balancer]) {
-        outcome?;
-    }
-    Ok(())
+    join_all(nodes.iter().map(async |node| {
+        owed.settle(node.name(), renew(node).await);
+    }))
+    .await;
+    owed.settle(balancer.name(), renew(balancer).await);
 }
 
 #[cfg(test)]

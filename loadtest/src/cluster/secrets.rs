@@ -28,6 +28,8 @@ pub(super) const AGENT_TOKEN: &str = "agent.token";
 pub(super) const REDIS_PASSWORD: &str = "redis.password";
 /// The same as Redis wants it: a piece of configuration, to be included.
 const REDIS_CONF: &str = "redis.conf";
+/// A name that Redis keeps and tells (`CONFIG GET syslog-ident`): so a store shows that this configuration is its own.
+pub(super) const STORE_IDENT: &str = "session-lab";
 
 /// Only the owner. Everything of a cluster on loopback runs as one user.
 const OURS: u32 = 0o600;
@@ -107,7 +109,8 @@ pub(crate) fn make_missing(dir: &Path) -> Result<Vec<&'static str>, ClusterError
         }
     }
     let password = read(dir, REDIS_PASSWORD)?;
-    let conf = format!("requirepass {password}\nmasterauth {password}\n");
+    let conf =
+        format!("requirepass {password}\nmasterauth {password}\nsyslog-ident {STORE_IDENT}\n");
     if appear(dir, REDIS_CONF, &conf)? {
         made.push(REDIS_CONF);
     }

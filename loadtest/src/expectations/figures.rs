@@ -24,6 +24,9 @@ pub const FIGURES: &[Figure] = &[
     figure("resurrections", |run| count(run.anomalies.resurrection)),
     figure("exposures", |run| count(run.anomalies.exposure)),
     figure("unknown", |run| count(run.anomalies.unknown)),
+    figure("unexplained_losses", |run| {
+        count(super::predictions::unexplained(run))
+    }),
     figure("failed_requests", |run| count(run.requests.failed)),
     figure("failed_idempotent", |run| {
         count(run.requests.failed_idempotent)

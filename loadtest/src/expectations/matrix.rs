@@ -57,9 +57,19 @@ pub enum Extent {
     AsListed,
 }
 
-/// What may come out when a node that is away keeps its memory: sessions are lost to users who were moved elsewhere, and
-/// what comes back may be old.
-const AWAY: &[Anomaly] = &[SessionLost, LineLost, StaleRead, Rollback, Resurrection];
+/// What may come out when a node that is away keeps its memory: users who were moved elsewhere lose their sessions, and what
+/// comes back may be old. A user who logs out meanwhile reaches a node that has never heard of the session and says so
+/// (`{"ended": false}`); the node that is away may accept the credential when it is back.
+const AWAY: &[Anomaly] = &[
+    SessionLost,
+    LineLost,
+    StaleRead,
+    Rollback,
+    Resurrection,
+    Exposure,
+];
+/// What may come out when a store comes back as it was a moment before.
+const SET_BACK: &[Anomaly] = &[SessionLost, LineLost, StaleRead, Rollback, Resurrection];
 /// Who was led elsewhere has lost the login for sure, and its lines if there were any.
 const LOGIN: &[Anomaly] = &[SessionLost];
 const LOST: &[Anomaly] = &[SessionLost, LineLost];
@@ -78,19 +88,22 @@ pub static MATRIX: &[Cell] = &[
     cell("sticky", Hit::Node,     &["rolling-restart"],            LOST,         AWAY,  Extent::AsListed,
          "Every node's memory goes once; who is led to a node before its turn loses the next session, too."),
     cell("sticky", Hit::Node,     &["pause", "maint"],             LOGIN,        AWAY,  Extent::SomePinned,
-         "Who asks while the node is away is led to another one, which does not know the session. The node keeps it meanwhile."),
+         "Requests during the outage go to another node, which does not know the session. The node keeps it meanwhile, so \
+          whoever logged out elsewhere may be let in when it is back."),
     cell("sticky", Hit::Node,     &[],                             NONE,         AWAY,  Extent::AsListed,
-         "A slow, draining or removed node may leave rotation, and takes its sessions with it."),
+         "A slow, draining or removed node may leave rotation, and takes its sessions with it: also those of users who then \
+          log out elsewhere."),
     cell("sticky", Hit::Link,     &["blackhole", "reset"],         LOGIN,        AWAY,  Extent::SomePinned,
-         "To the balancer a node that cannot be reached is away; it keeps its sessions meanwhile."),
+         "To the balancer a node that cannot be reached is away. It keeps its sessions meanwhile, so whoever logged out \
+          elsewhere may be let in when it is back."),
     cell("sticky", Hit::Link,     &[],                             NONE,         AWAY,  Extent::AsListed,
-         "A link that is slow enough looks like a node that is away."),
+         "A link that is slow enough looks like a node that is away, with all that follows from it."),
     cell("sticky", Hit::Balancer, &[],                             NONE,         AWAY,  Extent::AsListed,
          "Pins outlive the balancer, but one that has just started leads users of a node that it has not checked yet elsewhere."),
     cell("sticky", Hit::Anything, &[],                             NONE,         NONE,  Extent::AsListed,
          "There is no store to fail."),
 
-    cell("redis",  Hit::Store,    &["kill"],                       NONE,         AWAY,  Extent::AsListed,
+    cell("redis",  Hit::Store,    &["kill"],                       NONE,     SET_BACK,  Extent::AsListed,
          "With `appendfsync everysec` Redis answers before it writes while an fsync is under way: a kill at that moment costs \
           what was acknowledged, logouts too. 3 of 80 kills did (docs/failure.md)."),
     cell("redis",  Hit::Anything, &[],                             NONE,         NONE,  Extent::AsListed,
@@ -233,6 +246,28 @@ mod tests {
         }
     }
 
+    /// Only there a logout can miss the session, and only while its node keeps it.
+    #[test]
+    fn a_node_that_is_away_may_let_in_who_logged_out_elsewhere() {
+        for (kind, target) in KINDS
+            .iter()
+            .flat_map(|kind| TARGETS.map(|target| (*kind, target)))
+        {
+            let forgets = matches!(kind, "kill" | "stop" | "restart");
+            let expected = match target {
+                "store" | "node-2->store" => false,
+                "node-2" | "nodes" => !forgets,
+                _ => true,
+            };
+            let tolerates = |strategy| under(strategy, kind, target).tolerated.contains(&Exposure);
+            assert_eq!(tolerates("sticky"), expected, "{kind} of {target}");
+            assert!(
+                !tolerates("redis") && !tolerates("jwt"),
+                "{kind} of {target}"
+            );
+        }
+    }
+
     #[test]
     fn the_cells_that_the_lab_is_about() {
         assert_eq!(under("sticky", "kill", "node-2").predicted, LOST);
@@ -247,7 +282,7 @@ mod tests {
         );
         assert_eq!(under("redis", "kill", "node-2").tolerated, NONE);
         assert_eq!(under("redis", "pause", "store").tolerated, NONE);
-        assert_eq!(under("redis", "kill", "store").tolerated, AWAY);
+        assert_eq!(under("redis", "kill", "store").tolerated, SET_BACK);
         assert_eq!(at_any_time("jwt").predicted, [Exposure]);
         assert_eq!(under_revocation("sticky").predicted, [Exposure]);
         assert_eq!(under_revocation("redis").tolerated, NONE);

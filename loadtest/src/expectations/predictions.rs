@@ -42,6 +42,20 @@ pub(super) fn judge(strategy: &str, runs: &[&Run]) -> Vec<Expectation> {
     demands
 }
 
+/// Sessions and cart lines lost, and credentials exposed, of which neither the strategy itself nor a fault that they are
+/// ascribed to may cost any.
+pub(super) fn unexplained(run: &Run) -> u64 {
+    let ascribed = [Anomaly::SessionLost, Anomaly::LineLost, Anomaly::Exposure];
+    let rows = matrix(&run.strategy, &[run]);
+    let counts = rows.iter().flat_map(|row| {
+        let known = |name: &String| row.predicted.contains(name) || row.tolerated.contains(name);
+        let seen = ascribed.iter().map(|anomaly| anomaly.name().to_owned());
+        let unknown = seen.filter(move |name| !known(name));
+        unknown.filter_map(|name| row.observed.get(&name).copied())
+    });
+    counts.sum()
+}
+
 /// The part of the matrix that these runs are about, with what they showed.
 pub(super) fn matrix(strategy: &str, runs: &[&Run]) -> Vec<Prediction> {
     let groups = Group::of(runs);
@@ -51,16 +65,18 @@ pub(super) fn matrix(strategy: &str, runs: &[&Run]) -> Vec<Prediction> {
         outlived(|revoked| revoked.resurrections),
         outlived(|revoked| revoked.exposures),
     ];
-    let mut by_faults = [0, 0];
+    let mut by_faults = [0; 3];
     let mut under_faults = Vec::new();
     for group in &groups {
         let lost = [
             group.sum(runs, |fault| fault.sessions_lost),
             group.sum(runs, |fault| fault.cart_lines_lost),
+            group.sum(runs, |fault| fault.exposures),
         ];
-        by_faults[0] += lost[0];
-        by_faults[1] += lost[1];
-        let kinds = [Anomaly::SessionLost, Anomaly::LineLost];
+        for (sum, lost) in by_faults.iter_mut().zip(lost) {
+            *sum += lost;
+        }
+        let kinds = [Anomaly::SessionLost, Anomaly::LineLost, Anomaly::Exposure];
         let cell = matrix::under(strategy, group.kind, group.target);
         let observed = kinds.into_iter().zip(lost);
         under_faults.push(prediction(strategy, group.label(), cell, observed));
@@ -74,7 +90,7 @@ pub(super) fn matrix(strategy: &str, runs: &[&Run]) -> Vec<Prediction> {
             Anomaly::SessionLost => by_faults[0],
             Anomaly::LineLost => by_faults[1],
             Anomaly::Resurrection => outlived[0],
-            Anomaly::Exposure => outlived[1],
+            Anomaly::Exposure => outlived[1] + by_faults[2],
             _ => 0,
         };
         (anomaly, all.saturating_sub(explained))

@@ -25,7 +25,7 @@ const MOST_ROOM: usize = 1 << 22;
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// The file system said no.
-    #[error("cannot {doing} the history {path}: {source}")]
+    #[error("cannot {doing} the history {path}: {source}{}", advice(source))]
     Io {
         /// `read`, `write`, `compress`
         doing: &'static str,
@@ -52,6 +52,19 @@ pub enum HistoryError {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// What to do about it.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::FileTooLarge
+        | io::ErrorKind::ReadOnlyFilesystem => {
+            "; without its history a run is worth nothing: make room on the disk, or choose another folder with --out"
+        }
+        _ => "",
+    }
 }
 
 impl From<HistoryError> for Failure {
@@ -141,8 +154,12 @@ pub fn compress_if_large(path: &Path, limit_bytes: u64) -> Result<PathBuf, Histo
         zstd::stream::copy_encode(&mut plain, &compressed, zstd::DEFAULT_COMPRESSION_LEVEL)?;
         compressed.sync_all()
     });
-    written.map_err(io)?;
-    fs::rename(&unfinished, &finished).map_err(io)?;
+    let renamed = written.and_then(|()| fs::rename(&unfinished, &finished));
+    if let Err(error) = renamed {
+        // Half of it is of no use, and the disk may be full.
+        let _ = fs::remove_file(&unfinished);
+        return Err(io(error));
+    }
     fs::remove_file(path).map_err(io)?;
     Ok(finished)
 }
@@ -196,6 +213,7 @@ impl History {
                                 .map_or(MOST_ROOM, |room| room.min(MOST_ROOM)),
                         ),
                         revocations: Vec::new(),
+                        unsent: Vec::new(),
                         faults: Vec::new(),
                         usage: Vec::new(),
                         memory: None,
@@ -221,6 +239,7 @@ impl History {
     fn take(&mut self, line: Line) {
         match line {
             Line::Meta(_) => {}
+            Line::Operation(operation) if operation.is_unsent() => self.unsent.push(operation),
             Line::Operation(operation) if operation.action == Action::Revoke => {
                 self.revocations.push(operation);
             }

@@ -43,6 +43,7 @@ pub(crate) fn history(operations: impl IntoIterator<Item = Operation>) -> Histor
         meta: meta(),
         operations,
         revocations: Vec::new(),
+        unsent: Vec::new(),
         faults: Vec::new(),
         usage: Vec::new(),
         memory: None,
@@ -155,6 +156,14 @@ impl Operation {
         self.reason = Some(Reason::Refused);
         self.status = Some(401);
         self.read = None;
+        self
+    }
+
+    /// The same logout, answered by a node that does not know the session.
+    pub(crate) fn nothing_ended(mut self) -> Self {
+        self.outcome = Outcome::Info;
+        self.reason = Some(Reason::NothingEnded);
+        self.status = Some(200);
         self
     }
 

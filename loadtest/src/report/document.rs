@@ -114,13 +114,7 @@ impl Document {
 /// The gravest first. The generator shares the machine with what it measures: what it took is said before any figure.
 fn caveats(results: &Results) -> Vec<String> {
     let mut caveats = Vec::new();
-    let finished = results.runs.len();
-    if finished < results.runs_planned {
-        caveats.push(format!(
-            "Stopped by hand after {finished} of {} runs: nothing is said of the others.",
-            results.runs_planned
-        ));
-    }
+    caveats.extend(stopped_early(results));
     for run in results.runs.iter().filter(|run| !run.generator.valid) {
         let reason = run.generator.reason.as_deref();
         let reason = reason.unwrap_or("no reason was given");
@@ -135,6 +129,19 @@ fn caveats(results: &Results) -> Vec<String> {
     caveats.extend(generator_share(results));
     caveats.extend(results.caveats.iter().cloned());
     caveats
+}
+
+/// What ended the series before its last run.
+pub(super) fn stopped_early(results: &Results) -> Option<String> {
+    let (finished, planned) = (results.runs.len(), results.runs_planned);
+    (finished < planned).then(|| match &results.stopped_because {
+        None => format!(
+            "Stopped by hand after {finished} of {planned} runs: nothing is said of the others."
+        ),
+        Some(why) => format!(
+            "{finished} of {planned} runs finished, because {why}. Nothing is said of the others."
+        ),
+    })
 }
 
 fn generator_share(results: &Results) -> Option<String> {

@@ -71,6 +71,7 @@ fn in_words(cause: &str) -> String {
     match cause {
         "session_lost" => "session refused (401)".to_owned(),
         "not_connected" => "no connection to the balancer".to_owned(),
+        "nothing_ended" => "logout at a node without the session".to_owned(),
         "timed_out" => "no answer in time".to_owned(),
         "broken" => "connection broke".to_owned(),
         "no_node" => "no node to send it to (503)".to_owned(),

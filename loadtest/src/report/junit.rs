@@ -1,8 +1,9 @@
 //! `junit.xml`: the expectations as test cases, for CI systems. A measurement that cannot be believed is an error, and its
-//! expectations are skipped.
+//! expectations are skipped. A series that ended early is an error, too.
 
 use std::fmt::Write as _;
 
+use super::document::stopped_early;
 use crate::results::{Results, Verdict};
 
 /// The whole file.
@@ -10,11 +11,13 @@ pub(super) fn render(results: &Results) -> String {
     let invalid = results.verdict == Verdict::Invalid;
     let failed = results.expectations.iter().filter(|one| !one.held).count();
     let cases = results.expectations.len();
-    let (failures, errors, skipped) = if invalid {
+    let (failures, mut errors, skipped) = if invalid {
         (0, 1, cases)
     } else {
         (failed, 0, 0)
     };
+    let early = stopped_early(results);
+    errors += usize::from(early.is_some());
     let mut out = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"{}\" timestamp=\"{}\" tests=\"{}\" \
          failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\">\n",
@@ -26,6 +29,11 @@ pub(super) fn render(results: &Results) -> String {
         let reasons = results.reasons.join("; ");
         out += "  <testcase classname=\"measurement\" name=\"can be believed\">\n";
         let _ = writeln!(out, "    <error message=\"{}\"/>", text(&reasons));
+        out += "  </testcase>\n";
+    }
+    if let Some(why) = early {
+        out += "  <testcase classname=\"measurement\" name=\"is complete\">\n";
+        let _ = writeln!(out, "    <error message=\"{}\"/>", text(&why));
         out += "  </testcase>\n";
     }
     for expectation in &results.expectations {

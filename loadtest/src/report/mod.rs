@@ -42,6 +42,7 @@ use serde::Deserialize;
 
 use self::document::Document;
 use crate::exit::{Exit, Failure};
+use crate::output;
 use crate::results::{Results, SCHEMA};
 
 /// Renders reports again from a `results.json`: report.html, report.md and junit.xml.
@@ -112,6 +113,9 @@ pub enum ReportError {
     },
 }
 
+/// What [`write_all`] writes.
+pub(crate) const FILES: [&str; 4] = ["results.json", "report.html", "report.md", "junit.xml"];
+
 /// Writes `results.json`, `report.html`, `report.md` and `junit.xml` into `dir`, which is created if it is missing.
 pub fn write_all(results: &Results, dir: &Path) -> Result<(), ReportError> {
     let mut json = serde_json::to_string_pretty(results).map_err(ReportError::Serialise)?;
@@ -134,13 +138,11 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
     write_reports(&results, &out).map_err(usage)?;
     let table = terminal::table(&results, terminal::width());
     let report = out.join("report.html");
-    // The reports are written: that nobody reads the table to its end (`| head`) is no failure.
     let last = terminal::headline(&results, terminal::width());
-    let _ = writeln!(
-        std::io::stdout(),
-        "{table}\nReport: {}\n\n{last}",
+    output::print(format_args!(
+        "{table}\nReport: {}\n\n{last}\n",
         report.display()
-    );
+    ))?;
     Ok(Exit::Held)
 }
 

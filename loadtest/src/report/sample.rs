@@ -111,6 +111,7 @@ pub(crate) fn results() -> Results {
             ("Work a request", "none"),
         ]),
         runs_planned: 3,
+        stopped_because: None,
         caveats: vec![
             "All processes share one machine: the network costs nothing here.".to_owned(),
         ],
@@ -419,6 +420,7 @@ fn kill() -> Fault {
         cart_lines_acknowledged: 402,
         cart_lines_on_target: 137,
         cart_lines_lost: 0,
+        exposures: 0,
     }
 }
 

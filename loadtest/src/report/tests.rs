@@ -388,6 +388,11 @@ fn that_somebody_stopped_it_stands_before_everything_else() {
         first(&results),
         "Stopped by hand after 3 of 9 runs: nothing is said of the others."
     );
+    results.stopped_because = Some("run 4 (redis) failed: no store".to_owned());
+    assert_eq!(
+        first(&results),
+        "3 of 9 runs finished, because run 4 (redis) failed: no store. Nothing is said of the others."
+    );
 }
 
 #[test]

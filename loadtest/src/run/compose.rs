@@ -7,6 +7,8 @@ use std::path::Path;
 use super::Args;
 use crate::compose::{Compose, DEPLOYMENT};
 use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::signals::Signals;
 
 /// Where scenario files of the host appear in the container.
 const SCENARIOS: &str = "/scenarios";
@@ -19,6 +21,7 @@ pub(super) async fn run(args: &Args) -> Result<Exit, Failure> {
             "--out with --on compose: reports go into the folder reports beside docker-compose.yml",
         ));
     }
+    let mut signals = Signals::listen()?;
     let compose = Compose::find().await?;
     let reports = compose.root().join("reports");
     let failed = |error: std::io::Error| {
@@ -48,8 +51,13 @@ pub(super) async fn run(args: &Args) -> Result<Exit, Failure> {
             .split_whitespace()
             .map(OsString::from),
     );
-    let status = compose.run(command).await?;
-    println!("Reports are in {}", reports.display());
+    let Some(status) = compose.run_in_order(command, &mut signals).await? else {
+        return Err(Failure::new(
+            Exit::Interrupted,
+            "ended at once; the containers may not be as they were: `docker-compose restart` puts them back",
+        ));
+    };
+    output::print(format_args!("Reports are in {}\n", reports.display()))?;
     Ok(exit(status.code()))
 }
 

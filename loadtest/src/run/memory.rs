@@ -12,6 +12,7 @@ use crate::attack::{REQUEST_TIMEOUT, account};
 use crate::cluster::{Cluster, ClusterError};
 use crate::exit::{Exit, Failure};
 use crate::history::MemoryProbe;
+use crate::own_side;
 
 /// Requests at the same time.
 const PARALLEL: usize = 32;
@@ -110,6 +111,10 @@ impl Footprint {
 
 /// A healthy cluster without load must answer these; if it does not, nothing after it would mean anything.
 fn failed(error: &reqwest::Error) -> Failure {
+    if let Some(reason) = own_side::reason(error).and_then(own_side::advice) {
+        let what = format!("requests never left this machine while sessions were opened: {reason}");
+        return Failure::new(Exit::Invalid, what);
+    }
     // The request's body holds a password; reqwest does not print bodies.
     Failure::new(
         Exit::NoCluster,

@@ -6,15 +6,16 @@
 //! The users are another process; both sides follow the same times on the same clock, so nobody has to be told when.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent::{Agent, ProcessSpec, Ready};
+use tokio::sync::watch;
 
 use super::progress::Progress;
-use super::{environment, memory, samples};
-use crate::attack::{Plan, REQUEST_TIMEOUT, Revocations};
+use super::{disk, environment, memory, samples};
+use crate::attack::{NOT_RECORDED, Plan, REQUEST_TIMEOUT, Revocations};
 use crate::checker;
 use crate::cluster::{Cluster, ClusterError, ClusterSpec, Deployment};
 use crate::exit::{Exit, Failure};
@@ -58,6 +59,8 @@ pub(super) struct Performed {
     pub(super) proxies_us: Option<u64>,
     /// … for so many requests.
     pub(super) requests: u64,
+    /// The cluster did not end as it should, or could not be put back: no run may follow.
+    pub(super) not_ended: Option<Failure>,
 }
 
 /// What happens around the users while they act, and where it is written down.
@@ -66,6 +69,8 @@ pub(super) struct Stage<'a> {
     pub(super) users: &'a Agent,
     pub(super) clock: Clock,
     history: &'a Mutex<Appender>,
+    /// Why the history takes no more lines.
+    unwritable: watch::Sender<Option<Failure>>,
 }
 
 impl Setup<'_> {
@@ -73,6 +78,8 @@ impl Setup<'_> {
     pub(super) async fn perform(&self, progress: &Progress) -> Result<Performed, Failure> {
         let spec = &self.scenario.spec;
         progress.begin(self.strategy, spec.cluster.node_count(), self.repeat);
+        let folder = self.history.parent().unwrap_or(Path::new("."));
+        disk::check(&[folder, &std::env::temp_dir()])?;
         progress.phase("starting the cluster");
         let cluster = match self.deployment {
             Some(deployment) => Cluster::join(&self.cluster_spec(), deployment).await?,
@@ -108,12 +115,13 @@ impl Setup<'_> {
             users: &users,
             clock,
             history: &history,
+            unwritable: watch::Sender::new(None),
         };
         let problems = self.act(&stage, &meta, progress).await?;
         drop(users);
         let proxies_us = cluster.links_cpu_us().await;
         progress.phase("ending the cluster");
-        cluster.shutdown().await?;
+        let not_ended = cluster.shutdown().await.err().map(Failure::from);
 
         progress.phase("checking the history");
         let history = History::read(&self.history)?;
@@ -131,6 +139,7 @@ impl Setup<'_> {
             run,
             proxies_us,
             requests: history.operations.len() as u64,
+            not_ended,
         })
     }
 
@@ -163,9 +172,12 @@ impl Setup<'_> {
         let users = async {
             let time_left = stage.until(meta.final_read_us + micros(FINAL_READS));
             match tokio::time::timeout(time_left, stage.users.ended()).await {
-                Ok(Ok(status)) if status.success() => None,
-                Ok(ended) => Some(users_failed(stage, &format!("{ended:?}"))),
-                Err(_) => Some("the users' process did not end in time".to_string()),
+                Ok(Ok(status)) if status.success() => Ok(None),
+                Ok(Ok(status)) if status.code() == Some(NOT_RECORDED) => {
+                    Err(Failure::new(Exit::Invalid, self.not_recorded(stage)))
+                }
+                Ok(ended) => Ok(Some(users_failed(stage, &format!("{ended:?}")))),
+                Err(_) => Ok(Some("the users' process did not end in time".to_string())),
             }
         };
         tokio::pin!(around, users);
@@ -174,18 +186,33 @@ impl Setup<'_> {
         let both = async {
             tokio::select! {
                 // Users that end before everything else is done end the run: nothing is left to measure.
-                problem = &mut users => Ok(problem.into_iter().collect()),
+                problem = &mut users => Ok(problem?.into_iter().collect()),
                 problems = &mut around => {
                     let mut problems: Vec<String> = problems?;
-                    problems.extend(users.await);
+                    problems.extend(users.await?);
                     Ok(problems)
                 }
             }
         };
+        let folder = self.history.parent().unwrap_or(Path::new("."));
+        let folders = [folder, stage.cluster.dir()];
         tokio::select! {
             problems = both => problems,
+            failure = disk::full(&folders) => Err(failure),
+            failure = stage.unwritable() => Err(failure),
             never = follow => match never {},
         }
+    }
+
+    /// The users' process said it, if there was room for its log.
+    fn not_recorded(&self, stage: &Stage<'_>) -> String {
+        let said = last_line(stage);
+        said.unwrap_or_else(|| {
+            format!(
+                "the users' process could not write the history {}: probably the disk is full",
+                self.history.display()
+            )
+        })
     }
 
     fn cluster_spec(&self) -> ClusterSpec {
@@ -294,14 +321,31 @@ impl Setup<'_> {
 }
 
 impl Stage<'_> {
-    /// Writes down what happened.
+    /// Writes down what happened. Where that fails, the run ends.
     pub(super) fn note(&self, line: &Line) -> Result<(), Failure> {
         // A thread that panicked while it wrote cannot have left half a line: a line is one write.
         let mut history = self
             .history
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(history.append(line)?)
+        let written = history.append(line).map_err(Failure::from);
+        if let Err(failure) = &written {
+            let failure = Failure::new(failure.exit, &failure.message);
+            self.unwritable.send_replace(Some(failure));
+        }
+        written
+    }
+
+    /// Waits until a line could not be written.
+    async fn unwritable(&self) -> Failure {
+        let mut unwritable = self.unwritable.subscribe();
+        // The sender is ours, so this only waits.
+        let failed = unwritable.wait_for(Option::is_some).await;
+        let failure = failed.ok().and_then(|failure| {
+            let failure = failure.as_ref()?;
+            Some(Failure::new(failure.exit, &failure.message))
+        });
+        failure.unwrap_or_else(|| Failure::new(Exit::Invalid, "the history takes no more lines"))
     }
 
     /// Waits until a moment on the run's clock.
@@ -325,7 +369,12 @@ fn unix_ms() -> i64 {
 
 /// The end of its log says most.
 fn users_failed(stage: &Stage<'_>, ended: &str) -> String {
-    let log = fs::read_to_string(stage.cluster.dir().join("users.log")).unwrap_or_default();
-    let last = log.lines().next_back().unwrap_or("its log is empty");
+    let last = last_line(stage);
+    let last = last.as_deref().unwrap_or("its log is empty");
     format!("the users' process failed ({ended}): {last}")
+}
+
+fn last_line(stage: &Stage<'_>) -> Option<String> {
+    let log = fs::read_to_string(stage.cluster.dir().join("users.log")).ok()?;
+    log.lines().next_back().map(str::to_owned)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::history::{Clock, Meta};
+use crate::output;
 
 /// Between two movements of the bar.
 const TICK: Duration = Duration::from_millis(200);
@@ -53,7 +54,7 @@ impl Progress {
                 bar.set_length(0);
                 bar.set_prefix(title);
             }
-            None => eprintln!("{title}"),
+            None => output::tell(title),
         }
     }
 
@@ -61,7 +62,7 @@ impl Progress {
     pub(super) fn phase(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(what.to_string()),
-            None => eprintln!("      {what}"),
+            None => output::tell(format_args!("      {what}")),
         }
     }
 

@@ -4,14 +4,14 @@ use super::folder::Folder;
 use super::progress::Progress;
 use super::{environment, one};
 use crate::cluster::Deployment;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::results::{Environment, Expectation, Results, Run, SCHEMA, Verdict};
 use crate::scenario::Scenario;
 use crate::scenario::schedule::Planned;
 use crate::{expectations, statistics};
 
 /// All runs of a scenario, interleaved (ABC ABC, at each size of cluster): what changes on the machine over time changes for
-/// all strategies. Those that are finished are kept, also if somebody stops the rest.
+/// all strategies. Those that are finished are kept, whatever ends the rest.
 pub(super) struct Series<'a> {
     scenario: &'a Scenario,
     /// A cluster that is up already, to be used instead of own ones.
@@ -78,7 +78,18 @@ impl<'a> Series<'a> {
                         history: folder.history(strategy, nodes, repeat),
                         cores: self.environment.cores,
                     };
-                    let mut performed = run.perform(&self.progress).await?;
+                    let performed = run.perform(&self.progress).await;
+                    let mut performed = performed.map_err(|failure| {
+                        let number = self.runs.len() + 1;
+                        let nodes = nodes.map(|nodes| format!(", nodes {nodes}"));
+                        Failure::new(
+                            failure.exit,
+                            format!(
+                                "run {number} ({strategy}{}, repeat {repeat}) failed: {failure}",
+                                nodes.unwrap_or_default()
+                            ),
+                        )
+                    })?;
                     self.proxies_us += performed.proxies_us.unwrap_or(0);
                     self.requests += performed.requests;
                     if let Some(quota_cores) = self.quota_cores {
@@ -86,14 +97,17 @@ impl<'a> Series<'a> {
                         statistics::refuse(&mut performed.run, quota_cores, cores);
                     }
                     self.runs.push(performed.run);
+                    if let Some(failure) = performed.not_ended {
+                        return Err(failure);
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// What the finished runs show; `None` where none is.
-    pub(super) fn results(self) -> Option<Results> {
+    /// What the finished runs show, and what ended the series before the last of them; `None` where none is.
+    pub(super) fn results(self, ended: Option<&Failure>) -> Option<Results> {
         let (spec, runs) = (&self.scenario.spec, self.runs);
         if runs.is_empty() {
             return None;
@@ -123,6 +137,11 @@ impl<'a> Series<'a> {
             settings: environment::settings(spec, &self.schedule, in_containers),
             caveats,
             runs_planned: self.planned,
+            // A signal needs no words. The rest of a failure, such as the end of a log, is on the terminal.
+            stopped_because: ended
+                .filter(|failure| failure.exit != Exit::Interrupted)
+                .and_then(|failure| failure.message.lines().next())
+                .map(|line| line.trim_end_matches(['.', ':']).to_owned()),
             environment: self.environment,
             verdict,
             reasons,

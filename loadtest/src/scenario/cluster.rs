@@ -15,6 +15,8 @@ const QUOTA: (f64, f64) = (0.02, 64.0);
 const MAX_LIFE_S: u64 = 31_536_000;
 /// The longest that the node signs a token for.
 const MAX_TOKEN_S: u64 = 86_400;
+/// The most by which the node lets clocks differ.
+const MAX_LEEWAY_S: u64 = 600;
 /// How long a session lasts when its client does nothing, and in any case, unless the scenario says otherwise: the defaults of
 /// the node.
 const DEFAULT_IDLE_S: u64 = 1_800;
@@ -51,6 +53,8 @@ pub struct ClusterPart {
     pub session_absolute_s: Option<Spanned<u64>>,
     /// An access token ends so many seconds after it was signed.
     pub access_token_s: Option<Spanned<u64>>,
+    /// How far the clocks of two nodes may differ: an access token is taken so many seconds after its end.
+    pub token_leeway_s: Option<Spanned<u64>>,
 }
 
 fn none() -> Spanned<usize> {
@@ -99,6 +103,7 @@ impl ClusterPart {
             ("session-idle-s", &self.session_idle_s),
             ("session-absolute-s", &self.session_absolute_s),
             ("access-token-s", &self.access_token_s),
+            ("token-leeway-s", &self.token_leeway_s),
         ]
         .into_iter()
         .filter_map(|(flag, value)| Some(format!("--{flag}={}", value.as_ref()?.get_ref())))
@@ -108,7 +113,8 @@ impl ClusterPart {
     /// How long a session may live: with the client as a token, or in a node or store.
     pub fn lifetime(&self, is_token: bool) -> Lifetime {
         if is_token {
-            // A token has one end, and using it does not move that.
+            // A token has one end, and using it does not move that. That a node takes it for the leeway longer is no
+            // promise: from its end on it may be refused.
             return Lifetime {
                 absolute_s: or(self.access_token_s.as_ref(), DEFAULT_TOKEN_S),
                 idle_s: None,
@@ -128,13 +134,19 @@ impl ClusterPart {
         }
         let room = MOST_NODES - self.node_count();
         within(&self.spare_nodes, 0, room, "spare_nodes")?;
-        for (name, life, most) in [
-            ("session_idle_s", &self.session_idle_s, MAX_LIFE_S),
-            ("session_absolute_s", &self.session_absolute_s, MAX_LIFE_S),
-            ("access_token_s", &self.access_token_s, MAX_TOKEN_S),
+        for (name, time, least, most) in [
+            ("session_idle_s", &self.session_idle_s, 1, MAX_LIFE_S),
+            (
+                "session_absolute_s",
+                &self.session_absolute_s,
+                1,
+                MAX_LIFE_S,
+            ),
+            ("access_token_s", &self.access_token_s, 1, MAX_TOKEN_S),
+            ("token_leeway_s", &self.token_leeway_s, 0, MAX_LEEWAY_S),
         ] {
-            if let Some(life) = life {
-                within(life, 1, most, name)?;
+            if let Some(time) = time {
+                within(time, least, most, name)?;
             }
         }
         let idle_s = or(self.session_idle_s.as_ref(), DEFAULT_IDLE_S);

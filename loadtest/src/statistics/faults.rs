@@ -104,6 +104,7 @@ impl Life<'_> {
             cart_lines_acknowledged: losses.cart_lines_acknowledged,
             cart_lines_on_target: losses.cart_lines_on_target,
             cart_lines_lost: losses.cart_lines_lost,
+            exposures: losses.exposures,
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::in_flight::Seen;
 use super::latency::{bins, nearest_rank};
 use super::{arrivals, in_flight};
-use crate::history::{Count, FaultStep, History, Meta, Operation, Outcome};
+use crate::history::{Action, Count, FaultStep, History, Meta, Operation, Outcome, Reason};
+use crate::own_side;
 use crate::results::Generator;
 use crate::scenario::Pace;
 
@@ -75,7 +76,7 @@ pub(super) fn judge(history: &History) -> Generator {
         None => (None, Vec::new()),
     };
 
-    let mut reasons = Vec::new();
+    let mut reasons = unsent(history);
     if !meta.pace.is_saturating() {
         reasons.extend(late(meta, lag_p99_us));
         reasons.extend(busy(meta, machine_cpu_cores));
@@ -96,6 +97,26 @@ pub(super) fn judge(history: &History) -> Generator {
         arrivals,
         in_flight: in_flight.map(|seen| seen.figures),
     }
+}
+
+/// What the generator could not even begin, by reason.
+fn unsent(history: &History) -> Vec<String> {
+    let mut reasons: Vec<(Reason, usize)> = Vec::new();
+    for reason in history.unsent.iter().filter_map(|one| one.reason) {
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((reason, 1)),
+        }
+    }
+    reasons
+        .into_iter()
+        .map(|(reason, count)| {
+            format!(
+                "{count} of the generator's requests never left it: {}",
+                own_side::advice(reason).unwrap_or("it could not send them")
+            )
+        })
+        .collect()
 }
 
 /// Cores' worth of CPU over the measured part: the generator's, and everybody's.
@@ -168,7 +189,10 @@ fn untied(history: &History) -> Option<String> {
         return Some("the users' process did not reach its end, so its counts are missing".into());
     };
     let mut ours: BTreeMap<&str, Count> = BTreeMap::new();
-    for operation in &history.operations {
+    let unsent = history.unsent.iter();
+    // The operator's calls go past goose.
+    let unsent = unsent.filter(|one| one.action != Action::Revoke);
+    for operation in history.operations.iter().chain(unsent) {
         let count = ours.entry(operation.action.name()).or_default();
         count.requests += 1;
         let succeeded = operation
@@ -270,6 +294,32 @@ mod tests {
         assert!(reason(&history).contains("do not agree"));
         history.counts = None;
         assert!(reason(&history).contains("did not reach its end"));
+    }
+
+    #[test]
+    fn what_never_left_the_generator_makes_the_run_invalid_and_is_counted() {
+        let mut history = good();
+        let mut operation = history.operations.pop().unwrap();
+        operation.outcome = Outcome::Fail;
+        operation.reason = Some(Reason::NoOpenFile);
+        operation.status = None;
+        assert!(operation.is_unsent());
+        history
+            .counts
+            .as_mut()
+            .unwrap()
+            .by_action
+            .get_mut("browse")
+            .unwrap()
+            .success = 0;
+        history.unsent.push(operation);
+        let reason = reason(&history);
+        assert!(
+            reason
+                .starts_with("1 of the generator's requests never left it: no open file was left"),
+            "{reason}"
+        );
+        assert!(!reason.contains("do not agree"), "{reason}");
     }
 
     #[test]

@@ -65,7 +65,14 @@ pub(super) async fn run(args: &Args, ports: &[u16]) -> Result<Exit, Failure> {
         None => None,
     };
     say("Taking the containers down; their volumes stay.");
-    compose.run(["down".into()]).await?;
+    tokio::select! {
+        biased;
+        () = signals.next() => {
+            say("Ended at once; what still runs is taken down by `docker-compose down`.");
+            return Ok(Exit::Interrupted);
+        }
+        ended = compose.run(["down".into()]) => drop(ended?),
+    }
     failure.map_or(Ok(Exit::Held), Err)
 }
 

@@ -16,6 +16,10 @@
 //! cart. So a change that would lead to a bigger cookie is refused, and the cart before it stays valid. A cart that travels
 //! in a header obeys the same bound, because the client may choose the way anew at each login.
 //!
+//! # Clocks
+//! Each node judges a token by its own clock, and no two clocks agree. So a token is taken a leeway before it begins
+//! and after it ends: a node that is ahead signs what the others take, and does not end what they still take.
+//!
 //! # Keys
 //! All nodes share the keys. They are changed while nodes run, without logging anybody out: `ring.rs` says how.
 
@@ -60,6 +64,8 @@ pub struct Settings {
     pub ring: Ring,
     /// An access token expires this long after the login, used or not.
     pub lifetime: Duration,
+    /// How far the clocks of two nodes may differ: a token is taken so long before its beginning and after its end.
+    pub leeway: Duration,
     /// The most lines in a cart.
     pub max_lines: usize,
 }
@@ -69,6 +75,7 @@ pub struct Jwt {
     /// Swapped as a whole: a request sees the old keys or the new ones.
     ring: ArcSwap<Ring>,
     lifetime_s: u64,
+    leeway_s: u64,
     max_lines: usize,
     clock: Clock,
 }
@@ -79,6 +86,7 @@ impl Jwt {
         Self {
             ring: ArcSwap::from_pointee(settings.ring),
             lifetime_s: settings.lifetime.as_secs(),
+            leeway_s: settings.leeway.as_secs(),
             max_lines: settings.max_lines,
             clock,
         }
@@ -90,7 +98,7 @@ impl Jwt {
     }
 
     fn verify<'r>(&self, ring: &'r Ring, credential: &Credential) -> Result<Login<'r>, Error> {
-        token::verify_access(ring, &credential.token, self.clock.now())
+        token::verify_access(ring, &credential.token, self.clock.now(), self.leeway_s)
     }
 }
 
@@ -156,7 +164,8 @@ impl Strategy for Jwt {
     async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error> {
         let ring = self.ring.load();
         Ok(match self.verify(&ring, credential) {
-            Ok(login) => LoggedOut::AliveUntil(login.expires_at()),
+            // The last moment at which a node whose clock is right takes it.
+            Ok(login) => LoggedOut::AliveUntil(login.expires_at().saturating_add(self.leeway_s)),
             Err(_) => LoggedOut::Dead,
         })
     }

@@ -10,6 +10,11 @@
 //!
 //! This crate knows no web framework. Cookies, headers and status codes are the business of `shop`.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "The lab needs Linux: its cluster is a set of processes on loopback. Elsewhere, run the same cluster in containers (docs/containers.md)."
+);
+
 pub mod cart;
 pub mod clock;
 pub mod credential;

@@ -64,6 +64,7 @@ use redis::Value;
 
 use self::answer::{cart, foreign_value, session};
 use self::link::Link;
+pub use self::names::KEY_PREFIXES;
 use self::names::Names;
 use self::script::{Call, Script, Scripts};
 use crate::strategy::MAX_LISTED;

@@ -7,7 +7,8 @@
 //! about 330 bytes a login with an empty cart at a million, the index included (`cargo bench -p session --bench memory`).
 //!
 //! **What is lost when.** The node dies or is restarted: every session on it, carts included. A node that is drained
-//! loses them as well, only later. A revocation reaches the sessions of the node that was asked, and no others.
+//! loses them as well, only later. A revocation reaches the sessions of the node that was asked, and no others; nor does a
+//! logout that the load balancer had to send to another node reach the session. The answer says that nothing was ended.
 //!
 //! # Locks
 //! A user's shard may be held while a session's shard is taken, never the other way round:
@@ -41,11 +42,11 @@ pub static PROPERTIES: Properties = Properties {
     state_lives: StateLives::Node,
     needs_affinity: true,
     survives_node_death: false,
-    // A logout is final at once, because no other node knows the session. A revocation is not:
-    // it ends what lives on the node that was asked.
+    // A logout at the node that holds the session is final at once, because no other node knows the session. At another
+    // node it ends nothing. A revocation ends what lives on the node that was asked.
     revocable_at_once: false,
     store_round_trips: 0,
-    logout: "The session is deleted from the one node that held it. To revoke a user, every node must be asked.",
+    logout: "The session is deleted from the one node that held it. While that node cannot be reached, a logout ends nothing. To revoke a user, every node must be asked.",
 };
 
 /// Of one user's sessions, so many are looked at before other requests go first: some tens of microseconds.
@@ -215,10 +216,15 @@ impl Strategy for Sticky {
     }
 
     async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error> {
-        if let Some(id) = Id::parse(&credential.token) {
-            self.memory.remove(id);
-        }
-        Ok(LoggedOut::Dead)
+        // What is no id at all, no node accepts.
+        let Some(id) = Id::parse(&credential.token) else {
+            return Ok(LoggedOut::Dead);
+        };
+        Ok(match self.memory.remove(id) {
+            Some(_) => LoggedOut::Dead,
+            // Perhaps it lives on at the node that began it, which is away from the load balancer just now.
+            None => LoggedOut::UnknownHere,
+        })
     }
 
     async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error> {

@@ -38,7 +38,8 @@ pub trait Strategy: Send + Sync + 'static {
     /// (`jwt` cannot promise that: the client holds the cart, and its last answer wins.)
     async fn change(&self, credential: &Credential, change: Change) -> Result<Changed, Error>;
 
-    /// Ends the session wherever the strategy can. Ending what is not there succeeds: the wish is fulfilled.
+    /// Ends the session wherever the strategy can, and says what that achieved. Ending what is not there succeeds, but
+    /// promises no more than this node knows.
     async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error>;
 
     /// The logins of the user who presents `credential`, at most [`MAX_LISTED`].
@@ -144,13 +145,16 @@ pub struct Changed {
     pub cart_token: Option<String>,
 }
 
-/// What a logout achieved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a logout achieved; the greater, the more lives on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LoggedOut {
     /// The credential is dead on every node.
     Dead,
     /// Only the client can forget the credential; a copy of it works until this time (seconds since the Unix epoch).
     AliveUntil(u64),
+    /// Nothing was ended: this node does not know the session, and cannot speak for the others. One of them may accept the
+    /// credential until the session expires there.
+    UnknownHere,
 }
 
 /// One login in the list of a user's logins.

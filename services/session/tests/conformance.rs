@@ -39,6 +39,7 @@ for_every_strategy! {
     the_same_line_twice_changes_nothing
     a_full_cart_is_refused_and_stays
     a_logout_does_what_was_declared
+    a_logout_at_another_node_promises_what_it_knows
     a_logout_of_what_is_not_there_succeeds
     logins_are_listed_and_ended_by_their_user_alone
     a_revocation_reaches_as_far_as_declared
@@ -163,7 +164,17 @@ async fn a_logout_does_what_was_declared(lab: Lab) {
             let again = lab.a.logout(&client.credential).await.unwrap();
             assert_eq!(again, LoggedOut::Dead);
         }
+        LoggedOut::UnknownHere => panic!("the node that began the session knows it"),
     }
+}
+
+async fn a_logout_at_another_node_promises_what_it_knows(lab: Lab) {
+    let client = Client::login(&*lab.a, "alice").await;
+    let logged_out = lab.b.logout(&client.credential).await.unwrap();
+    let is_local = lab.a.properties().state_lives == StateLives::Node;
+    assert_eq!(logged_out == LoggedOut::UnknownHere, is_local);
+    let lives = client.is_logged_in(&*lab.a).await;
+    assert_eq!(lives, logged_out != LoggedOut::Dead, "{logged_out:?}");
 }
 
 async fn a_logout_of_what_is_not_there_succeeds(lab: Lab) {

@@ -11,11 +11,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use proptest::prelude::proptest;
 use serde_json::{Value, json};
 use session::jwt::{Jwt, MAX_COOKIE_BYTES, Ring, Use};
-use session::{Clock, Credential, Error, Strategy};
+use session::{Clock, Credential, Error, LoggedOut, Strategy};
 
-use support::{Client, IDLE, KEY, add, jwt_node, jwt_node_with};
+use support::{Client, IDLE, KEY, LEEWAY, add, jwt_node, jwt_node_with};
 
 const NEW_KEY: &[u8] = b"the key that comes after the first";
 
@@ -224,21 +225,54 @@ async fn times_are_judged_by_the_turned_clock() {
     let now = clock.now();
     for name in ["nbf", "iat"] {
         let mut early = claims.clone();
-        early[name] = json!(now + 60);
+        early[name] = json!(now + LEEWAY.as_secs() + 60);
         let token = sign(&header("at+jwt"), &early, KEY);
         assert_eq!(
             why_refused(&node, token.clone()).await,
             "token from the future"
         );
-        // A node's clock may be a few seconds ahead of ours.
-        early[name] = json!(clock.now() + 4);
+        // The clock of the node that signed it may be ahead of ours.
+        early[name] = json!(now + LEEWAY.as_secs());
         let token = sign(&header("at+jwt"), &early, KEY);
         assert!(node.authenticate(&Credential::new(token)).await.is_ok());
     }
+    // Or ours ahead of that of a node that still takes it.
     let token = sign(&header("at+jwt"), &claims, KEY);
     let left = claims["exp"].as_u64().unwrap() - clock.now();
     clock.turn(Duration::from_secs(left));
+    let credential = Credential::new(token.clone());
+    assert!(node.authenticate(&credential).await.is_ok());
+    let Ok(LoggedOut::AliveUntil(end)) = node.logout(&credential).await else {
+        panic!("it is still taken");
+    };
+    clock.turn(Duration::from_secs(end - clock.now()));
+    assert_eq!(end, claims["exp"].as_u64().unwrap() + LEEWAY.as_secs());
     assert_eq!(why_refused(&node, token).await, "expired token");
+}
+
+proptest! {
+    /// Whatever the two clocks show: within the leeway of the token's own times it is taken, outside it is not.
+    #[test]
+    fn a_token_is_taken_within_the_leeway_of_its_times_and_never_outside(
+        signed_ahead_s in 0_u64..200,
+        judged_after_s in 0_u64..4_000,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (signs, judges) = (Clock::system(), Clock::system());
+            signs.turn(Duration::from_secs(signed_ahead_s));
+            let client = Client::login(&jwt_node(KEY, &signs), "alice").await;
+            judges.turn(Duration::from_secs(judged_after_s));
+            let taken = client.is_logged_in(&jwt_node(KEY, &judges)).await;
+            let (begin, end) = (signed_ahead_s, signed_ahead_s + IDLE.as_secs() + LEEWAY.as_secs());
+            // The seconds that the test itself takes decide nothing.
+            if judged_after_s + LEEWAY.as_secs() >= begin && judged_after_s + 30 < end {
+                assert!(taken);
+            } else if judged_after_s + LEEWAY.as_secs() + 30 < begin || judged_after_s >= end {
+                assert!(!taken);
+            }
+        });
+    }
 }
 
 #[tokio::test]

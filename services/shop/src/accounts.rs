@@ -11,21 +11,20 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use crate::secret::Secret;
 
 /// With 20 ms a check this is a queue of some 2.5 s a worker.
 const WAITING_PER_WORKER: usize = 128;
 
-/// Longer than this, and the user has pressed the button again: a check would be work for nobody.
-const MAX_WAIT: Duration = Duration::from_secs(5);
-
 /// Who may log in.
 pub(crate) struct Accounts {
     count: u32,
     hash: Arc<PasswordHash>,
     workers: usize,
+    max_wait: Duration,
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
     done: Arc<AtomicU64>,
@@ -46,12 +45,14 @@ pub(crate) enum Refused {
 }
 
 impl Accounts {
-    /// `count` accounts with one `password`; at most `workers` checks at a time, each at the `cost`.
+    /// `count` accounts with one `password`; at most `workers` checks at a time, each at the `cost`, and none waits longer
+    /// than `max_wait` for a worker.
     pub(crate) fn new(
         count: u32,
         password: &Secret,
         cost: Params,
         workers: usize,
+        max_wait: Duration,
     ) -> Result<Self, Refused> {
         let hash = Argon2::new(Algorithm::Argon2id, Version::V0x13, cost)
             .hash_password(password.reveal())
@@ -60,26 +61,38 @@ impl Accounts {
             count,
             hash: Arc::new(hash),
             workers,
+            max_wait,
             running: Arc::new(Semaphore::new(workers)),
             waiting: AtomicUsize::new(0),
             done: Arc::default(),
         })
     }
 
+    /// Waits for a worker, at most until `until`. Dropping the future gives up the place in the queue.
+    pub(crate) async fn worker(&self, until: Option<Instant>) -> Result<Worker, Refused> {
+        let _place = self.queue()?;
+        let running = Arc::clone(&self.running);
+        let latest = Instant::now() + self.max_wait;
+        let until = until.map_or(latest, |until| until.min(latest));
+        let permit = timeout_at(until, running.acquire_owned())
+            .await
+            .map_err(|_| Refused::Busy)?;
+        permit
+            .map(Worker)
+            .map_err(|closed| Refused::Broken(closed.to_string()))
+    }
+
     /// Checks that `user` exists and has this `password`.
-    pub(crate) async fn check(&self, user: &str, password: String) -> Result<(), Refused> {
-        let permit = {
-            let _place = self.queue()?;
-            let running = Arc::clone(&self.running);
-            tokio::time::timeout(MAX_WAIT, running.acquire_owned())
-                .await
-                .map_err(|_| Refused::Busy)?
-                .map_err(|closed| Refused::Broken(closed.to_string()))?
-        };
+    pub(crate) async fn check(
+        &self,
+        Worker(permit): Worker,
+        user: &str,
+        password: String,
+    ) -> Result<(), Refused> {
         let (hash, done) = (Arc::clone(&self.hash), Arc::clone(&self.done));
         let verified = tokio::task::spawn_blocking(move || {
-            // The permit lives in here: when the client goes away, this future is dropped, but the work runs on,
-            // and its worker must not count as free before it is done.
+            // The permit lives in here: when the future is dropped the work runs on, and its worker must not count as
+            // free before it is done.
             let _permit = permit;
             // Cost and salt come from the hash.
             let verified = Argon2::default().verify_password(password.as_bytes(), &*hash);
@@ -125,6 +138,9 @@ impl Accounts {
     }
 }
 
+/// The right to run one check.
+pub(crate) struct Worker(OwnedSemaphorePermit);
+
 /// A place in the queue, given back also when the client went away while waiting.
 struct Place<'a>(&'a AtomicUsize);
 
@@ -140,16 +156,19 @@ mod tests {
 
     fn accounts(workers: usize) -> Accounts {
         let cost = Params::new(8, 1, 1, None).unwrap();
-        Accounts::new(100, &Secret::new("open sesame"), cost, workers).unwrap()
+        let max_wait = Duration::from_mins(1);
+        Accounts::new(100, &Secret::new("open sesame"), cost, workers, max_wait).unwrap()
+    }
+
+    async fn check(accounts: &Accounts, user: &str, password: &str) -> Result<(), Refused> {
+        let worker = accounts.worker(None).await?;
+        accounts.check(worker, user, password.into()).await
     }
 
     #[tokio::test]
     async fn the_right_user_with_the_right_password_gets_in() {
         let accounts = accounts(1);
-        assert_eq!(
-            accounts.check("user-000100", "open sesame".into()).await,
-            Ok(())
-        );
+        assert_eq!(check(&accounts, "user-000100", "open sesame").await, Ok(()));
     }
 
     #[tokio::test]
@@ -166,7 +185,7 @@ mod tests {
             ("", ""),
         ] {
             let done = accounts.done();
-            let answer = accounts.check(user, password.into()).await;
+            let answer = check(&accounts, user, password).await;
             assert_eq!(answer, Err(Refused::Wrong), "{user}");
             // The same work too: time must not tell which of the two was wrong.
             assert_eq!(accounts.done(), done + 1, "{user}");
@@ -180,25 +199,20 @@ mod tests {
         let waiting: Vec<_> = (0..WAITING_PER_WORKER)
             .map(|_| {
                 let accounts = Arc::clone(&accounts);
-                tokio::spawn(
-                    async move { accounts.check("user-000001", "open sesame".into()).await },
-                )
+                tokio::spawn(async move { check(&accounts, "user-000001", "open sesame").await })
             })
             .collect();
         while accounts.load() != (1, WAITING_PER_WORKER) {
             tokio::task::yield_now().await;
         }
-        let refused = accounts.check("user-000001", "open sesame".into()).await;
+        let refused = check(&accounts, "user-000001", "open sesame").await;
         assert_eq!(refused, Err(Refused::Busy));
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
         while accounts.load() != (1, 0) {
             tokio::task::yield_now().await;
         }
         drop(busy);
-        assert_eq!(
-            accounts.check("user-000001", "open sesame".into()).await,
-            Ok(())
-        );
+        assert_eq!(check(&accounts, "user-000001", "open sesame").await, Ok(()));
     }
 
     #[tokio::test]
@@ -207,12 +221,34 @@ mod tests {
         let busy = Arc::clone(&accounts.running).acquire_owned().await.unwrap();
         let waiting = tokio::spawn({
             let accounts = Arc::clone(&accounts);
-            async move { accounts.check("user-000001", "open sesame".into()).await }
+            async move { check(&accounts, "user-000001", "open sesame").await }
         });
         while accounts.load().1 == 0 {
             tokio::task::yield_now().await;
         }
         drop(busy);
         assert_eq!(waiting.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_longer_than_is_allowed() {
+        let accounts = accounts(1);
+        let _busy = accounts.worker(None).await.unwrap();
+        let began = Instant::now();
+        for (until, waited_s) in [
+            (Some(Duration::from_secs(7)), 7),
+            (None, 60),
+            (Some(Duration::from_secs(99)), 60),
+        ] {
+            let began = Instant::now();
+            let refused = accounts
+                .worker(until.map(|until| began + until))
+                .await
+                .err();
+            assert_eq!(refused, Some(Refused::Busy));
+            assert_eq!(began.elapsed().as_secs(), waited_s);
+        }
+        // A time that is over already is no panic.
+        assert!(accounts.worker(Some(began)).await.is_err());
     }
 }

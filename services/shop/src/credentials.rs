@@ -11,14 +11,15 @@
 //!
 //! A 401 does not clear the cookie. The answer to an old request can arrive after a new login in another tab,
 //! and clearing would then throw the new session away; a dead credential does no harm and the next login replaces it.
+//! A 400 for several cookies of one name does clear: those that no login can have set, see `cookies`.
 
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::extract::FromRequestParts;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use session::{Credential, Properties, StateLives};
 
-use crate::cookies::Cookie;
+use crate::cookies::{Cookie, Visit};
 use crate::node::Served;
 use crate::problem::Problem;
 
@@ -60,14 +61,27 @@ impl Carriage {
     }
 
     /// Makes the client forget each cookie of this carriage that came along with the request.
-    pub(crate) fn clear(&self, answer: &mut HeaderMap, request: &HeaderMap) -> Result<(), Problem> {
-        match self {
-            Self::Cookie(cookie) => cookie.clear(answer, request),
-            Self::Token { token, cart } => {
-                token.clear(answer, request)?;
-                cart.clear(answer, request)
-            }
+    pub(crate) fn clear(&self, answer: &mut HeaderMap, visit: &Visit) -> Result<(), Problem> {
+        self.cookies()
+            .try_for_each(|cookie| cookie.clear(answer, visit))
+    }
+
+    /// The refusal of several credentials of one name, which also clears the cookies that cannot be ours.
+    fn ambiguous(&self, visit: &Visit) -> Problem {
+        let foreign = self
+            .cookies()
+            .flat_map(|cookie| cookie.surely_foreign(visit));
+        Problem::AmbiguousCredential {
+            forget: foreign.collect(),
         }
+    }
+
+    fn cookies(&self) -> impl Iterator<Item = &Cookie> {
+        let (first, second) = match self {
+            Self::Cookie(cookie) => (cookie, None),
+            Self::Token { token, cart } => (token, Some(cart)),
+        };
+        std::iter::once(first).chain(second)
     }
 }
 
@@ -94,21 +108,39 @@ impl FromRequestParts<Served> for Presented {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
-        let found = Found::in_headers(&parts.headers, &served.lane().carriage)?;
-        found.agreed(served).await?.ok_or(Problem::NotLoggedIn { presented: false })
+        let carriage = &served.lane().carriage;
+        let found =
+            Found::in_headers(&parts.headers, carriage).map_err(|problem| match problem {
+                Problem::AmbiguousCredential { .. } => carriage.ambiguous(&Visit::of(parts)),
+                other => other,
+            })?;
+        found
+            .agreed(served)
+            .await?
+            .ok_or(Problem::NotLoggedIn { presented: false })
     }
 }
 
-/// For login and logout, which have something to do without a credential too.
-impl OptionalFromRequestParts<Served> for Presented {
+/// For login and logout, which end whatever was presented: each credential once, by either way and however often. Which one
+/// the client means does not matter to them, and refusing them would lock it out.
+pub(crate) struct Brought(pub Vec<Credential>);
+
+impl FromRequestParts<Served> for Brought {
     type Rejection = Problem;
 
-    async fn from_request_parts(
-        parts: &mut Parts,
-        served: &Served,
-    ) -> Result<Option<Self>, Problem> {
-        let found = Found::in_headers(&parts.headers, &served.lane().carriage)?;
-        found.agreed(served).await
+    async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
+        let headers = &parts.headers;
+        let mut tokens = match &served.lane().carriage {
+            Carriage::Cookie(cookie) => cookie.all(headers),
+            Carriage::Token { token, .. } => {
+                let mut tokens = token.all(headers);
+                tokens.extend(bearer(headers)?);
+                tokens
+            }
+        };
+        tokens.sort_unstable();
+        tokens.dedup();
+        Ok(Self(tokens.into_iter().map(Credential::new).collect()))
     }
 }
 
@@ -194,7 +226,7 @@ fn single<'a>(
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     match values.next() {
-        Some(_) => Err(Problem::AmbiguousCredential),
+        Some(_) => Err(Problem::ambiguous()),
         None => Ok(first),
     }
 }
@@ -266,7 +298,7 @@ mod tests {
             assert_eq!(presented(&[line.as_bytes()]), Ok(None), "{line}");
         }
         let twice = presented(&[b"Bearer a", b"Basic b"]);
-        assert_eq!(twice, Err(Problem::AmbiguousCredential));
+        assert_eq!(twice, Err(Problem::ambiguous()));
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! What is the same for every request, in one wrapper around each endpoint in place of a stack of layers:
-//! the strategy is chosen, the request's id is found or made, the answer is stamped, and all is counted.
+//! the strategy is chosen, the request's id is found or made, the answer is stamped, and all is counted. A request that
+//! is given up before its answer is there, because the client or the load balancer closed the connection, is counted too:
+//! hyper drops what it was doing then.
 //!
 //! [`Application`] wraps endpoints that are served by a strategy, [`Operational`] those that are not (health, metrics,
 //! the clock, wrong paths). Both know their endpoint at compile time, so that nothing is looked up for counting.
@@ -17,13 +19,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::credentials::Carriage;
 use crate::endpoints::Endpoint;
-use crate::input::{is_identifier, json_or_nothing};
+use crate::input::json_or_nothing;
+use crate::metrics::Requests;
 use crate::node::{Lane, Node, Served, X_SESSION_STRATEGY};
 use crate::problem::Problem;
 use crate::{same_origin, work};
 
 const X_NODE: HeaderName = HeaderName::from_static("x-node");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Bytes of a request's id, at most: the load balancer's rule as well, so that both logs have the same one.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+/// Bytes of a `traceparent` that are logged; a valid one has 55.
+const MAX_TRACE_BYTES: usize = 128;
 
 type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
@@ -41,11 +50,12 @@ impl<H: Handler<T, Served>, T: Send + 'static> Handler<T, Arc<Node>> for Applica
 
     fn call(self, request: Request, node: Arc<Node>) -> Answer {
         Box::pin(async move {
-            let exchange = Exchange::begin(self.endpoint, &node, &request);
+            let mut exchange = Exchange::begin(self.endpoint, &node, &request);
             let served = match node.serve(request.headers()) {
                 Ok(served) => served,
-                Err(problem) => return exchange.end(&node, None, problem.into_response()),
+                Err(problem) => return exchange.end(problem.into_response()),
             };
+            exchange.lane = Some(served.index);
             let allowed = same_origin::check(&node, &request).and_then(|()| json_if_any(&request));
             let response = match allowed {
                 Ok(()) => {
@@ -54,7 +64,7 @@ impl<H: Handler<T, Served>, T: Send + 'static> Handler<T, Arc<Node>> for Applica
                 }
                 Err(problem) => problem.into_response(),
             };
-            exchange.end(&node, Some(served.lane()), response)
+            exchange.end(response)
         })
     }
 }
@@ -73,13 +83,13 @@ impl<H: Handler<T, Arc<Node>>, T: Send + 'static> Handler<T, Arc<Node>> for Oper
 
     fn call(self, request: Request, node: Arc<Node>) -> Answer {
         Box::pin(async move {
-            let exchange = Exchange::begin(self.endpoint, &node, &request);
-            let lane = node.named_lane(request.headers()).ok().flatten();
+            let mut exchange = Exchange::begin(self.endpoint, &node, &request);
+            exchange.lane = node.named_lane(request.headers()).ok().flatten();
             let response = match same_origin::check(&node, &request) {
                 Ok(()) => self.handler.call(request, Arc::clone(&node)).await,
                 Err(problem) => problem.into_response(),
             };
-            exchange.end(&node, lane.map(|index| &node.lanes[index]), response)
+            exchange.end(response)
         })
     }
 }
@@ -93,23 +103,43 @@ fn json_if_any(request: &Request) -> Result<(), Problem> {
     }
 }
 
-/// One request from its head to the head of its answer.
-struct Exchange {
+/// One request from its head to the head of its answer, or until it is given up.
+struct Exchange<'a> {
     endpoint: Endpoint,
+    node: &'a Node,
+    /// Which of the node's, as soon as it is known.
+    lane: Option<usize>,
     id: Option<HeaderValue>,
+    trace: Option<HeaderValue>,
     started: Instant,
+    is_answered: bool,
 }
 
-impl Exchange {
-    fn begin(endpoint: Endpoint, node: &Node, request: &Request) -> Self {
+impl<'a> Exchange<'a> {
+    fn begin(endpoint: Endpoint, node: &'a Node, request: &Request) -> Self {
         Self {
             endpoint,
+            node,
+            lane: None,
             id: known_id(request.headers()).or_else(|| node.new_request_id()),
+            trace: request.headers().get(TRACEPARENT).cloned(),
             started: Instant::now(),
+            is_answered: false,
         }
     }
 
-    fn end(self, node: &Node, lane: Option<&Lane>, mut response: Response) -> Response {
+    fn lane(&self) -> Option<&'a Lane> {
+        self.lane.map(|index| &self.node.lanes[index])
+    }
+
+    fn requests(&self) -> &'a Requests {
+        let lane = self.lane();
+        lane.map_or(&self.node.unrouted, |lane| &lane.requests)
+    }
+
+    fn end(mut self, mut response: Response) -> Response {
+        self.is_answered = true;
+        let (node, lane) = (self.node, self.lane());
         let status = response.status();
         let headers = response.headers_mut();
         headers.insert(X_NODE, node.name_header.clone());
@@ -126,27 +156,56 @@ impl Exchange {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let took = self.started.elapsed();
-        lane.map_or(&node.unrouted, |lane| &lane.requests)
-            .count(self.endpoint, status, took);
+        self.requests().count(self.endpoint, status, took);
         tracing::debug!(
-            id = ?self.id,
+            request_id = self.id.as_ref().and_then(|id| id.to_str().ok()),
+            traceparent = self.trace.as_ref().and_then(loggable),
             endpoint = self.endpoint.label(),
             strategy = lane.map(|lane| lane.name),
             status = status.as_u16(),
             took_us = took.as_micros(),
             "answered"
         );
-        if let Some(id) = self.id {
+        if let Some(id) = self.id.take() {
             headers.insert(X_REQUEST_ID, id);
         }
         response
     }
 }
 
-/// The id that the balancer gave the request, if it can be passed on and logged as it is.
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let took = self.started.elapsed();
+        self.requests().count_abandoned(self.endpoint, took);
+        tracing::debug!(
+            request_id = self.id.as_ref().and_then(|id| id.to_str().ok()),
+            traceparent = self.trace.as_ref().and_then(loggable),
+            endpoint = self.endpoint.label(),
+            strategy = self.lane().map(|lane| lane.name),
+            took_us = took.as_micros(),
+            "given up by the client or the load balancer"
+        );
+    }
+}
+
+/// The id that the request came with, the balancer's or a client's own, if it can be passed on and logged as it is:
+/// visible ASCII. Of several the first valid one counts.
 fn known_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    let id = headers.get(X_REQUEST_ID)?;
-    id.to_str().is_ok_and(is_identifier).then(|| id.clone())
+    let is_valid = |id: &&HeaderValue| {
+        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    headers.get_all(X_REQUEST_ID).iter().find(is_valid).cloned()
+}
+
+fn loggable(trace: &HeaderValue) -> Option<&str> {
+    trace
+        .to_str()
+        .ok()
+        .filter(|trace| trace.len() <= MAX_TRACE_BYTES)
 }
 
 #[cfg(test)]
@@ -174,13 +233,21 @@ mod tests {
     #[tokio::test]
     async fn a_request_keeps_its_id_or_gets_one() {
         let shop = Shop::sticky();
-        let request = head("GET", "/plain").header("x-request-id", "lb-1.2_c");
-        assert_eq!(
-            shop.send(request).await.header("x-request-id"),
-            Some("lb-1.2_c")
-        );
+        let longest = "x".repeat(128);
+        let aws = "Root=1-67891233-abcdef0123456789";
+        for id in ["lb-1.2_c", aws, "\"{}\\;=,/", &longest] {
+            let request = head("GET", "/plain").header("x-request-id", id);
+            let answer = shop.send(request).await;
+            assert_eq!(answer.header("x-request-id"), Some(id));
+        }
+        let several = head("GET", "/plain")
+            .header("x-request-id", "two words")
+            .header("x-request-id", "first")
+            .header("x-request-id", "second");
+        let answer = shop.send(several).await;
+        assert_eq!(answer.header("x-request-id"), Some("first"));
         let mut made = Vec::new();
-        for id in ["", "two words", "line\tbreak", &"x".repeat(65)] {
+        for id in ["", "two words", "line\tbreak", &"x".repeat(129)] {
             let request = head("GET", "/plain").header("x-request-id", id);
             let answer = shop.send(request).await;
             made.push(answer.header("x-request-id").unwrap().to_owned());
@@ -257,5 +324,35 @@ mod tests {
             (answer.status, answer.header("www-authenticate")),
             (401, None)
         );
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_is_counted_as_that_and_nothing_else() {
+        let shop = Shop::with(&["sticky"], |parts| {
+            parts.work = std::time::Duration::from_hours(1);
+        });
+        for _ in 0..2 {
+            tokio::select! {
+                answer = shop.ask("GET", "/plain") => panic!("answered: {answer:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        let page = shop.ask("GET", "/metrics").await;
+        let told: Vec<_> = page
+            .text()
+            .lines()
+            .filter(|line| line.contains("\"plain\""))
+            .collect();
+        assert_eq!(
+            told[0],
+            r#"shop_abandoned_requests_total{strategy="sticky",endpoint="plain"} 2"#
+        );
+        let (name, seconds) = told[1].split_once(' ').unwrap();
+        assert_eq!(
+            name,
+            r#"shop_abandoned_request_seconds_total{strategy="sticky",endpoint="plain"}"#
+        );
+        assert!(seconds.parse::<f64>().unwrap() > 0.0, "{seconds}");
+        assert_eq!(told.len(), 2, "{told:?}");
     }
 }

@@ -91,6 +91,12 @@ pub(crate) struct Flags {
     #[arg(long, env = "SHOP_PASSWORD_WORKERS", value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
     pub password_workers: Option<usize>,
 
+    /// How long a login may wait for its password check before the answer is 503. Shorter where the load balancer says that
+    /// it waits for less (`x-answer-within-ms`, as ours does); behind another one, keep it well below its timeout.
+    #[arg(long, env = "SHOP_PASSWORD_WAIT_MS", value_name = "MS", default_value_t = 2_000,
+          value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub password_wait_ms: u64,
+
     /// Logins with a wrong password that may be tried on one account at once; 0 sets no limit. Right ones do not count.
     #[arg(long, env = "SHOP_LOGIN_ATTEMPTS_PER_ACCOUNT", value_name = "N", default_value_t = 10,
           value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
@@ -153,6 +159,11 @@ pub(crate) struct Flags {
     #[arg(long, env = "SHOP_ACCESS_TOKEN_S", value_name = "S", default_value_t = 1_800,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub access_token_s: u64,
+
+    /// How far the clocks of two nodes may differ: an access token is taken so long before its beginning and after its end.
+    #[arg(long, env = "SHOP_TOKEN_LEEWAY_S", value_name = "S", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub token_leeway_s: u64,
 
     /// Sessions that this node holds in its own memory at most; a login beyond gets 503.
     #[arg(long, env = "SHOP_MAX_SESSIONS", value_name = "N", default_value_t = 1_000_000,

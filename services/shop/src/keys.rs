@@ -2,7 +2,7 @@
 //!
 //! Either one key and nothing else, or one key a line:
 //! ```text
-//! # use     key                               for a key that goes: when it retires, the switch + --access-token-s
+//! # use     key                               for a key that goes: when it retires: the switch + --access-token-s + --token-leeway-s
 //! signs     a3f1…(openssl rand -hex 32)
 //! verifies  77b0…                             until 2026-12-01T00:30:00Z
 //! ```

@@ -4,12 +4,19 @@
 //! # Layout
 //! * [`flags`]: every setting. [`secret`]: those that are never seen. [`config`]: all of them, checked.
 //!   [`keys`]: those that sign tokens, which can be changed while the node runs.
-//! * [`server`]: from the port to the router, and the orderly end.
+//! * [`server`]: from the port to the router, and the orderly end. [`linger`]: that of a connection.
 //! * [`node`]: what a node is. [`strategies`]: the strategies that it serves.
 //! * [`exchange`]: what is the same for every request. [`endpoints`]: what is not, one a file.
 //! * [`input`], [`credentials`] and their [`cookies`], [`operator`]: what a request brings. [`problem`]: all that can be wrong.
 //! * [`peer`]: who sends it. [`same_origin`] and [`origin`]: whether a page of ours made the browser send it.
-//! * [`accounts`]: who may log in. [`attempts`]: how often that may be tried. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
+//! * [`inspect`]: what fuzzers reach of it.
+//! * [`accounts`]: who may log in. [`attempts`]: how often that may be tried. [`patience`]: how long the answer may take. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
+
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic when the reader has gone"
+)]
 
 mod accounts;
 mod attempts;
@@ -20,11 +27,14 @@ mod endpoints;
 mod exchange;
 mod flags;
 mod input;
+pub mod inspect;
 mod keys;
+mod linger;
 mod metrics;
 mod node;
 mod operator;
 mod origin;
+mod patience;
 mod peer;
 mod problem;
 mod same_origin;
@@ -35,7 +45,7 @@ mod strategies;
 mod testing;
 mod work;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -78,7 +88,8 @@ pub fn run(wrap: Wrap) -> ExitCode {
     match try_run(wrap) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("shop: {failure}");
+            // Not with `eprintln!`, which panics when nobody reads stderr any more.
+            let _ = writeln!(io::stderr(), "shop: {failure}");
             ExitCode::from(match failure {
                 Failure::Invalid(_) => 2,
                 _ => 1,
@@ -92,6 +103,9 @@ fn try_run(wrap: Wrap) -> Result<(), Failure> {
     let secrets = Secrets::load(&flags, |name| std::env::var_os(name))?;
     let config = Config::check(flags, secrets)?;
     start_logging(config.flags.log_format)?;
+    if let Err(error) = raise_open_files() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 
     let cores = available_parallelism()?.get();
     let password_workers = config.flags.password_workers.unwrap_or(cores);
@@ -107,6 +121,15 @@ fn try_run(wrap: Wrap) -> Result<(), Failure> {
     // A password check that nobody waits for any more must not hold up the end.
     runtime.shutdown_background();
     served?
+}
+
+/// Raises the soft limit of open files to the hard one. The usual soft limit of 1,024 is for programs that still call
+/// `select`; every connection is a file.
+fn raise_open_files() -> rustix::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    setrlimit(Resource::Nofile, Rlimit { current, ..limit })
 }
 
 async fn serve(config: Config, password_workers: usize, wrap: Wrap) -> Result<(), Failure> {
@@ -126,7 +149,13 @@ async fn serve(config: Config, password_workers: usize, wrap: Wrap) -> Result<()
     let strategies = strategies::build(&config, &clock)?;
     let strategies = strategies.into_iter().map(wrap).collect();
     let cost = config.password_cost.clone();
-    let accounts = Accounts::new(flags.accounts, &config.password, cost, password_workers)?;
+    let accounts = Accounts::new(
+        flags.accounts,
+        &config.password,
+        cost,
+        password_workers,
+        Duration::from_millis(flags.password_wait_ms),
+    )?;
     let node = Node::new(Parts {
         name: flags.node_name.clone(),
         strategies,
@@ -157,6 +186,8 @@ fn start_logging(format: LogFormat) -> Result<(), Invalid> {
         })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Telling a closed stderr that it is closed would be a panic, in the middle of a request.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     match format {
         // Colours are for people at a terminal; in a file they are noise.

@@ -31,11 +31,13 @@ pub(crate) struct Requests {
     endpoints: [Row; Endpoint::ALL.len()],
 }
 
-/// The requests to one endpoint. Every request is in exactly one status, so their sum is the count.
+/// The requests to one endpoint. Every request that was answered is in exactly one status, so their sum is the count.
 struct Row {
     statuses: [AtomicU64; STATUSES.len() + 1],
     buckets: [AtomicU64; BOUNDS_US.len()],
     sum_us: AtomicU64,
+    abandoned: AtomicU64,
+    abandoned_us: AtomicU64,
 }
 
 impl Requests {
@@ -46,6 +48,8 @@ impl Requests {
                 statuses: std::array::from_fn(|_| AtomicU64::new(0)),
                 buckets: std::array::from_fn(|_| AtomicU64::new(0)),
                 sum_us: AtomicU64::new(0),
+                abandoned: AtomicU64::new(0),
+                abandoned_us: AtomicU64::new(0),
             }),
         }
     }
@@ -65,12 +69,21 @@ impl Requests {
         }
         row.sum_us.fetch_add(took_us, Ordering::Relaxed);
     }
+
+    /// Counts one request that was given up after this time, before there was an answer.
+    pub(crate) fn count_abandoned(&self, endpoint: Endpoint, took: Duration) {
+        let row = &self.endpoints[endpoint as usize];
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        row.abandoned.fetch_add(1, Ordering::Relaxed);
+        row.abandoned_us.fetch_add(took_us, Ordering::Relaxed);
+    }
 }
 
 /// The page at `/metrics`.
 pub(crate) fn page(node: &Node) -> String {
     let mut page = String::with_capacity(16 * 1024);
     requests(&mut page, node);
+    abandoned(&mut page, node);
     sessions(&mut page, node);
     keys(&mut page, node);
     store(&mut page, node);
@@ -125,7 +138,7 @@ fn requests(page: &mut String, node: &Node) {
         "counter",
         "Requests answered; strategy is none where none was chosen.",
     );
-    for (strategy, endpoint, row) in rows(node) {
+    for (strategy, endpoint, row) in rows(node).filter(|(.., row)| row.count() > 0) {
         for (index, count) in row.statuses.iter().enumerate() {
             let count = count.load(Ordering::Relaxed);
             let Some(status) = STATUSES.get(index) else {
@@ -156,7 +169,7 @@ fn requests(page: &mut String, node: &Node) {
         "histogram",
         "Time from the head of a request to the head of its answer.",
     );
-    for (strategy, endpoint, row) in rows(node) {
+    for (strategy, endpoint, row) in rows(node).filter(|(.., row)| row.count() > 0) {
         let labels = format!("strategy=\"{strategy}\",endpoint=\"{endpoint}\"");
         let mut below = 0;
         let buckets = BOUNDS_US
@@ -173,6 +186,30 @@ fn requests(page: &mut String, node: &Node) {
             buckets,
             row.count(),
             row.sum_us.load(Ordering::Relaxed),
+        );
+    }
+}
+
+fn abandoned(page: &mut String, node: &Node) {
+    let given_up = || rows(node).filter(|(.., row)| row.abandoned.load(Ordering::Relaxed) > 0);
+    let name = "shop_abandoned_requests_total";
+    let help = "Requests that the client or the load balancer gave up before the answer.";
+    family(page, name, "counter", help);
+    for (strategy, endpoint, row) in given_up() {
+        let count = row.abandoned.load(Ordering::Relaxed);
+        line(
+            page,
+            format_args!("{name}{{strategy=\"{strategy}\",endpoint=\"{endpoint}\"}} {count}"),
+        );
+    }
+    let name = "shop_abandoned_request_seconds_total";
+    let help = "Time from the heads of those requests until they were given up.";
+    family(page, name, "counter", help);
+    for (strategy, endpoint, row) in given_up() {
+        let sum = seconds(row.abandoned_us.load(Ordering::Relaxed));
+        line(
+            page,
+            format_args!("{name}{{strategy=\"{strategy}\",endpoint=\"{endpoint}\"}} {sum}"),
         );
     }
 }
@@ -287,7 +324,7 @@ fn store(page: &mut String, node: &Node) {
     }
 }
 
-/// Every row that has counted something: a table of zeros for calls that nobody made helps nobody.
+/// Every row. A table of zeros for calls that nobody made helps nobody: callers leave them out.
 fn rows(node: &Node) -> impl Iterator<Item = (&'static str, &'static str, &Row)> {
     let lanes = node.lanes.iter().map(|lane| (lane.name, &lane.requests));
     lanes
@@ -298,7 +335,6 @@ fn rows(node: &Node) -> impl Iterator<Item = (&'static str, &'static str, &Row)>
                 .zip(&requests.endpoints)
                 .map(move |(endpoint, row)| (strategy, endpoint.label(), row))
         })
-        .filter(|(_, _, row)| row.count() > 0)
 }
 
 impl Row {

@@ -196,7 +196,8 @@ impl Node {
 pub(crate) struct Served {
     /// The node.
     pub node: Arc<Node>,
-    index: usize,
+    /// Which of its lanes.
+    pub index: usize,
 }
 
 impl Served {

@@ -69,6 +69,15 @@ impl Origin {
         Some(Self { scheme, host, port })
     }
 
+    /// The host as a cookie's `Domain` could name it: a name or an IPv4 address; else empty.
+    pub(crate) fn name(&self) -> &str {
+        if self.host.starts_with('[') {
+            ""
+        } else {
+            &self.host
+        }
+    }
+
     /// Whether only this machine can mean it.
     pub(crate) fn is_loopback(&self) -> bool {
         let address = self.host.trim_start_matches('[').trim_end_matches(']');

@@ -1,14 +1,14 @@
 //! Everything that a client can be told went wrong, once, as `application/problem+json` (RFC 9457).
 //!
 //! `type` is stable and meant for programs; `detail` is for people and may change. A cause (what a store said, a panic)
-//! is logged here and never sent. Only a success carries `Set-Cookie`: a store that is away for a moment must not
-//! log anybody out, so no error touches a cookie.
+//! is logged here and never sent. Only a success touches a cookie of ours: a store that is away for a moment must not
+//! log anybody out. The refusal of several cookies of one name clears those that cannot be ours.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -37,7 +37,10 @@ pub(crate) enum Problem {
     /// More logins wait for their password check than the node will do in good time.
     TooManyLogins,
     /// Two credentials of the same name came along; guessing which one is meant would be a weakness.
-    AmbiguousCredential,
+    AmbiguousCredential {
+        /// `Set-Cookie` lines that clear those which cannot be ours.
+        forget: Vec<HeaderValue>,
+    },
     /// The `Authorization` header and the cookie are valid for different users.
     TwoUsers,
     /// The node serves several strategies and the request named none, or one that the node does not serve.
@@ -122,6 +125,11 @@ struct Body<'a> {
 }
 
 impl Problem {
+    /// Several credentials of one name, by a way on which nothing can be cleared.
+    pub(crate) fn ambiguous() -> Self {
+        Self::AmbiguousCredential { forget: Vec::new() }
+    }
+
     /// Status, the last part of the type, and title. A type never changes its meaning; the title says the same for people.
     fn kind(&self) -> (u16, &'static str, &'static str) {
         match self {
@@ -129,7 +137,9 @@ impl Problem {
             Self::WrongUserOrPassword => (401, "wrong-user-or-password", "Wrong user or password"),
             Self::TooManyAttempts { .. } => (429, "too-many-attempts", "Too many login attempts"),
             Self::TooManyLogins => (503, "too-many-logins", "Too many logins at the moment"),
-            Self::AmbiguousCredential => (400, "ambiguous-credential", "The same credential twice"),
+            Self::AmbiguousCredential { .. } => {
+                (400, "ambiguous-credential", "The same credential twice")
+            }
             Self::TwoUsers => (400, "two-users", "Header and cookie are of different users"),
             Self::Misdirected { .. } => (421, "unknown-strategy", "Strategy not served here"),
             Self::Unsupported { .. } => (501, "unsupported-by-strategy", "Beyond the strategy"),
@@ -268,6 +278,11 @@ impl IntoResponse for Problem {
         }
         if self == Self::NotTheOperator {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Self::AmbiguousCredential { forget } = self {
+            for line in forget {
+                headers.append(SET_COOKIE, line);
+            }
         }
         response
     }

@@ -5,6 +5,7 @@
 //!   longer than the balancer keeps them (60 s at most): the one who sends requests must be the one who closes, or a
 //!   request meets a connection that is just being closed.
 //! * A body has 10 s (`input`), the work behind a request is bounded by its own deadlines.
+//! * A request that is answered before it was read to its end has 5 s more, so that its sender reads why (`linger`).
 //! * A client that takes no bytes for 30 s is given up by the kernel (`TCP_USER_TIMEOUT`).
 //!
 //! The end, as a state machine:
@@ -34,6 +35,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::linger::Lingering;
 use crate::node::Node;
 use crate::peer::Peer;
 
@@ -204,7 +206,7 @@ fn spawn_connection(
         .max_buf_size(MAX_BUFFER_BYTES)
         // Bodies are short: copying one behind its head costs less than gathering two buffers in the kernel.
         .writev(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Lingering::new(stream)), service);
     let connection = connections.watch(connection);
     tokio::spawn(async move {
         let _place = place;

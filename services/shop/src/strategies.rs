@@ -68,6 +68,7 @@ fn build_one(name: &str, config: &Config, clock: &Clock) -> Result<Arc<dyn Strat
         let settings = jwt::Settings {
             ring,
             lifetime: Duration::from_secs(flags.access_token_s),
+            leeway: Duration::from_secs(flags.token_leeway_s),
             max_lines,
         };
         let strategy = Arc::new(Jwt::new(settings, clock.clone()));

@@ -50,6 +50,7 @@ pub(crate) struct Answer {
 impl Shop {
     pub(crate) const IDLE_S: u64 = 600;
     pub(crate) const TOKEN_S: u64 = 900;
+    pub(crate) const LEEWAY_S: u64 = 60;
     pub(crate) const MAX_LINES: usize = 100;
 
     pub(crate) fn sticky() -> Self {
@@ -77,7 +78,8 @@ impl Shop {
         let mut parts = Parts {
             name: "node-7".into(),
             strategies: names.iter().map(|name| strategy(name, &clock)).collect(),
-            accounts: Accounts::new(100, &Secret::new(PASSWORD), cost, 2).unwrap(),
+            accounts: Accounts::new(100, &Secret::new(PASSWORD), cost, 2, Duration::from_mins(1))
+                .unwrap(),
             login_limits: Limits::default(),
             public: Origin::of_host(Scheme::Http, "localhost").unwrap(),
             trusted_balancers: vec!["127.0.0.1".parse().unwrap()],
@@ -212,6 +214,7 @@ fn strategy(name: &str, clock: &Clock) -> Arc<dyn Strategy> {
             let settings = jwt::Settings {
                 ring: Ring::of_one([7; 32]).unwrap(),
                 lifetime: Duration::from_secs(Shop::TOKEN_S),
+                leeway: Duration::from_secs(Shop::LEEWAY_S),
                 max_lines: Shop::MAX_LINES,
             };
             Arc::new(Jwt::new(settings, clock.clone()))

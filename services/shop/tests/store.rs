@@ -80,6 +80,16 @@ fn node_of(store: &Store, more: &[&str]) -> Node {
     Node::start(&[&["--strategies", "redis", "--redis-url", &url], more].concat())
 }
 
+/// A node whose log has said all `words` in one line, before or after it said that it is ready.
+fn node_that_says(store: &Store, words: &[&str]) -> Node {
+    let url = store.url();
+    let arguments = ["--strategies", "redis", "--redis-url", &url];
+    let says = |line: &str| words.iter().all(|word| line.contains(word));
+    let (node, has_said) = Node::start_and(&arguments, says);
+    while !has_said && !says(&node.wait_for_log(words[0])) {}
+    node
+}
+
 fn says(node: &Node, path: &str, text: &str) -> bool {
     let answer = node.ask(&format!("GET {path} HTTP/1.1"), "");
     answer.status == 200 && answer.body.contains(text)
@@ -94,12 +104,7 @@ fn log_in(node: &Node) -> u16 {
 #[test]
 fn a_store_that_may_evict_is_told_at_start_in_readyz_and_in_a_metric_and_asked_again() {
     let store = Store::start(&["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]);
-    let node = node_of(&store, &[]);
-    let told = node.wait_for_log("MAY EVICT");
-    assert!(
-        told.contains("ERROR") && told.contains("allkeys-lru"),
-        "{told}"
-    );
+    let node = node_that_says(&store, &["MAY EVICT", "ERROR", "allkeys-lru"]);
     patiently("/readyz warns", || {
         says(
             &node,
@@ -133,8 +138,7 @@ fn whether_a_store_evicts_is_asked_in_another_way_and_unknown_where_all_are_forb
     let node = node_of(&store, &[]);
     patiently("CONFIG tells", || says(&node, "/readyz", "allkeys-lfu"));
     store.ask("ACL SETUSER default -config");
-    let node = node_of(&store, &[]);
-    node.wait_for_log("does not say whether it evicts");
+    let node = node_that_says(&store, &["does not say whether it evicts"]);
     assert!(says(&node, "/readyz", "is unknown"));
     let metric = r#"shop_store_may_evict{strategy="redis",policy="unknown"} NaN"#;
     assert!(says(&node, "/metrics", metric));

@@ -34,7 +34,7 @@ pub(in crate::checker) struct Line<'a> {
     is_doubled: bool,
     is_watched: bool,
     /// How it was lost; known at the end.
-    pub(super) lost: Option<Loss<'a>>,
+    pub(in crate::checker) lost: Option<Loss<'a>>,
 }
 
 #[derive(Clone, Copy)]
@@ -267,7 +267,7 @@ impl<'a> Line<'a> {
     }
 
     /// Whether it was acknowledged by then, and no removal was on its way.
-    pub(super) fn is_owed_at(&self, at_us: i64) -> bool {
+    pub(in crate::checker) fn is_owed_at(&self, at_us: i64) -> bool {
         self.acknowledged
             .is_some_and(|adding| adding.done_us <= at_us)
             && self.removals.iter().all(|removal| removal.sent_us > at_us)

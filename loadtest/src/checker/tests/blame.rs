@@ -67,8 +67,80 @@ fn a_fault_costs_what_was_alive_and_is_gone() {
         cart_lines_acknowledged: 2,
         cart_lines_on_target: 1,
         cart_lines_lost: 1,
+        exposures: 0,
     };
     assert_eq!(check(&history).losses, [expected]);
+}
+
+/// A node that was told to end still serves for a while, and a node behind a cut link until the balancer notices.
+#[test]
+fn lines_that_were_added_while_the_fault_lasted_and_went_with_the_session_are_its_doing() {
+    let mut history = history([
+        log_in(1, 1, 1, 0).on("node-2"),
+        add(1, 1, 2, 4_000).on("node-2"),
+        add(1, 1, 3, 5_500).on("node-2"),
+        browse(1, 1, 4, 6_500).refused(),
+        // Begun while it lasted.
+        log_in(2, 1, 1, 5_200).on("node-2"),
+        add(2, 1, 2, 5_600).on("node-2"),
+        browse(2, 1, 3, 6_600).refused(),
+    ]);
+    let what = ("restart", "node-2");
+    strike(&mut history, 0, what, (5_000, 6_000), Some(6_200));
+    let verdict = check(&history);
+    let losses = verdict.losses[0];
+    assert_eq!(verdict.anomalies.line_lost, 3);
+    assert_eq!((losses.sessions_live, losses.sessions_lost), (2, 2));
+    assert_eq!(
+        (
+            losses.cart_lines_acknowledged,
+            losses.cart_lines_on_target,
+            losses.cart_lines_lost
+        ),
+        (3, 3, 3)
+    );
+}
+
+#[test]
+fn a_logout_that_missed_its_session_is_the_doing_of_the_fault_that_led_the_user_elsewhere() {
+    let accepted_at = |at_ms, node| {
+        let mut accepted = replay(1, 1, 4, at_ms).on(node);
+        accepted.status = Some(200);
+        let mut history = history([
+            log_in(1, 1, 1, 0).on("node-2"),
+            browse(1, 1, 2, 4_000).on("node-2"),
+            log_out(1, 1, 3, 6_000).on("node-1").nothing_ended(),
+            accepted,
+        ]);
+        history.meta.properties.revocable_at_once = false;
+        for (fault, kind, target, at_ms) in [
+            (0, "blackhole", "load-balancer->node-2", 5_000),
+            (1, "slow", "node-3", 5_500),
+            (2, "pause", "node-2", 8_500),
+        ] {
+            strike(
+                &mut history,
+                fault,
+                (kind, target),
+                (at_ms, at_ms + 10),
+                Some(at_ms + 2_000),
+            );
+        }
+        check(&history)
+    };
+    let verdict = accepted_at(9_000, "node-2");
+    let exposures: Vec<u64> = verdict
+        .losses
+        .iter()
+        .map(|losses| losses.exposures)
+        .collect();
+    assert_eq!(exposures, [1, 0, 0]);
+    let blamed = verdict.witnesses[0].fault.as_ref().unwrap();
+    assert_eq!((blamed.index, blamed.kind.as_str()), (0, "blackhole"));
+    // Nobody's doing but the node's.
+    let verdict = accepted_at(9_000, "node-1");
+    assert_eq!(verdict.anomalies.resurrection, 1);
+    assert!(verdict.losses.iter().all(|losses| losses.exposures == 0));
 }
 
 #[test]

@@ -297,6 +297,7 @@ fn a_token_accepted_after_its_logout() {
 const REVOCATIONS: Events = Events {
     kills: false,
     revocations: true,
+    missed_logouts: false,
 };
 
 /// An order that ended a session which was in use before and was refused after it: the order, and that refusal.

@@ -29,6 +29,8 @@ pub(super) const KINDS: [Kind; 3] = [Kind::Sticky, Kind::Redis, Kind::Jwt];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Answered,
+    /// By a node that does not know the session. Only what becomes of a logout then is of interest.
+    Elsewhere,
     /// Certainly without effect.
     Failed,
     /// Not answered; it happened never, at once, or some operations later.
@@ -66,6 +68,8 @@ pub(super) struct Events {
     pub(super) kills: bool,
     /// An operator ends logins.
     pub(super) revocations: bool,
+    /// Logouts meet a node that does not know the session.
+    pub(super) missed_logouts: bool,
 }
 
 /// A history, and what theory predicts to be found in it.
@@ -88,6 +92,7 @@ pub(super) fn lives(kind: Kind, events: Events) -> impl Strategy<Value = Life> {
     ];
     let fate = prop_oneof![
         12 => Just(Fate::Answered),
+        3 * u32::from(events.missed_logouts) => Just(Fate::Elsewhere),
         1 => Just(Fate::Failed),
         1 => Just(Fate::UnknownNever),
         1 => Just(Fate::UnknownNow),
@@ -178,6 +183,7 @@ impl Cluster {
 
     fn live(mut self, wishes: &[Wish]) -> Life {
         for wish in wishes {
+            let wish = &self.reached(wish);
             self.let_late_effects_happen();
             if wish.does == Does::Kill {
                 self.kill(wish.pick.index(3));
@@ -214,9 +220,26 @@ impl Cluster {
         }
     }
 
+    /// Only where a session has a home something can miss it.
+    fn reached(&self, wish: &Wish) -> Wish {
+        let misses = self.kind == Kind::Sticky && wish.does == Does::Leave;
+        let fate = match wish.fate {
+            Fate::Elsewhere if !misses => Fate::Answered,
+            fate => fate,
+        };
+        Wish {
+            fate,
+            ..wish.clone()
+        }
+    }
+
     fn act(&mut self, user: &mut User, wish: &Wish) {
         let Some(session) = &user.session else {
-            return self.log_in(user, wish.fate);
+            let fate = match wish.fate {
+                Fate::Elsewhere => Fate::Answered,
+                fate => fate,
+            };
+            return self.log_in(user, fate);
         };
         match wish.does {
             Does::Remove if !session.cart.is_empty() => {
@@ -357,6 +380,17 @@ impl Cluster {
                 }
                 return self.operations.push(replay);
             }
+            Fate::Elsewhere => {
+                self.operations.push(operation.on("node-9").nothing_ended());
+                let id = self.next_id(user);
+                let mut replay = replay(user.number, session, id, self.at_ms);
+                if let Some((home, _)) = self.sessions.get(&key) {
+                    replay = replay.on(home);
+                    replay.status = Some(200);
+                    self.predicted.exposure += 1;
+                }
+                return self.operations.push(replay);
+            }
             Fate::UnknownNow => self.take_effect(key, Effect::End),
             Fate::UnknownLate(steps) => self.late.push((steps, key, Effect::End)),
             Fate::Failed | Fate::UnknownNever => {}
@@ -380,7 +414,7 @@ impl Cluster {
         match fate {
             Fate::Answered | Fate::UnknownNow => self.take_effect(key, Effect::Revoke(node)),
             Fate::UnknownLate(steps) => self.late.push((steps, key, Effect::Revoke(node))),
-            Fate::Failed | Fate::UnknownNever => {}
+            Fate::Failed | Fate::UnknownNever | Fate::Elsewhere => {}
         }
         if fate != Fate::Answered {
             user.perhaps_revoked |= fate != Fate::Failed;
@@ -499,7 +533,8 @@ fn clean_histories_show_what_theory_predicts_and_nothing_else() {
         let lost = std::cell::Cell::new(0);
         let events = Events {
             kills: true,
-            revocations: false,
+            missed_logouts: true,
+            ..Events::default()
         };
         proptest!(config, |(life in lives(kind, events))| {
             let verdict = check(&life.history);
@@ -529,6 +564,7 @@ fn revocations_end_what_they_reach_and_nothing_else_is_found() {
         let events = Events {
             kills: true,
             revocations: true,
+            missed_logouts: true,
         };
         proptest!(config, |(life in lives(kind, events))| {
             let verdict = check(&life.history);

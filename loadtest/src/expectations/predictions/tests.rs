@@ -186,6 +186,39 @@ fn the_matrix_tells_what_each_fault_showed() {
     assert_eq!(rows[1].predicted, ["session_lost", "line_lost"]);
 }
 
+#[test]
+fn an_exposure_after_a_missed_logout_is_the_doing_of_a_node_that_was_away() {
+    let mut run = paused(5_000);
+    run.anomalies.exposure = 2;
+    run.faults[0].exposures = 2;
+    assert_eq!(missed(&run), Vec::<String>::new());
+    let rows = matrix("sticky", &[&run]);
+    assert!(!rows[0].observed.contains_key("exposure"));
+    assert_eq!(rows[1].observed["exposure"], 2);
+    assert!(rows[1].tolerated.contains(&"exposure".to_owned()));
+    // A node that was killed forgets.
+    run.faults[0].kind = "kill".into();
+    assert!(
+        missed(&run)
+            .iter()
+            .any(|demand| demand.ends_with(": 2 exposure"))
+    );
+}
+
+#[test]
+fn what_no_fault_explains_is_counted() {
+    for run in [sample::sticky(1), sample::redis(1), sample::jwt(1)] {
+        assert_eq!(unexplained(&run), 0, "{}", run.strategy);
+    }
+    let mut run = sample::sticky(1);
+    run.anomalies.session_lost += 1;
+    run.anomalies.line_lost += 2;
+    assert_eq!(unexplained(&run), 3, "apart from the fault");
+    run.faults[0].exposures = 4;
+    run.anomalies.exposure = 4;
+    assert_eq!(unexplained(&run), 7, "a kill may not cost that");
+}
+
 fn field(found: &mut Anomalies, anomaly: Anomaly) -> &mut u64 {
     match anomaly {
         Anomaly::SessionLost => &mut found.session_lost,

@@ -19,6 +19,7 @@ pub(super) fn sentences(columns: &[Column<'_>]) -> Vec<String> {
         (false, _) => format!("The checker found {}.", found.join("; ")),
     }];
     sentences.extend(declared(columns));
+    sentences.extend(missed_logouts(columns));
     let unknown: Vec<String> = columns
         .iter()
         .map(|column| (total(column, |found| found.unknown), column.strategy))
@@ -36,14 +37,10 @@ pub(super) fn sentences(columns: &[Column<'_>]) -> Vec<String> {
 
 /// "in redis 2 stale reads": what neither a fault explains nor the strategy declares.
 fn unexplained(column: &Column<'_>) -> Option<String> {
-    let in_faults = |value: fn(&Fault) -> u64| -> u64 {
-        let faults = column.runs.iter().flat_map(|run| &run.faults);
-        faults.map(value).sum()
-    };
     let sessions = total(column, |found| found.session_lost)
-        .saturating_sub(in_faults(|fault| fault.sessions_lost));
+        .saturating_sub(in_faults(column, |fault| fault.sessions_lost));
     let lines = total(column, |found| found.line_lost)
-        .saturating_sub(in_faults(|fault| fault.cart_lines_lost));
+        .saturating_sub(in_faults(column, |fault| fault.cart_lines_lost));
     let beyond = Anomaly::ALL.into_iter().filter_map(|kind| {
         let (one, many) = kind.words();
         match kind {
@@ -69,26 +66,48 @@ fn unexplained(column: &Column<'_>) -> Option<String> {
 
 /// A strategy that cannot revoke says so; that its credentials outlive a logout is worth a sentence, but no surprise.
 fn declared(columns: &[Column<'_>]) -> Option<String> {
-    let outlived =
-        |column: &&Column<'_>| !revocable(column) && total(column, |found| found.exposure) > 0;
-    let strategies = names(
-        columns
-            .iter()
-            .filter(outlived)
-            .map(|column| column.strategy),
-    );
-    let times: u64 = columns
+    let outlived = |column: &Column<'_>| {
+        let exposures = total(column, |found| found.exposure);
+        exposures.saturating_sub(in_faults(column, |fault| fault.exposures))
+    };
+    let (times, strategies) = where_any(columns, outlived)?;
+    Some(format!(
+        "A credential was accepted after its {} {times} in {strategies}, as declared: nothing there can revoke at once.",
+        if operated(columns) {
+            "logout or revocation"
+        } else {
+            "logout"
+        },
+    ))
+}
+
+/// A logout that a fault led to another node.
+fn missed_logouts(columns: &[Column<'_>]) -> Option<String> {
+    let missed = |column: &Column<'_>| in_faults(column, |fault| fault.exposures);
+    let (times, strategies) = where_any(columns, missed)?;
+    Some(format!(
+        "A credential was accepted after a logout {times} in {strategies}, because the session's node was away and another \
+         node answered the logout: it knows nothing of the session, and ends nothing."
+    ))
+}
+
+/// How often all in all, and in which strategies, where nothing can revoke at once. `None` where never.
+fn where_any(
+    columns: &[Column<'_>],
+    value: impl Fn(&Column<'_>) -> u64,
+) -> Option<(String, String)> {
+    let affected: Vec<&Column<'_>> = columns
         .iter()
-        .filter(outlived)
-        .map(|column| total(column, |found| found.exposure))
-        .sum();
-    (times > 0).then(|| {
-        format!(
-            "A credential was accepted after its {} {} in {strategies}, as declared: nothing there can revoke at once.",
-            if operated(columns) { "logout or revocation" } else { "logout" },
-            plural(times, "time", "times")
-        )
-    })
+        .filter(|column| !revocable(column) && value(column) > 0)
+        .collect();
+    let times: u64 = affected.iter().map(|column| value(column)).sum();
+    let strategies = names(affected.iter().map(|column| column.strategy));
+    (times > 0).then(|| (plural(times, "time", "times"), strategies))
+}
+
+fn in_faults(column: &Column<'_>, value: fn(&Fault) -> u64) -> u64 {
+    let faults = column.runs.iter().flat_map(|run| &run.faults);
+    faults.map(value).sum()
 }
 
 fn operated(columns: &[Column<'_>]) -> bool {

@@ -8,6 +8,9 @@ use crate::{Credential, Error};
 /// What stands before the digest in a session's key: `s:{tag}:`.
 const PREFIX: usize = 3 + TEXT + 2;
 
+/// All keys begin with one of these: so a store can be cleared of them, and of nothing else.
+pub const KEY_PREFIXES: [&str; 3] = ["s:{", "u:{", "t:{login}:"];
+
 /// The keys of one session.
 pub(super) struct Names {
     /// `s:{tag}:digest`
@@ -130,6 +133,14 @@ mod tests {
         let token = "AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAA";
         let names = Names::of(&Credential::new(token)).unwrap();
         assert_eq!(&names.index, b"u:{AAAAAAAAAAAAAAAAAAAAAA}");
+        for key in [
+            &names.session[..],
+            &names.index,
+            attempts_on("a").as_bytes(),
+        ] {
+            let begins = |prefix: &&str| key.starts_with(prefix.as_bytes());
+            assert_eq!(KEY_PREFIXES.iter().filter(begins).count(), 1);
+        }
         assert_eq!(
             &names.session[..],
             b"s:{AAAAAAAAAAAAAAAAAAAAAA}:N0cI__dxndWXnsh11WzSKG9tPPfsMXo7JWMqqyjsN7s"

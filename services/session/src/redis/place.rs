@@ -77,12 +77,15 @@ impl Place {
         let Some(password) = self.password.clone() else {
             return Ok(None);
         };
+        let without = |why: String| {
+            let what = "there is no password for it";
+            RedisError::from((ErrorKind::InvalidClientConfig, what, why))
+        };
         let said = within(deadline, async {
-            spawn_blocking(move || password())
-                .await
-                .map_err(|why| unfit(why.to_string()))
+            let said = spawn_blocking(move || password()).await;
+            said.map_err(|why| without(why.to_string()))
         });
-        said.await?.map(Some).map_err(unfit)
+        said.await?.map(Some).map_err(without)
     }
 
     /// Whether what was found `here` is what it should be: in its own words, and in those of the Sentinels, who may have

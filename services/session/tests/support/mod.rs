@@ -17,6 +17,8 @@ use self::store::Store;
 
 pub(crate) const IDLE: Duration = Duration::from_mins(30);
 pub(crate) const ABSOLUTE: Duration = Duration::from_hours(12);
+/// How far the clocks of two nodes may differ, to tokens.
+pub(crate) const LEEWAY: Duration = Duration::from_mins(1);
 pub(crate) const MAX_LINES: usize = 200;
 pub(crate) const KEY: &[u8; 32] = b"thirty-two bytes, only for tests";
 /// Short, because tests wait for it; long beside the 50 µs that a healthy store takes.
@@ -92,6 +94,7 @@ pub(crate) fn jwt_node_with(ring: Ring, clock: &Clock) -> Jwt {
     let settings = jwt::Settings {
         ring,
         lifetime: IDLE,
+        leeway: LEEWAY,
         max_lines: MAX_LINES,
     };
     Jwt::new(settings, clock.clone())

@@ -1,20 +1,24 @@
 //! `POST /login` `{user, password[, transport]}`: checks the password and starts a session.
 //!
 //! What was presented along with the request is handed to the strategy, which ends it: a login never goes on
-//! under an old credential (session fixation). `transport` says how a strategy with tokens hands them over:
+//! under an old credential (session fixation). Cookies of one name that came along several times are cleared, so that a
+//! login always helps. A session whose client has left before it began is ended at once: nobody holds its credential.
+//! (One whose answer is lost on the way cannot be told from one that arrived; it ends when its idle time is over.)
+//! `transport` says how a strategy with tokens hands them over:
 //! `bearer` in the body (default), `cookie` as `HttpOnly` cookies for browsers. Others always set their cookie.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use session::{Error, Granted, Session};
+use session::{Credential, Error, Granted, Session};
+use tokio::sync::oneshot;
 
 use crate::attempts;
-use crate::cookies::Cookie;
-use crate::credentials::{Carriage, Presented, Transport, hand_cart};
+use crate::cookies::{Cookie, Visit};
+use crate::credentials::{Brought, Carriage, Transport, hand_cart};
 use crate::input::{Identifier, Json, Password};
 use crate::node::{STARTED, Served, X_SESSION_EVENT};
+use crate::patience::AnswerBy;
 use crate::peer::Client;
 use crate::problem::Problem;
 
@@ -58,22 +62,22 @@ struct Tokens {
 pub(super) async fn login(
     State(served): State<Served>,
     Client(address): Client,
-    presented: Option<Presented>,
-    request: HeaderMap,
+    AnswerBy(answer_by): AnswerBy,
+    Brought(presented): Brought,
+    visit: Visit,
     Json(login): Json<Login>,
 ) -> Result<Response, Problem> {
     let Identifier(user) = login.user;
-    if served.takes_no_new_sessions(&request) && !is_alive(&served, presented.as_ref()).await? {
+    if served.takes_no_new_sessions(visit.headers()) && !is_alive(&served, &presented).await? {
         return Err(Problem::NoNewSessions);
     }
-    attempts::check(&served, &user, address, login.password).await?;
-    let presented = presented.map(|presented| presented.credential);
-    let granted = served.strategy().login(&user, presented.as_ref()).await?;
+    attempts::check(&served, &user, address, login.password, answer_by).await?;
+    let granted = begin(&served, user, presented).await?;
     let mut response = match &served.lane().carriage {
-        Carriage::Cookie(cookie) => by_session_cookie(&served, cookie, granted)?,
+        Carriage::Cookie(cookie) => by_session_cookie(&served, cookie, &visit, granted)?,
         Carriage::Token { token, cart } => match login.transport {
-            Wanted::Bearer => by_bearer(&served, granted)?,
-            Wanted::Cookie => by_token_cookie(token, cart, &request, &granted)?,
+            Wanted::Bearer => by_bearer(&served, &visit, granted)?,
+            Wanted::Cookie => by_token_cookie(token, cart, &visit, &granted)?,
         },
     };
     response.headers_mut().insert(X_SESSION_EVENT, STARTED);
@@ -81,20 +85,68 @@ pub(super) async fn login(
 }
 
 /// Whether the client is logged in already.
-async fn is_alive(served: &Served, presented: Option<&Presented>) -> Result<bool, Problem> {
-    let Some(presented) = presented else {
-        return Ok(false);
-    };
-    match served.strategy().authenticate(&presented.credential).await {
-        Ok(_) => Ok(true),
-        Err(Error::NotLoggedIn { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
+async fn is_alive(served: &Served, presented: &[Credential]) -> Result<bool, Problem> {
+    for credential in presented {
+        match served.strategy().authenticate(credential).await {
+            Ok(_) => return Ok(true),
+            Err(Error::NotLoggedIn { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+/// Begins the session, in a task of its own: one that began for nobody must be ended.
+async fn begin(
+    served: &Served,
+    user: String,
+    presented: Vec<Credential>,
+) -> Result<Granted, Problem> {
+    let (told, granted) = oneshot::channel();
+    let served = served.clone();
+    tokio::spawn(async move {
+        let granted = replace(&served, &user, &presented).await;
+        if let Err(Ok(untold)) = told.send(granted) {
+            take_back(&served, &untold).await;
+        }
+    });
+    granted.await.unwrap_or_else(|_| {
+        tracing::error!("the task that begins a session broke");
+        Err(Problem::Internal)
+    })
+}
+
+/// Begins the session and ends those that were presented.
+async fn replace(
+    served: &Served,
+    user: &str,
+    presented: &[Credential],
+) -> Result<Granted, Problem> {
+    let strategy = served.strategy();
+    let mut presented = presented.iter();
+    let granted = strategy.login(user, presented.next()).await?;
+    for other in presented {
+        // Only now: a login that fails ends nothing. What is nobody's login has ended already.
+        if let Err(Error::StoreUnavailable { why, .. }) = strategy.logout(other).await {
+            take_back(served, &granted).await;
+            let nothing_done = false;
+            return Err(Error::StoreUnavailable { nothing_done, why }.into());
+        }
+    }
+    Ok(granted)
+}
+
+/// Ends a session whose credential nobody was given.
+async fn take_back(served: &Served, granted: &Granted) {
+    if let Err(error) = served.strategy().logout(&granted.credential).await {
+        tracing::debug!(%error, "a session that nobody was told of stays until it expires");
     }
 }
 
 fn by_session_cookie(
     served: &Served,
     cookie: &Cookie,
+    visit: &Visit,
     granted: Granted,
 ) -> Result<Response, Problem> {
     let Session {
@@ -110,24 +162,23 @@ fn by_session_cookie(
         expires_at,
     };
     let mut response = axum::Json(body).into_response();
+    cookie.clear_others(response.headers_mut(), visit)?;
     cookie.set(response.headers_mut(), &granted.credential.token)?;
     Ok(response)
 }
 
-fn by_bearer(served: &Served, granted: Granted) -> Result<Response, Problem> {
+fn by_bearer(served: &Served, visit: &Visit, granted: Granted) -> Result<Response, Problem> {
     let body = Tokens {
         expires_in: lifetime_s(&granted.session),
         access_token: Some(granted.credential.token),
         kind: "Bearer",
     };
     let mut response = axum::Json(body).into_response();
+    let (headers, carriage) = (response.headers_mut(), &served.lane().carriage);
+    // The login of a cookie that stayed beside this token would be a second one, perhaps another user's.
+    carriage.clear(headers, visit)?;
     if let Some(cart) = &granted.credential.cart {
-        hand_cart(
-            response.headers_mut(),
-            &served.lane().carriage,
-            Transport::Bearer,
-            cart,
-        )?;
+        hand_cart(headers, carriage, Transport::Bearer, cart)?;
     }
     Ok(response)
 }
@@ -135,7 +186,7 @@ fn by_bearer(served: &Served, granted: Granted) -> Result<Response, Problem> {
 fn by_token_cookie(
     token_cookie: &Cookie,
     cart_cookie: &Cookie,
-    request: &HeaderMap,
+    visit: &Visit,
     granted: &Granted,
 ) -> Result<Response, Problem> {
     let body = Tokens {
@@ -145,11 +196,15 @@ fn by_token_cookie(
     };
     let mut response = axum::Json(body).into_response();
     let headers = response.headers_mut();
+    token_cookie.clear_others(headers, visit)?;
     token_cookie.set(headers, &granted.credential.token)?;
     match &granted.credential.cart {
-        Some(cart) => cart_cookie.set(headers, cart)?,
+        Some(cart) => {
+            cart_cookie.clear_others(headers, visit)?;
+            cart_cookie.set(headers, cart)?;
+        }
         // The cart of the login before must not come along with this one.
-        None => cart_cookie.clear(headers, request)?,
+        None => cart_cookie.clear(headers, visit)?,
     }
     Ok(response)
 }
@@ -215,7 +270,10 @@ mod tests {
             let failed = shop.try_login("user-000001", "wrong").await;
             assert_eq!(failed.header("x-session-event"), None);
             let anonymous = shop.ask("GET", "/me").await;
-            assert_eq!((anonymous.status, anonymous.header("x-session-event")), (401, None));
+            assert_eq!(
+                (anonymous.status, anonymous.header("x-session-event")),
+                (401, None)
+            );
             let plain = shop.ask("GET", "/plain").await;
             assert_eq!(plain.header("x-session-event"), None);
             let dead = "session-sticky=AAAAAAAAAAAAAAAAAAAAAA; jwt-token=dead";
@@ -260,7 +318,10 @@ mod tests {
             let shop = Shop::of(&[strategy]);
             shop.node.start_draining();
             let answer = shop.try_login("user-000001", PASSWORD).await;
-            assert_eq!(answer.status, status, "{strategy}: it would die with the node");
+            assert_eq!(
+                answer.status, status,
+                "{strategy}: it would die with the node"
+            );
         }
     }
 
@@ -406,6 +467,51 @@ mod tests {
         let login = head("POST", "/login").header(COOKIE, "__Host-jwt-cart=old; jwt-cart=plain");
         let cookies = shop.send_json(login, &body).await.cookies();
         assert!(cookies[0].starts_with("__Host-jwt-token="), "{cookies:?}");
-        assert_eq!(cookies[1..], ["__Host-jwt-cart="]);
+        assert_eq!(cookies[1..], ["jwt-cart=", "__Host-jwt-cart="]);
+    }
+
+    #[tokio::test]
+    async fn cookies_of_one_name_lock_nobody_out_and_all_their_sessions_end() {
+        let shop = Shop::sticky();
+        let mine = shop.log_in("user-000001").await;
+        let other = shop.log_in("user-000002").await;
+        let body = json!({"user": "user-000001", "password": PASSWORD});
+        let request = head("POST", "/login")
+            .header(COOKIE, format!("{mine}; {other}"))
+            .header(COOKIE, "session-sticky=planted");
+        let answer = shop.send_json(request, &body).await;
+        assert_eq!(answer.status, 200);
+        let cookies = answer.cookies();
+        let (new, cleared) = cookies.split_last().unwrap();
+        assert!(cleared.iter().all(|cookie| cookie == "session-sticky="));
+        assert_ne!((new, new), (&mine, &other));
+        for (cookie, status) in [(&mine, 401), (&other, 401), (new, 200)] {
+            let answer = shop.send(head("GET", "/me").header(COOKIE, cookie)).await;
+            assert_eq!(answer.status, status);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_nobody_was_told_of_is_ended() {
+        let shop = Shop::sticky();
+        let sessions = || shop.node.lanes[0].strategy.sessions_owned().unwrap();
+        let served = shop.node.serve(&http::HeaderMap::new()).unwrap();
+        let users = || std::sync::Arc::strong_count(&shop.node);
+        let idle = users();
+        for _ in 0..20 {
+            let login = super::begin(&served, "user-000001".into(), Vec::new());
+            // Polled once, so that its task is there, and dropped.
+            tokio::select! {
+                biased;
+                _ = login => panic!("the task has not run yet"),
+                () = std::future::ready(()) => {}
+            }
+            while users() > idle {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(sessions(), 0);
+        }
+        shop.log_in("user-000001").await;
+        assert_eq!(sessions(), 1);
     }
 }

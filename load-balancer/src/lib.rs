@@ -1,0 +1,141 @@
+//! The load balancer of the session lab: one listener a strategy in front of identical nodes. The program
+//! `load-balancer` is [`run`] and nothing else; this is a library so that tests and fuzzers reach its parsers.
+//!
+//! # Layout
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `config` | the TOML file, flags and secrets, checked before any port opens |
+//! | `server`, `lifecycle` | ports and services; readiness, signals, the end |
+//! | `group`, `discovery`, `node` | which nodes there are, and what is known about each |
+//! | `health`, `admin_state`, `ejection` | which of them get requests: checks, the operator, failed requests |
+//! | `route`, `select`, `affinity`, `budget` | which node a request goes to, and whether there is another try |
+//! | `verdict` | what a node's answer means for that, and for the client's pin |
+//! | `listener`, `tls`, `proxy_protocol` | a public port: threads, connections, certificates, proxies in front |
+//! | `proxy`, `progress`, `problem` | the way of a request, and what happens when a node fails |
+//! | `http1`, `request_id`, `forwarded` | HTTP/1.1 on the wire; whose request it is |
+//! | `admin`, `metrics`, `access_log` | what operators see and do |
+//! | `inspect` | the parsers, for tests and fuzzers outside of this crate |
+
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "both panic when the reader has gone"
+)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "The lab needs Linux: its cluster is a set of processes on loopback. Elsewhere, run the same cluster in containers (docs/containers.md)."
+);
+
+mod access_log;
+mod admin;
+mod admin_state;
+mod affinity;
+mod budget;
+mod clock;
+mod config;
+mod discovery;
+mod ejection;
+mod forwarded;
+mod group;
+mod health;
+mod http1;
+pub mod inspect;
+mod lifecycle;
+mod listener;
+mod metrics;
+mod node;
+mod problem;
+mod progress;
+mod proxy;
+mod proxy_protocol;
+mod request_id;
+mod route;
+mod select;
+mod server;
+mod tls;
+mod verdict;
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use config::{Args, LogFormat};
+use tracing_subscriber::EnvFilter;
+
+/// Wrong usage or configuration.
+const INVALID: u8 = 2;
+
+/// Runs a balancer from the command line and the environment to its end.
+pub fn run() -> ExitCode {
+    let args = Args::parse();
+    // Before anything else: a signal that comes while the balancer starts ends it in order, too.
+    let (runtime, signals) = match server::signals() {
+        Ok(both) => both,
+        Err(error) => {
+            tell(format_args!(
+                "load-balancer: cannot listen for signals: {error}"
+            ));
+            return ExitCode::FAILURE;
+        }
+    };
+    let config = match config::load(&args, |name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(error) => {
+            tell(format_args!("Invalid configuration: {error}"));
+            return ExitCode::from(INVALID);
+        }
+    };
+    if args.check {
+        let _ = writeln!(io::stdout(), "{} is fine", args.config.display());
+        return ExitCode::SUCCESS;
+    }
+    log_to_stderr(args.log_format);
+    if let Err(error) = raise_open_files() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    match server::run(config, &runtime, signals) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(format_args!("load-balancer: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says why we end. Not with `eprintln!`, which panics when nobody reads stderr any more.
+fn tell(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Raises the soft limit of open files to the hard one. The usual soft limit of 1,024 is for programs that still call
+/// `select`; every client and every connection to a node is a file.
+fn raise_open_files() -> rustix::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    setrlimit(Resource::Nofile, Rlimit { current, ..limit })
+}
+
+/// What is logged unless `RUST_LOG` says otherwise. pingora has a line for nearly everything that can happen
+/// to one request or one kept connection, which would bury the few lines that matter.
+const LOGGED: &str =
+    "info,pingora_core=error,pingora_core::connectors=off,pingora_proxy=off,pingora_pool=off";
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        // Telling a closed stderr that it is closed would be a panic, in the middle of a request. A line that cannot be
+        // written is lost, and nothing else.
+        .log_internal_errors(false)
+        .with_writer(io::stderr);
+    match format {
+        LogFormat::Human => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
