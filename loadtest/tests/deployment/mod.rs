@@ -263,7 +263,8 @@ impl Deployment {
     }
 }
 
-fn ask(address: SocketAddr) -> String {
+/// The head and body of an answer, or what came of it.
+pub fn ask(address: SocketAddr) -> String {
     use std::io::{Read, Write};
     let mut text = String::new();
     if let Ok(mut stream) = std::net::TcpStream::connect(address) {
