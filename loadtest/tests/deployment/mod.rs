@@ -75,6 +75,10 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
+        // A number that was given back may be somebody else's by now.
+        if self.0.try_wait().is_ok_and(|ended| ended.is_some()) {
+            return;
+        }
         // The agent ends its program first; one that a test has stopped has to go on for that.
         self.signal(Signal::CONT);
         self.signal(Signal::TERM);
