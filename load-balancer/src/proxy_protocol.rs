@@ -216,6 +216,10 @@ mod tests {
         [&SIGNATURE[..], &[command, family], &length, body].concat()
     }
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "it stands beside what `parse` returns"
+    )]
     fn complete(bytes: &[u8], source: Option<&str>) -> Result<Parsed, Malformed> {
         Ok(Parsed::Complete {
             length: bytes.len(),

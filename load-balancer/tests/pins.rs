@@ -252,7 +252,7 @@ async fn the_first_cookie_counts_that_is_genuine_and_leads_somewhere() {
         ],
         vec![format!("{second}; {old}")],
         vec![format!("{}; {second}", vec![old; 40].join("; "))],
-        vec![format!("{}; {second}", vec![forged.as_str(); 7].join("; "))],
+        vec![format!("{}; {second}", [forged.as_str(); 7].join("; "))],
     ] {
         for _ in 0..3 {
             let mut request = client().get(&url);

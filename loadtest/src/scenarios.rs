@@ -1,6 +1,7 @@
 //! `lab scenarios`: the experiments that come with the lab, built in, so that `lab run kill-node` works wherever one stands.
 //! The files in `scenarios/` are the same ones, to be read and changed.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::exit::{Exit, Failure};
@@ -57,7 +58,7 @@ pub fn run(_: &Args) -> Result<Exit, Failure> {
     let mut list = String::new();
     for (name, text) in ALL {
         let scenario = built_in(name, text)?;
-        list += &format!("{name}\n    {}\n", scenario.spec.question);
+        let _ = writeln!(list, "{name}\n    {}", scenario.spec.question);
     }
     list += "\nTo perform one: lab run NAME. The files are in scenarios/; a changed copy is run by its path.\n";
     output::print(list)?;

@@ -51,7 +51,7 @@ impl Signals {
     ) -> EndsAtOnce {
         EndsAtOnce(tokio::spawn(async move {
             self.next().await;
-            end(&last_words())
+            end(&last_words());
         }))
     }
 }

@@ -57,7 +57,9 @@ mod tests {
 
     fn promise(fields: &[&str]) -> bool {
         let mut seen = Seen::default();
-        fields.iter().for_each(|value| seen.note(value.as_bytes()));
+        for value in fields {
+            seen.note(value.as_bytes());
+        }
         seen.is_one
     }
 

@@ -72,9 +72,9 @@ async fn every_difference_to_haproxy_is_meant() {
         }
     }
     if std::env::var_os("SHOW_DIFFERENCES").is_some() {
-        found
-            .iter()
-            .for_each(|(name, verdicts)| println!("{name}\n{verdicts}"));
+        for (name, verdicts) in &found {
+            println!("{name}\n{verdicts}");
+        }
     }
     assert!(wrong.is_empty(), "{wrong}");
 }

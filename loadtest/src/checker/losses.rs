@@ -61,7 +61,7 @@ pub(super) fn add(
         }
         for line in cart.lines() {
             let lost = is(fault, line.to_blame(faults));
-            if !lost && !(is_concerned && line.is_owed_at(fault.commanded_us)) {
+            if !(lost || is_concerned && line.is_owed_at(fault.commanded_us)) {
                 continue;
             }
             let on_target = match line.lost {

@@ -86,7 +86,7 @@ fn cpu_time() -> Duration {
 }
 
 /// CPU time that it takes to end `logins` logins of one user, and how often others were let go first.
-fn end_all(logins: u64, how: impl AsyncFn(&session::sticky::Sticky, &Clock)) -> (Duration, u32) {
+fn end_all(logins: u64, how: &impl AsyncFn(&session::sticky::Sticky, &Clock)) -> (Duration, u32) {
     let clock = Clock::system();
     let node = sticky_node(1_000_000, &clock);
     let runtime = Builder::new_current_thread().build().unwrap();
@@ -107,16 +107,16 @@ fn end_all(logins: u64, how: impl AsyncFn(&session::sticky::Sticky, &Clock)) -> 
 }
 
 /// Sixteen times the logins take sixteen times the work, give or take what caches do; not 256 times.
-fn is_linear(how: impl AsyncFn(&session::sticky::Sticky, &Clock)) -> u32 {
-    let (few, _) = end_all(4_000, &how);
-    let (many, turns) = end_all(64_000, &how);
+fn is_linear(how: &impl AsyncFn(&session::sticky::Sticky, &Clock)) -> u32 {
+    let (few, _) = end_all(4_000, how);
+    let (many, turns) = end_all(64_000, how);
     assert!(many < few * 80, "{few:?} became {many:?}");
     turns
 }
 
 #[test]
 fn a_revocation_on_a_node_is_linear_and_lets_others_go_first() {
-    let turns = is_linear(async |node, _| {
+    let turns = is_linear(&async |node, _| {
         node.revoke("alice").await.unwrap();
     });
     assert!(turns > 64, "{turns}");
@@ -124,7 +124,7 @@ fn a_revocation_on_a_node_is_linear_and_lets_others_go_first() {
 
 #[test]
 fn sweeping_the_logins_of_one_user_is_linear() {
-    is_linear(async |node, clock| {
+    is_linear(&async |node, clock| {
         clock.turn(IDLE);
         while node.sessions_owned() != Some(0) {
             node.sweep_step();

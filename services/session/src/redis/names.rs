@@ -138,7 +138,7 @@ mod tests {
             &names.index,
             attempts_on("a").as_bytes(),
         ] {
-            let begins = |prefix: &&str| key.starts_with(prefix.as_bytes());
+            let begins = |prefix: &&&str| key.starts_with(prefix.as_bytes());
             assert_eq!(KEY_PREFIXES.iter().filter(begins).count(), 1);
         }
         assert_eq!(

@@ -252,7 +252,7 @@ mod tests {
                 },
             );
         let place = Place::parse("redis://one", Some(password)).unwrap();
-        let deadline = Duration::from_secs(60);
+        let deadline = Duration::from_mins(1);
         let why = place.find(deadline).await.err().unwrap().to_string();
         assert!(why.contains("it is away"), "{why}");
         for expected in ["p@ss-1", "p@ss-2"] {

@@ -60,7 +60,7 @@ impl Sentinels {
     pub(super) fn new(master: String, sentinels: Vec<ConnectionInfo>) -> Self {
         Self {
             master,
-            sentinels,
+            all: sentinels,
             belief: Mutex::default(),
         }
     }
