@@ -74,7 +74,7 @@ async fn whatever_the_balancer_lets_through_the_node_understands() {
             ("DELETE /cart/lines/", "", 422),
         ] {
             let line = [before.as_bytes(), &[byte], after.as_bytes()].concat();
-            let request = [&line, &b" HTTP/1.1\r\n"[..], fields.as_bytes(), b"\r\n"].concat();
+            let request = [&line[..], b" HTTP/1.1\r\n", fields.as_bytes(), b"\r\n"].concat();
             let wanted = match (is_fine, before, byte) {
                 (false, ..) => Some(400),
                 // Where the byte itself begins a query, is a line's name, or ends a path, another answer is right.
@@ -88,19 +88,19 @@ async fn whatever_the_balancer_lets_through_the_node_understands() {
             let line = [before.as_bytes(), &[byte], after.as_bytes()].concat();
             let head = b"GET /plain HTTP/1.1\r\n";
             requests.push((
-                [&head[..], fields.as_bytes(), &line, b"\r\n\r\n"].concat(),
+                [&head[..], fields.as_bytes(), &line[..], b"\r\n\r\n"].concat(),
                 None,
             ));
         }
         let head = [
-            b"GET /plain HTTP/1.1\r\nConnection: close\r\nHost: a",
-            &[byte][..],
+            &b"GET /plain HTTP/1.1\r\nConnection: close\r\nHost: a"[..],
+            &[byte],
             b"\r\n\r\n",
         ];
         requests.push((head.concat(), None));
         let head = [
-            b"GET",
-            &[byte][..],
+            &b"GET"[..],
+            &[byte],
             b" /plain HTTP/1.1\r\n",
             fields.as_bytes(),
             b"\r\n",

@@ -131,7 +131,6 @@ async fn get_changes_nothing() {
             "/cart/lines/a",
             "/sessions/a",
             "/admin/users/user-000001/revoke",
-            "/admin/clock",
         ] {
             for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
                 let answer = send(user.request(method.clone(), path)).await;
