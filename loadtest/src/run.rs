@@ -119,16 +119,16 @@ pub(crate) async fn perform(
     let owed = deployment.as_ref().map(Deployment::owed);
     let (mut ended, _at_once) = {
         let mut measuring = pin!(series.measure(&folder));
-        let ended = tokio::select! {
+        let (ended, told) = tokio::select! {
             biased;
-            () = signals.next() => Err(interrupted(owed.is_some())),
-            measured = &mut measuring => measured,
+            told = signals.told() => (Err(interrupted(owed.is_some())), Some(told)),
+            measured = &mut measuring => (measured, None),
         };
         // The end has begun: whoever does not want to wait for it need not.
         let owed = owed.clone();
         (
             ended,
-            signals.end_at_once(move || last_words(owed.as_ref())),
+            signals.end_at_once(told, move || last_words(owed.as_ref())),
         )
         // Here an unfinished run is dropped: its processes are killed, and what they wrote is removed.
     };

@@ -43,15 +43,23 @@ impl Signals {
         }
     }
 
-    /// The next one ends this process at once, whatever its threads do; `last_words` are for people. The kernel ends our
-    /// children with us.
+    /// One that has come before, and comes again, ends this process at once, whatever its threads do; `last_words` are for
+    /// people. The kernel ends our children with us. (Ctrl-C and then SIGTERM is no impatience: whoever ends a terminal or a
+    /// container sends both.)
     pub(crate) fn end_at_once(
         mut self,
+        before: Option<process::Signal>,
         last_words: impl FnOnce() -> String + Send + 'static,
     ) -> EndsAtOnce {
         EndsAtOnce(tokio::spawn(async move {
-            self.next().await;
-            end(&last_words());
+            let mut heard: Vec<_> = before.into_iter().collect();
+            loop {
+                let told = self.told().await;
+                if heard.contains(&told) {
+                    end(&last_words());
+                }
+                heard.push(told);
+            }
         }))
     }
 }

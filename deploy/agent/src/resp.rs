@@ -68,12 +68,17 @@ async fn read(answers: &mut (impl AsyncBufReadExt + Unpin + Send)) -> io::Result
         (Some("$"), Some(length)) => {
             let length: u64 = length.parse().map_err(|_| unexpected(rest))?;
             let mut text = String::new();
-            answers.take(length).read_to_string(&mut text).await?;
-            if text.len() as u64 == length {
-                Ok(text)
-            } else {
-                Err(io::ErrorKind::UnexpectedEof.into())
+            (&mut *answers)
+                .take(length)
+                .read_to_string(&mut text)
+                .await?;
+            if text.len() as u64 != length {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            // In an array the next one follows after the end of its line.
+            line.clear();
+            answers.read_line(&mut line).await?;
+            Ok(text)
         }
         (Some("*"), Some(count)) => {
             let count: usize = count.parse().map_err(|_| unexpected(rest))?;

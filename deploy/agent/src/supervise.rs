@@ -4,7 +4,7 @@
 //! program ends by itself ───────────▶ we end with its status
 //! program ended by a control call ──▶ we stay, and wait for a start
 //! SIGTERM or SIGINT to us ──────────▶ SIGTERM to the program, SIGKILL after the grace, then we end with its status
-//! another of them, meanwhile ────────▶ SIGTERM to the program again: it may know what a second Ctrl-C means
+//! the same again, meanwhile ────────▶ SIGTERM to the program again: it may know what a second Ctrl-C means
 //! a child of a child ends ──────────▶ reaped, for we are its PID 1 (or child subreaper)
 //! ```
 
@@ -34,10 +34,10 @@ struct Ending {
 }
 
 impl Ending {
-    async fn next(&mut self) {
+    async fn next(&mut self) -> SignalKind {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
         }
     }
 }
@@ -130,9 +130,15 @@ impl Supervised {
     }
 
     /// Tells it to end again, for as long as it is polled and signals come.
-    async fn insist(&self, ending: &mut Ending) -> std::convert::Infallible {
+    async fn insist(&self, ending: &mut Ending, first: SignalKind) -> std::convert::Infallible {
+        let mut heard = vec![first];
         loop {
-            ending.next().await;
+            let told = ending.next().await;
+            if !heard.contains(&told) {
+                // Ctrl-C and then SIGTERM is no impatience: whoever ends a terminal sends both.
+                heard.push(told);
+                continue;
+            }
             if let Err(error) = self.agent.insist() {
                 tracing::debug!(%error, "it has ended meanwhile");
             }
@@ -161,13 +167,13 @@ pub(crate) async fn run(
         mut child,
     } = signals;
     let life = async {
-        tokio::select! {
-            () = ending.next() => {}
+        let first = tokio::select! {
+            told = ending.next() => told,
             status = first_start_and_end(supervised) => return status,
-        }
+        };
         tokio::select! {
             status = supervised.end(grace) => status,
-            never = supervised.insist(&mut ending) => match never {},
+            never = supervised.insist(&mut ending, first) => match never {},
         }
     };
     tokio::select! {

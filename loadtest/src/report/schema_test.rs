@@ -159,6 +159,7 @@ fn complete() -> Value {
         fit.kappa.high = Some(0.01);
         fit.curve.truncate(1);
     }
+    results.stopped_because = Some("a reason".to_owned());
     results.expectations.truncate(1);
     results.matrix.truncate(1);
     let document = serde_json::to_value(&results).unwrap();
