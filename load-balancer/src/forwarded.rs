@@ -22,7 +22,7 @@ pub(crate) struct TrustedProxies(Vec<IpNet>);
 impl TrustedProxies {
     /// These networks.
     pub(crate) fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+        Self(networks.into_iter().map(canonical).collect())
     }
 
     /// Is nobody trusted?
@@ -34,6 +34,17 @@ impl TrustedProxies {
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Addresses are compared in their canonical form, so networks have to be, too: `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+fn canonical(network: IpNet) -> IpNet {
+    let bits = network.prefix_len().checked_sub(96);
+    match (network.addr().to_canonical(), bits) {
+        (IpAddr::V4(address), Some(bits)) if network.addr().is_ipv6() => {
+            IpNet::new(address.into(), bits).unwrap_or(network)
+        }
+        _ => network,
     }
 }
 
@@ -173,6 +184,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_network_is_the_same_in_both_spellings() {
+        for (network, inside, outside) in [
+            ("::ffff:10.0.0.0/104", "10.1.2.3", "11.0.0.1"),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", "::ffff:11.0.0.1"),
+            ("fd00::/8", "fd12:3456::1", "fc00::1"),
+        ] {
+            let trusted = TrustedProxies::new(vec![network.parse().expect("a network")]);
+            let contains = |address: &str| trusted.contains(address.parse().expect("an address"));
+            assert!(contains(inside) && !contains(outside), "{network}");
+        }
+    }
 
     fn trusted() -> TrustedProxies {
         let networks = ["10.0.0.0/8", "fd00::/8"];

@@ -51,9 +51,9 @@ pub const MAX_BODY: u64 = 100_000;
 
 /// Bytes never make anybody wait.
 const PATIENCE: Patience = Patience {
-    keepalive: Duration::from_secs(60),
-    head: Duration::from_secs(60),
-    silence: Duration::from_secs(60),
+    keepalive: Duration::from_mins(1),
+    head: Duration::from_mins(1),
+    silence: Duration::from_mins(1),
     bytes_per_s: 1,
     linger: Duration::ZERO,
     linger_bytes: 0,

@@ -14,6 +14,10 @@ use crate::{
 };
 
 /// What is remembered about a request while it is under way.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other"
+)]
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// When the request's header was read.

@@ -116,7 +116,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Parsed, Malformed> {
     let Some(body) = bytes.get(V2_HEAD..length) else {
         return Ok(Parsed::Incomplete);
     };
-    let is_local = head[12] & 0xf == 0;
+    let is_local = matches!(head[12] & 0x0f, 0x00);
     let source = if is_local {
         None
     } else {

@@ -101,7 +101,6 @@ pub(crate) fn pin_change(
         {
             PinChange::Take
         }
-        (PinRule::Session, Some(SessionEvent::Ended)) => PinChange::None,
         // A client that keeps coming keeps its node.
         (PinRule::Everybody, _) | (PinRule::Session, None)
             if is_at_own && is_success && progress.is_ageing =>

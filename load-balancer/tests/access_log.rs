@@ -126,7 +126,7 @@ async fn every_attempt_is_there_and_why_it_failed() {
             .all(|attempt| attempt["outcome"] == "broke-off")
     );
     assert_eq!(
-        (&moved["status"], &moved["repinned"]),
+        (&moved["status"], &moved["moved"]),
         (&200.into(), &"retried".into())
     );
     assert_eq!(failed["status"], answer.status().as_u16());

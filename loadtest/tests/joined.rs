@@ -238,16 +238,16 @@ fn acting(deployment: &Deployment) -> Kept {
     Kept(lab)
 }
 
-/// The names under which nodes answer to requests.
-fn own_name(deployment: &Deployment, number: usize) -> String {
-    let log = deployment.folder.path().join(format!("node-{number}.log"));
-    let text = fs::read_to_string(log).unwrap();
-    let ready = text
-        .lines()
-        .rfind(|line| line.contains("ready") && line.contains("node="))
-        .unwrap_or_default();
-    let name = ready.split("node=").nth(1).unwrap_or_default();
-    name.trim_matches('"').to_owned()
+/// Waits until nodes of the deployment's own names answer through the load balancer.
+fn answer(deployment: &Deployment, numbers: &[usize]) {
+    let deadline = Instant::now() + PATIENCE;
+    for number in numbers {
+        let name = format!("x-node: of-the-deployment-{number}");
+        while !deployment::ask(deployment.strategies[2].1).contains(&name) {
+            assert!(Instant::now() < deadline, "{name}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 /// The store's agent and one of the nodes' are gone: everything else comes back all the same, and they are listed.
@@ -282,12 +282,7 @@ fn what_can_be_put_back_is_and_the_rest_is_listed_with_its_command() {
     for part in ["  node-2: ", "  node-3: ", "  load-balancer: "] {
         assert!(!said.contains(part), "{part}: {said}");
     }
-    for number in [2, 3] {
-        assert_eq!(
-            own_name(&deployment, number),
-            format!("of-the-deployment-{number}")
-        );
-    }
+    answer(&deployment, &[2, 3]);
 }
 
 /// An agent that hangs keeps the first Ctrl-C waiting; the second one says what is left to do, and ends.

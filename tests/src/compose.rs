@@ -118,7 +118,7 @@ impl Stack {
         let mut environment: Vec<_> = more.iter().copied().map(text).collect();
         environment.push(("BIND".into(), address.to_string()));
         let number = address_number(address);
-        let (high, low) = (number >> 16 & 0xff, number & 0xffff);
+        let (high, low) = ((number >> 16) & 0xff, number & 0xffff);
         environment.push(("IPV6_NET".into(), format!("fd00:{high:x}:{low:x}")));
         for (name, port) in ["PORT_STICKY", "PORT_REDIS", "PORT_JWT"].iter().zip(ports) {
             environment.push(((*name).into(), port.to_string()));

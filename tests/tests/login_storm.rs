@@ -188,7 +188,7 @@ async fn a_guess_that_was_judged_counts_though_its_client_left() {
 
 #[tokio::test]
 async fn a_login_whose_client_left_leaves_no_session() {
-    let cluster = cluster_with(&["sticky"], |spec| slow_and_strict(spec, 100)).await;
+    let cluster = cluster_with(&["sticky"], |spec| slow_and_strict(spec, 40)).await;
     let password = cluster.password().to_owned();
     let running = begin_login(&cluster, "sticky", 1, &password).await;
     wait_for(&cluster, "shop_password_checks_running", 1.0).await;
@@ -201,7 +201,7 @@ async fn a_login_whose_client_left_leaves_no_session() {
 
 #[tokio::test]
 async fn requests_that_were_given_up_are_counted_with_their_time() {
-    let cluster = cluster_with(&["sticky"], |spec| slow_and_strict(spec, 100)).await;
+    let cluster = cluster_with(&["sticky"], |spec| slow_and_strict(spec, 40)).await;
     let password = cluster.password().to_owned();
     let labels = r#"{strategy="sticky",endpoint="login"}"#;
     for given_up in 1..=2_u32 {

@@ -55,8 +55,8 @@ fn encode(words: &[&str]) -> String {
     text
 }
 
-/// Reads a simple string, an integer, an error or a bulk string.
-async fn read(answers: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<String> {
+/// Reads a simple string, an integer, an error, a bulk string, or an array of these as lines.
+async fn read(answers: &mut (impl AsyncBufReadExt + Unpin + Send)) -> io::Result<String> {
     let mut line = String::new();
     answers.read_line(&mut line).await?;
     let Some(rest) = line.strip_suffix("\r\n") else {
@@ -74,6 +74,15 @@ async fn read(answers: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<String
             } else {
                 Err(io::ErrorKind::UnexpectedEof.into())
             }
+        }
+        (Some("*"), Some(count)) => {
+            let count: usize = count.parse().map_err(|_| unexpected(rest))?;
+            let mut lines = Vec::new();
+            // More than the answer is long cannot be read, whatever the count says.
+            for _ in 0..count {
+                lines.push(Box::pin(read(answers)).await?);
+            }
+            Ok(lines.join("\n"))
         }
         _ => Err(unexpected(rest)),
     }
@@ -103,6 +112,10 @@ mod tests {
         assert_eq!(
             read(&mut &b"$5\r\na\r\nb!\r\n"[..]).await.unwrap(),
             "a\r\nb!"
+        );
+        assert_eq!(
+            read(&mut &b"*2\r\n$1\r\na\r\n:7\r\n"[..]).await.unwrap(),
+            "a\n7"
         );
         let refused = read(&mut &b"-NOAUTH no\r\n"[..]).await.unwrap_err();
         assert_eq!(refused.to_string(), "NOAUTH no");

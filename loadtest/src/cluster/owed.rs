@@ -133,8 +133,11 @@ impl Owed {
         }
         let mut text = "Not put back; restart these, or type:".to_owned();
         for debt in debts.iter() {
-            let problem = debt.problem.as_deref().unwrap_or("not done yet");
-            let _ = write!(text, "\n  {}: {problem}", debt.name);
+            // A problem names its process.
+            let _ = match &debt.problem {
+                Some(problem) => write!(text, "\n  {problem}"),
+                None => write!(text, "\n  {}: not done yet", debt.name),
+            };
             for command in &debt.commands {
                 let _ = write!(text, "\n    {command}");
             }

@@ -21,10 +21,10 @@ use agent::ports;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Everything that goes through agents: a process, a link, an order to the load balancer, the number of nodes.
-pub const SCENARIO: &str = r#"
+pub(crate) const SCENARIO: &str = r#"
 question = "Does a run on a cluster that is up already work?"
 [cluster]
 nodes = 2
@@ -64,10 +64,10 @@ for_s = 2
 "#;
 
 /// A process that is ended with the test.
-pub struct Kept(pub Child);
+pub(crate) struct Kept(pub(crate) Child);
 
 impl Kept {
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.0.id().cast_signed()).unwrap();
         let _ = kill_process(pid, signal);
     }
@@ -75,6 +75,10 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
+        // A number that was given back may be somebody else's by now.
+        if self.0.try_wait().is_ok_and(|ended| ended.is_some()) {
+            return;
+        }
         // The agent ends its program first; one that a test has stopped has to go on for that.
         self.signal(Signal::CONT);
         self.signal(Signal::TERM);
@@ -83,13 +87,13 @@ impl Drop for Kept {
 }
 
 /// Agents with a store, three nodes and a load balancer, and the file that describes them.
-pub struct Deployment {
-    pub folder: TempDir,
-    pub strategies: Vec<(&'static str, SocketAddr)>,
+pub(crate) struct Deployment {
+    pub(crate) folder: TempDir,
+    pub(crate) strategies: Vec<(&'static str, SocketAddr)>,
     /// Where Redis listens.
-    pub store: SocketAddr,
+    pub(crate) store: SocketAddr,
     /// The load balancer's agent, those of the nodes, the store's: in the order in which they end.
-    pub agents: Vec<Kept>,
+    pub(crate) agents: Vec<Kept>,
 }
 
 fn program(name: &str) -> PathBuf {
@@ -100,12 +104,12 @@ fn program(name: &str) -> PathBuf {
 }
 
 impl Deployment {
-    pub fn up() -> Self {
+    pub(crate) fn up() -> Self {
         let [_, a, b, c, ..] = RandomState::new().hash_one(0).to_be_bytes();
         Self::up_at([127, a.max(1), b, c.clamp(1, 254)].into())
     }
 
-    pub fn up_at(ip: IpAddr) -> Self {
+    pub(crate) fn up_at(ip: IpAddr) -> Self {
         let folder = TempDir::new().unwrap();
         let secrets = folder.path().join("secrets");
         let made = Command::new(program("lab"))
@@ -227,7 +231,7 @@ impl Deployment {
         deployment
     }
 
-    pub fn lab(&self, args: &[&str]) -> Command {
+    pub(crate) fn lab(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program("lab"));
         command
             .args(args)
@@ -236,13 +240,13 @@ impl Deployment {
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         let flags = ["run", "short.toml", "--on", "cluster.toml", "--out", "out"];
         self.lab(&[&flags, args].concat()).output().unwrap()
     }
 
     /// Every strategy is served, by each of the nodes, under the name that the deployment gives it.
-    pub fn is_as_it_was(&self) {
+    pub(crate) fn is_as_it_was(&self) {
         let urls: Vec<String> = self
             .strategies
             .iter()
@@ -266,7 +270,8 @@ impl Deployment {
     }
 }
 
-fn ask(address: SocketAddr) -> String {
+/// The head and body of an answer, or what came of it.
+pub(crate) fn ask(address: SocketAddr) -> String {
     use std::io::{Read, Write};
     let mut text = String::new();
     if let Ok(mut stream) = std::net::TcpStream::connect(address) {

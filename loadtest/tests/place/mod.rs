@@ -12,12 +12,12 @@ use loadtest::results::Results;
 use tempfile::TempDir;
 
 /// A folder with a scenario, for the temporary files, and for the output.
-pub struct Place {
-    pub folder: TempDir,
+pub(crate) struct Place {
+    pub(crate) folder: TempDir,
 }
 
 impl Place {
-    pub fn with(scenario: &str) -> Self {
+    pub(crate) fn with(scenario: &str) -> Self {
         for program in ["shop", "load-balancer"] {
             let path = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name(program);
             let hint = "run `cargo build --workspace --bins` first";
@@ -29,7 +29,7 @@ impl Place {
         Self { folder }
     }
 
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
         command
             .args(["run", "short.toml"])
@@ -40,16 +40,16 @@ impl Place {
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
-    pub fn temporary(&self) -> PathBuf {
+    pub(crate) fn temporary(&self) -> PathBuf {
         self.folder.path().join("tmp")
     }
 
     /// Processes and files that a run left.
-    pub fn left_behind(&self) -> Vec<String> {
+    pub(crate) fn left_behind(&self) -> Vec<String> {
         let marker = self.temporary().display().to_string();
         let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
             let command = fs::read(entry.ok()?.path().join("cmdline")).ok()?;
@@ -63,13 +63,13 @@ impl Place {
     }
 }
 
-pub fn results(folder: &Path) -> Results {
+pub(crate) fn results(folder: &Path) -> Results {
     let text = fs::read_to_string(folder.join("results.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
 /// All that it said.
-pub fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     format!(
         "{}\n{}",
         String::from_utf8_lossy(&output.stdout),

@@ -15,7 +15,8 @@ use session::throttle::{Attempt, Limit, Limits, Verdict};
 use session::{Clock, Strategy};
 use tokio::runtime::Builder;
 
-use support::{Client, IDLE, Lab, ready, redis_node, sticky_node};
+use support::store::Store;
+use support::{Client, IDLE, Lab, ready, redis_node, redis_node_within, sticky_node};
 
 /// A store that evicts takes any key it likes; each of a login's two is taken away in turn.
 #[tokio::test]
@@ -62,19 +63,20 @@ async fn no_request_brings_a_lost_index_back() {
 /// The work of a revocation in the store, by the commands that it takes there.
 #[tokio::test]
 async fn a_revocation_is_one_short_script_however_many_logins_there_are() {
-    let lab = Lab::redis().ready().await;
-    let store = lab.store.as_ref().unwrap();
+    let store = Store::start();
+    let node = redis_node_within(Duration::from_mins(1), &store, &Clock::system());
+    ready(&node).await;
     // The script is learned here.
-    lab.a.revoke("nobody").await.unwrap();
+    node.revoke("nobody").await.unwrap();
     let mut taken = Vec::new();
     for logins in [10, 1_000] {
         for _ in 0..logins {
-            lab.a.login("alice", None).await.unwrap();
+            node.login("alice", None).await.unwrap();
         }
-        let (before, calls) = (store.commands(), lab.a.store_use().unwrap().calls);
-        assert_eq!(lab.a.revoke("alice").await.unwrap(), logins);
+        let (before, calls) = (store.commands(), node.store_use().unwrap().calls);
+        assert_eq!(node.revoke("alice").await.unwrap(), logins);
         taken.push(store.commands() - before);
-        assert_eq!(lab.a.store_use().unwrap().calls - calls, 1);
+        assert_eq!(node.store_use().unwrap().calls - calls, 1);
     }
     assert_eq!(taken[0], taken[1]);
 }

@@ -394,6 +394,7 @@ async fn what_has_expired_is_gone_from_the_store_by_itself() {
     let node = Redis::connect(
         Settings {
             idle: Duration::from_secs(1),
+            deadline: Duration::from_mins(1),
             ..settings(store.url())
         },
         Clock::system(),

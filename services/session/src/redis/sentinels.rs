@@ -36,7 +36,7 @@ const QUESTIONS: usize = 3;
 /// The Sentinels of one master.
 pub(super) struct Sentinels {
     master: String,
-    sentinels: Vec<ConnectionInfo>,
+    all: Vec<ConnectionInfo>,
     belief: Mutex<Belief>,
 }
 
@@ -67,12 +67,12 @@ impl Sentinels {
 
     /// One of them, for the user, database and so on that the URL names.
     pub(super) fn first(&self) -> &ConnectionInfo {
-        &self.sentinels[0]
+        &self.all[0]
     }
 
     #[cfg(test)]
     pub(super) fn all(&self) -> &[ConnectionInfo] {
-        &self.sentinels
+        &self.all
     }
 
     #[cfg(test)]
@@ -87,7 +87,7 @@ impl Sentinels {
         deadline: Duration,
     ) -> RedisResult<(String, u16)> {
         let mut asked = JoinSet::new();
-        for sentinel in &self.sentinels {
+        for sentinel in &self.all {
             let sentinel = with_password(sentinel, password);
             let master = self.master.clone();
             asked.spawn(async move {
@@ -95,7 +95,7 @@ impl Sentinels {
                 answer.map_err(|why| format!("{}: {why}", sentinel.addr()))
             });
         }
-        let mut answers = Vec::with_capacity(self.sentinels.len());
+        let mut answers = Vec::with_capacity(self.all.len());
         let mut refusals = Vec::new();
         while let Some(answer) = asked.join_next().await {
             match answer {
@@ -105,16 +105,17 @@ impl Sentinels {
             }
         }
         let mut belief = self.belief.lock().unwrap_or_else(PoisonError::into_inner);
-        match belief.weigh(answers, self.sentinels.len(), Instant::now()) {
-            Some(Configuration { host, port, .. }) => Ok((host, port)),
-            None => {
-                let (count, master) = (self.sentinels.len(), &self.master);
-                Err(unfit(format!(
-                    "none of {count} Sentinels said where the master {master} is ({})",
-                    refusals.join("; ")
-                )))
-            }
+        if let Some(Configuration { host, port, .. }) =
+            belief.weigh(answers, self.all.len(), Instant::now())
+        {
+            return Ok((host, port));
         }
+        Err(unfit(format!(
+            "none of {} Sentinels said where the master {} is ({})",
+            self.all.len(),
+            self.master,
+            refusals.join("; ")
+        )))
     }
 }
 
