@@ -54,8 +54,6 @@ fn main() -> ExitCode {
     let lab = Lab::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        // A line that cannot be written is lost, and nothing else.
-        .log_internal_errors(false)
         .with_max_level(tracing::Level::WARN)
         .without_time()
         // Telling stderr that stderr is gone would be a panic.
