@@ -73,7 +73,7 @@ impl Drop for EndsAtOnce {
     }
 }
 
-fn end(last_words: &str) {
+fn end(last_words: &str) -> ! {
     use std::io::Write as _;
     // Nobody may be there to read it.
     let _ = writeln!(std::io::stderr(), "{last_words}");
