@@ -261,7 +261,7 @@ fn a_kernel_without_ipv6_is_served_over_ipv4_and_told() {
 
 /// As with the kernel's option `ipv6.disable=1`: "Address family not supported by protocol".
 fn no_ipv6_sockets() -> BpfProgram {
-    let family = u64::try_from(rustix::net::AddressFamily::INET6.as_raw()).unwrap();
+    let family = u64::from(rustix::net::AddressFamily::INET6.as_raw());
     let is_ipv6 = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family);
     let rule = SeccompRule::new(vec![is_ipv6.unwrap()]).unwrap();
     let refusal = u32::try_from(rustix::io::Errno::AFNOSUPPORT.raw_os_error()).unwrap();

@@ -47,7 +47,7 @@ static LAB: LazyLock<Lab> = LazyLock::new(|| {
         jwt: Jwt::new(
             Settings {
                 ring,
-                lifetime: Duration::from_secs(3_600),
+                lifetime: Duration::from_hours(1),
                 leeway: Duration::from_secs(5),
                 max_lines: 50,
             },
