@@ -92,7 +92,7 @@ async fn is_let_in(cluster: &Cluster, strategy: &str, number: u32) {
 }
 
 async fn storm(cluster: &Cluster, strategy: &str) {
-    let logins: Vec<_> = (1..=60)
+    let logins: Vec<_> = (1..=40)
         .map(|number| {
             let mut user = User::new(cluster, strategy, number);
             // Longer than the load balancer waits: it is its patience that is at stake.
