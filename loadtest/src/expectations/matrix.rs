@@ -68,6 +68,9 @@ const AWAY: &[Anomaly] = &[
     Resurrection,
     Exposure,
 ];
+/// What may come out when a node gets a request late that the load balancer has repeated elsewhere meanwhile: an added line comes
+/// back after its removal.
+const LATE: &[Anomaly] = &[StaleRead, Rollback];
 /// What may come out when a store comes back as it was a moment before.
 const SET_BACK: &[Anomaly] = &[SessionLost, LineLost, StaleRead, Rollback, Resurrection];
 /// Who was led elsewhere has lost the login for sure, and its lines if there were any.
@@ -106,6 +109,13 @@ pub static MATRIX: &[Cell] = &[
     cell("redis",  Hit::Store,    &["kill"],                       NONE,     SET_BACK,  Extent::AsListed,
          "With `appendfsync everysec` Redis answers before it writes while an fsync is under way: a kill at that moment costs \
           what was acknowledged, logouts too. 3 of 80 kills did (docs/failure.md)."),
+    cell("redis",  Hit::Node,     &["pause", "slow"],              NONE,         LATE,  Extent::AsListed,
+         "The load balancer repeats what a node does not answer in time, and the node still gets to it when it goes on. An added \
+          line may come back if its user has removed it meanwhile: repeating means at-least-once."),
+    cell("redis",  Hit::Link,     &["blackhole", "delay", "bandwidth"], NONE,    LATE,  Extent::AsListed,
+         "What a link holds back arrives in the end, also a request that was repeated elsewhere meanwhile: at-least-once."),
+    cell("redis",  Hit::StoreLink, &["blackhole", "delay", "bandwidth"], NONE,   LATE,  Extent::AsListed,
+         "What a link holds back reaches the store in the end, also for a request that was repeated elsewhere: at-least-once."),
     cell("redis",  Hit::Anything, &[],                             NONE,         NONE,  Extent::AsListed,
          "All state is in the store. Any node can serve any user; without the store there are errors, and no losses."),
     cell("redis",  Hit::Revocation, &[],                           NONE,         NONE,  Extent::AsListed,
@@ -281,6 +291,8 @@ mod tests {
             [SessionLost]
         );
         assert_eq!(under("redis", "kill", "node-2").tolerated, NONE);
+        assert_eq!(under("redis", "pause", "node-2").tolerated, LATE);
+        assert_eq!(under("jwt", "pause", "node-2").tolerated, NONE);
         assert_eq!(under("redis", "pause", "store").tolerated, NONE);
         assert_eq!(under("redis", "kill", "store").tolerated, SET_BACK);
         assert_eq!(at_any_time("jwt").predicted, [Exposure]);
