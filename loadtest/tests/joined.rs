@@ -1,6 +1,6 @@
 //! `lab run --on FILE`: a cluster that is up already, supervised by agents, is used for a run and put back afterwards.
 
-#![allow(clippy::unwrap_used)] // A panic is how a test reports, in its helper functions too.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test reports, in its helper functions too.
 mod deployment;
 
 use std::{

@@ -173,7 +173,8 @@ async fn verdict(proxy: SocketAddr, bytes: &[u8], seen: &Requests) -> String {
 /// A request without what only one of the two adds.
 fn shown(seen: &Seen) -> String {
     let ours = |name: &str| {
-        name.starts_with("x-forwarded") || ["x-session-strategy", "x-request-id"].contains(&name)
+        name.starts_with("x-forwarded")
+            || ["x-session-strategy", "x-request-id", "x-answer-within-ms"].contains(&name)
     };
     let mut fields = seen.fields.clone();
     fields.retain(|(name, _)| !ours(name));

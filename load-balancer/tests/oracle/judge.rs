@@ -18,7 +18,7 @@ const MAX_BUFFER_BYTES: usize = 32 * 1024;
 
 /// Fields that are not passed on: of one connection, and of ours. The others that begin with `proxy-` or
 /// `x-forwarded`, or have a `_`, are not passed on either.
-const DROPPED: [&str; 12] = [
+const DROPPED: [&str; 13] = [
     "connection",
     "keep-alive",
     "te",
@@ -31,6 +31,7 @@ const DROPPED: [&str; 12] = [
     "x-session-strategy",
     "x-balancer-retries",
     "x-session-event",
+    "x-answer-within-ms",
 ];
 
 /// Fields whose new values are judged by themselves.
