@@ -311,6 +311,12 @@ async fn a_dying_node_takes_only_what_it_was_working_on() {
         });
     }
     let balancer = Arc::new(Balancer::start(ip, &[&nodes[0], &nodes[1], &nodes[2]], "").await);
+    for node in &nodes {
+        eventually("it has passed a check", || async {
+            balancer.node(1, &node.name).await["state"] == "up"
+        })
+        .await;
+    }
     let (stop, stopped) = tokio::sync::watch::channel(false);
 
     let load: Vec<_> = (0..CLIENTS)
