@@ -147,7 +147,7 @@ fn scenarios_are_taken_by_name_and_the_messages_say_so() {
         said.contains("<SCENARIO>...") && !said.contains("FILE"),
         "{said}"
     );
-    let said = lab(&["rnu", "chaos"]);
+    let said = lab(&["runn", "chaos"]);
     assert!(said.contains("'run'"), "{said}");
 }
 

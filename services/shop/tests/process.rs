@@ -155,13 +155,21 @@ fn a_port_that_is_taken_is_named() {
 #[test]
 fn sigterm_finishes_what_runs_and_ends_with_0() {
     let mut node = Node::start(&["--strategies", "sticky", "--drain-s", "20"]);
-    let body = json!({"user": "user-000001", "password": "open sesame"}).to_string();
+    let login = json!({"user": "user-000001", "password": "open sesame"}).to_string();
+    let login = node.ask(
+        "POST /login HTTP/1.1\r\ncontent-type: application/json",
+        &login,
+    );
+    let cookie = login.head.split_once("session-sticky=").unwrap().1;
+    let cookie = cookie.split_once(';').unwrap().0;
+    let body = json!({"id": "line-1", "sku": "book-1", "quantity": 1}).to_string();
     let (first, rest) = body.split_at(10);
     let mut running = TcpStream::connect(node.address).unwrap();
     let length = body.len();
     write!(
         running,
-        "POST /login HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{first}"
+        "POST /cart/lines HTTP/1.1\r\nhost: shop\r\ncookie: session-sticky={cookie}\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{first}"
     )
     .unwrap();
     // Once this answers, the node has accepted the connection before it, too.
@@ -180,8 +188,8 @@ fn sigterm_finishes_what_runs_and_ends_with_0() {
     }
     write!(running, "{rest}").unwrap();
     let answer = Answer::read(running);
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert!(answer.head.contains("set-cookie: session-sticky="));
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    assert!(answer.body.contains("line-1"), "{}", answer.body);
     assert_eq!(node.wait_for_end().code(), Some(0));
 }
 
