@@ -85,7 +85,7 @@ fn plain_cargo_says_the_same() {
         "services/session/src/lib.rs",
         "deploy/agent/src/lib.rs",
         "deploy/listen/src/lib.rs",
-        "load-balancer/src/main.rs",
+        "load-balancer/src/lib.rs",
     ] {
         let code = fs::read_to_string(root().join(file)).unwrap();
         let error =
