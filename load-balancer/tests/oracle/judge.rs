@@ -132,7 +132,11 @@ pub(crate) async fn judge(listener: &Listener, bytes: &[u8], step: usize) -> Opt
 /// What the client sent, read in a simple way: what is passed on has none of the tricks that this would miss.
 /// hyper takes the chunks apart.
 pub(crate) async fn client_sent(bytes: &[u8]) -> Seen {
-    let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+    // Empty lines before a request are skipped.
+    let mut bytes = bytes;
+    while let Some(rest) = bytes.strip_prefix(b"\r\n") {
+        bytes = rest;
+    }
     let end = find(bytes, b"\r\n\r\n").expect("the end of the head");
     let mut lines = lines(&bytes[..end]);
     let line = String::from_utf8(lines.next().expect("a line").to_vec()).expect("ASCII");
