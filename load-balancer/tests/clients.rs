@@ -188,7 +188,8 @@ async fn write_then_read(balancer: &Balancer, head: &str, body: &[u8]) -> std::i
 
 #[tokio::test]
 async fn a_refusal_reaches_a_sender_that_reads_only_when_it_has_written() {
-    let (node, balancer) = one_node("").await;
+    // Writing takes its time where everybody writes.
+    let (node, balancer) = one_node("[clients]\nlinger_ms = 60000").await;
     let plain = vec![b'x'; 3_000_000];
     let chunks = format!("2dc6c0\r\n{}\r\n0\r\n\r\n", "x".repeat(3_000_000)).into_bytes();
     let long_target = format!("/{}", "x".repeat(9000));

@@ -210,7 +210,7 @@ async fn node(ip: Ipv4Addr) -> Requests {
     seen
 }
 
-/// The real HAProxy, with nothing switched on but the same limits of time as ours. Killed when dropped.
+/// The real HAProxy, with nothing switched on. Killed when dropped.
 struct HaProxy {
     process: Child,
     public: SocketAddr,
@@ -222,8 +222,8 @@ impl HaProxy {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("haproxy.cfg");
         let text = format!(
-            "global\n  maxconn 100\n  no strict-limits\ndefaults\n  mode http\n  timeout connect 10s\n  timeout server 30s\n  \
-             timeout client 3s\n  timeout tunnel 3s\n  timeout http-request 3s\n  retries 0\n\
+            "global\n  maxconn 100\n  no strict-limits\ndefaults\n  mode http\n  timeout connect 10s\n  timeout server 60s\n  \
+             timeout client 60s\n  timeout tunnel 60s\n  timeout http-request 60s\n  retries 0\n\
              frontend f\n  bind {ip}:8081\n  default_backend b\nbackend b\n  server node-1 {ip}:9001\n"
         );
         std::fs::write(&config, text).expect("written");
