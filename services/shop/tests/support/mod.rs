@@ -139,7 +139,8 @@ impl Answer {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         Self {
             status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-            head: head.to_lowercase(),
+            // hyper writes names in small letters.
+            head: head.to_owned(),
             body: body.to_owned(),
         }
     }
