@@ -5,8 +5,9 @@
 //! $ CHAOS_SEEDS=1..=100 cargo nextest run -p loadtest --test chaos --no-capture
 //! ```
 //!
-//! Latencies are no matter here, so a busy machine is no excuse; a fault that did not take effect is one, and is told.
-//! `CHAOS_KEEP=DIR` keeps the histories of seeds that failed, for `lab check`.
+//! As in `lab run`, an invalid measurement proves nothing, not even a failure: a fault did not take effect, or the machine was so busy
+//! that users acted late, and nodes missed their checks without any fault. Such a seed is tried again, and has no verdict in the
+//! end. `CHAOS_KEEP=DIR` keeps the histories of seeds that failed, for `lab check`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test reports, in its helper functions too.
 
@@ -23,7 +24,7 @@ use loadtest::attack::{Plan, REQUEST_TIMEOUT};
 use loadtest::cluster::{Cluster, ClusterSpec};
 use loadtest::faults::{self, Scene};
 use loadtest::history::file::Appender;
-use loadtest::history::{Clock, FaultStep, History, Line, Meta, SCHEMA};
+use loadtest::history::{Clock, History, Line, Meta, SCHEMA};
 use loadtest::results::StrategyProperties;
 use loadtest::scenario::Scenario;
 use loadtest::scenario::schedule::{Planned, Target};
@@ -34,6 +35,8 @@ use tokio::process::{Child, Command};
 
 /// A seed with a fault that leads users elsewhere while their node keeps its sessions.
 const USUAL_SEED: u64 = 7;
+/// How often a seed is tried that proves nothing.
+const ATTEMPTS: u32 = 3;
 /// For three processes to start before the first user is due.
 const LEAD_US: i64 = 1_500_000;
 /// For the load balancer to notice every node that came back.
@@ -48,13 +51,15 @@ const ON_A_QUIET_MACHINE: &str = "no request fails that the balancer may repeat"
 async fn whatever_the_seed_comes_up_with_is_explained() {
     let mut found = Vec::new();
     for seed in seeds() {
-        let surprises = play(seed).await;
-        if surprises.is_empty() {
-            println!("seed {seed}: as theory has it");
-        }
-        for surprise in surprises {
-            println!("seed {seed}: {surprise}");
-            found.push(format!("seed {seed}: {surprise}"));
+        for _ in 0..ATTEMPTS {
+            match play(seed).await {
+                Err(NoVerdict(why)) => println!("seed {seed}: no verdict: {why}"),
+                Ok(surprises) => {
+                    println!("seed {seed}: surprises: {}", surprises.len());
+                    found.extend(surprises.iter().map(|one| format!("seed {seed}: {one}")));
+                    break;
+                }
+            }
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -69,13 +74,16 @@ fn seeds() -> RangeInclusive<u64> {
     first.parse().unwrap()..=last.parse().unwrap()
 }
 
+/// Why a game proves nothing.
+struct NoVerdict(String);
+
 /// What one seed showed that no theory explains.
-async fn play(seed: u64) -> Vec<String> {
+async fn play(seed: u64) -> Result<Vec<String>, NoVerdict> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/chaos-short.toml");
     let mut scenario = Scenario::read(&path).unwrap();
     scenario.spec.seed = seed;
     let folder = TempDir::new().unwrap();
-    let surprises = Game::begin(&scenario, &folder).await.play().await;
+    let surprises = Game::begin(&scenario, &folder).await.play().await?;
     if !surprises.is_empty()
         && let Ok(kept) = std::env::var("CHAOS_KEEP")
     {
@@ -86,7 +94,7 @@ async fn play(seed: u64) -> Vec<String> {
             fs::copy(entry.path(), kept.join(entry.file_name())).unwrap();
         }
     }
-    surprises
+    Ok(surprises)
 }
 
 /// One strategy: what is written down about it, and its users.
@@ -154,6 +162,8 @@ impl<'a> Game<'a> {
             .arg("attack")
             .arg(file)
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
@@ -189,7 +199,7 @@ impl<'a> Game<'a> {
         }
     }
 
-    async fn play(mut self) -> Vec<String> {
+    async fn play(mut self) -> Result<Vec<String>, NoVerdict> {
         let note = |event: loadtest::history::FaultEvent| {
             let line = Line::Fault(event);
             for lane in &self.lanes {
@@ -203,17 +213,22 @@ impl<'a> Game<'a> {
             note: &note,
             tell: &|_| (),
         };
-        let mut surprises = faults::inject(&scene, &self.schedule).await;
+        let problems = faults::inject(&scene, &self.schedule).await;
+        let late = |_| NoVerdict("the users did not come to their end in time".into());
         for lane in &mut self.lanes {
             let ended = tokio::time::timeout(USERS_END, lane.users.wait()).await;
-            let status = ended.expect("users come to their end").unwrap();
+            let status = ended.map_err(late)?.unwrap();
             assert!(status.success(), "{status}");
         }
         self.cluster.shutdown().await.unwrap();
-        for lane in &self.lanes {
-            surprises.extend(judge(&lane.path, self.scenario));
+        if !problems.is_empty() {
+            return Err(NoVerdict(problems.join("; ")));
         }
-        surprises
+        let mut surprises = Vec::new();
+        for lane in &self.lanes {
+            surprises.extend(judge(&lane.path, self.scenario)?);
+        }
+        Ok(surprises)
     }
 }
 
@@ -234,14 +249,9 @@ fn cluster_spec(scenario: &Scenario, schedule: &[Planned]) -> ClusterSpec {
     }
 }
 
-fn judge(path: &Path, scenario: &Scenario) -> Vec<String> {
+fn judge(path: &Path, scenario: &Scenario) -> Result<Vec<String>, NoVerdict> {
     let history = History::read(path).unwrap();
     assert!(history.counts.is_some(), "users came to their end");
-    let effective = |event: &&_| is(event, FaultStep::Effective);
-    let effective = history.faults.iter().filter(effective).count();
-    if effective < scenario.spec.schedule().len() {
-        return vec!["a fault did not take effect: no verdict".into()];
-    }
     let verdict = checker::check(&history);
     let run = statistics::summarise(&history, &verdict);
     let (expectations, _) = expectations::judge(std::slice::from_ref(&run), &scenario.thresholds);
@@ -256,6 +266,9 @@ fn judge(path: &Path, scenario: &Scenario) -> Vec<String> {
             )
         })
         .collect();
+    if let (false, Some(why)) = (surprises.is_empty(), run.generator.reason) {
+        return Err(NoVerdict(format!("{}: {why}", run.strategy)));
+    }
     if !surprises.is_empty() {
         let told = verdict
             .witnesses
@@ -263,11 +276,7 @@ fn judge(path: &Path, scenario: &Scenario) -> Vec<String> {
             .map(|witness| format!("{}: {:?}: {}", run.strategy, witness.kind, witness.sentence));
         surprises.extend(told);
     }
-    surprises
-}
-
-fn is(event: &loadtest::history::FaultEvent, step: FaultStep) -> bool {
-    event.step == step
+    Ok(surprises)
 }
 
 fn properties(strategy: &str) -> StrategyProperties {
