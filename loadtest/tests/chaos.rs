@@ -5,9 +5,9 @@
 //! $ CHAOS_SEEDS=1..=100 cargo nextest run -p loadtest --test chaos --no-capture
 //! ```
 //!
-//! Latencies are no matter here. A seed is tried again where there can be no verdict: a fault did not take effect, or the machine was
-//! so busy that users did not come to read their carts in the end. `CHAOS_KEEP=DIR` keeps the histories of seeds that failed, for
-//! `lab check`.
+//! As in `lab run`, an invalid measurement proves nothing, not even a failure: a fault did not take effect, or the machine was so busy
+//! that users acted late, and nodes missed their checks without any fault. Such a seed is tried again, and has no verdict in the
+//! end. `CHAOS_KEEP=DIR` keeps the histories of seeds that failed, for `lab check`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A panic is how a test reports, in its helper functions too.
 
@@ -42,7 +42,7 @@ const LEAD_US: i64 = 1_500_000;
 /// For the load balancer to notice every node that came back.
 const SETTLE_US: i64 = 1_500_000;
 /// For the last reads of users whose last request took its time.
-const USERS_END: Duration = Duration::from_mins(1);
+const USERS_END: Duration = Duration::from_secs(60);
 
 /// A busy machine lets requests run out of time. What is lost does not depend on that.
 const ON_A_QUIET_MACHINE: &str = "no request fails that the balancer may repeat";
@@ -51,21 +51,15 @@ const ON_A_QUIET_MACHINE: &str = "no request fails that the balancer may repeat"
 async fn whatever_the_seed_comes_up_with_is_explained() {
     let mut found = Vec::new();
     for seed in seeds() {
-        let mut said = Err(NoVerdict("never tried".into()));
         for _ in 0..ATTEMPTS {
-            said = play(seed).await;
-            match &said {
+            match play(seed).await {
                 Err(NoVerdict(why)) => println!("seed {seed}: no verdict: {why}"),
-                Ok(_) => break,
+                Ok(surprises) => {
+                    println!("seed {seed}: surprises: {}", surprises.len());
+                    found.extend(surprises.iter().map(|one| format!("seed {seed}: {one}")));
+                    break;
+                }
             }
-        }
-        let surprises = said.unwrap_or_else(|NoVerdict(why)| vec![format!("no verdict: {why}")]);
-        if surprises.is_empty() {
-            println!("seed {seed}: as theory has it");
-        }
-        for surprise in surprises {
-            println!("seed {seed}: {surprise}");
-            found.push(format!("seed {seed}: {surprise}"));
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -259,9 +253,6 @@ fn judge(path: &Path, scenario: &Scenario) -> Result<Vec<String>, NoVerdict> {
     let history = History::read(path).unwrap();
     assert!(history.counts.is_some(), "users came to their end");
     let verdict = checker::check(&history);
-    if verdict.anomalies.unknown > 0 {
-        return Err(NoVerdict("not every cart was read in the end".into()));
-    }
     let run = statistics::summarise(&history, &verdict);
     let (expectations, _) = expectations::judge(std::slice::from_ref(&run), &scenario.thresholds);
     let missed = expectations
@@ -275,6 +266,9 @@ fn judge(path: &Path, scenario: &Scenario) -> Result<Vec<String>, NoVerdict> {
             )
         })
         .collect();
+    if let (false, Some(why)) = (surprises.is_empty(), run.generator.reason) {
+        return Err(NoVerdict(format!("{}: {why}", run.strategy)));
+    }
     if !surprises.is_empty() {
         let told = verdict
             .witnesses
