@@ -42,7 +42,7 @@ const LEAD_US: i64 = 1_500_000;
 /// For the load balancer to notice every node that came back.
 const SETTLE_US: i64 = 1_500_000;
 /// For the last reads of users whose last request took its time.
-const USERS_END: Duration = Duration::from_secs(60);
+const USERS_END: Duration = Duration::from_mins(1);
 
 /// A busy machine lets requests run out of time. What is lost does not depend on that.
 const ON_A_QUIET_MACHINE: &str = "no request fails that the balancer may repeat";
