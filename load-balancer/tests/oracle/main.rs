@@ -12,7 +12,6 @@ mod support;
 use std::{
     cell::Cell,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use judge::{Seen, assert_is_passed_on, client_sent, judge, serve};
