@@ -158,7 +158,7 @@ fn old_evidence_stays_when_the_lab_is_killed_and_goes_when_there_is_new() {
 
     let output = place.run(&["--out", "out", "--strategy", "jwt"]);
     assert!(
-        [Some(0), Some(3)].contains(&output.status.code()),
+        [Some(0), Some(1), Some(3)].contains(&output.status.code()),
         "{}",
         text(&output)
     );
@@ -280,8 +280,18 @@ fn what_the_generator_could_not_do_makes_the_run_invalid_and_fails_nobody() {
         "{reasons}"
     );
     assert!(!reasons.contains("do not agree"), "{reasons}");
-    assert!(results.runs[0].requests.total > 0, "{said}");
-    assert_eq!(results.runs[0].requests.failed, 0, "{said}");
+    // It stands in the history, and no figure has it.
+    let path = place.folder.path().join("out/history-redis-1.jsonl");
+    let history = History::read(&path).unwrap();
+    assert!(!history.unsent.is_empty(), "{said}");
+    assert!(
+        !history
+            .operations
+            .iter()
+            .any(loadtest::history::Operation::is_unsent)
+    );
+    let counted = results.runs[0].requests.total;
+    assert!(counted <= history.operations.len() as u64, "{said}");
 }
 
 fn interrupt(process: &Child) {
