@@ -83,15 +83,16 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// Tries `check` until it gives something, for as long as a slow machine may need.
+/// Tries `check` until it gives something, for as long as a slow machine may need. (A swarm takes fifty seconds for an
+/// update of three tasks when it has nothing else to do.)
 pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..1200 {
+    for _ in 0..6_000 {
         if let Some(found) = check().await {
             return found;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("waited for a minute, in vain: {what}");
+    panic!("waited for five minutes, in vain: {what}");
 }
 
 /// One answer, read to its end.

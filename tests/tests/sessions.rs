@@ -8,7 +8,7 @@
 
 use loadtest::cluster::balancer::Order;
 use reqwest::Method;
-use tests::{STRATEGIES, User, cluster, revoke, send, turn_clocks};
+use tests::{STRATEGIES, User, cluster, revoke, send, turn_clocks, wait_for_rotation};
 
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 const WITH_SERVER_STATE: [&str; 2] = ["sticky", "redis"];
@@ -115,6 +115,8 @@ async fn a_logout_at_another_node_ends_nothing_and_says_so() {
     assert_eq!(bye.body["ended"], false);
     assert_eq!(bye.cookie("session-sticky").as_deref(), Some(""));
     cluster.order(&home, Order::Ready).await.unwrap();
+    // Nobody has checked it meanwhile, so it is not taken until a check has passed.
+    wait_for_rotation(&cluster, "sticky", true).await;
     thief.me().await.expect(200);
     // Only there it can be ended.
     thief.logout().await.expect(204);

@@ -300,7 +300,9 @@ async fn docker_scaled_and_updated_without_a_failed_request() {
     ])
     .await;
     eventually("the update is complete", async || {
-        (swarm.update_state().await == "completed").then_some(())
+        let state = swarm.update_state().await;
+        assert!(matches!(&*state, "" | "updating" | "completed"), "{state}");
+        (state == "completed").then_some(())
     })
     .await;
     let after = load.reaches(3).await;

@@ -16,7 +16,7 @@ use session::redis::{Redis, Settings};
 use session::{Clock, Credential, Error, Strategy};
 use tokio::task::JoinHandle;
 
-use support::sentinel::{QUICK, Server, Watched, patiently};
+use support::sentinel::{Server, Watched, patiently};
 use support::store::Store;
 use support::{ABSOLUTE, Client, DEADLINE, IDLE, MAX_LINES, ready};
 
@@ -92,14 +92,6 @@ impl Load {
     }
 }
 
-/// Waits until another than `old` is the master.
-async fn failed_over(watched: &Watched, old: SocketAddr) {
-    patiently("there is another master", async || {
-        watched.master().is_some_and(|new| new.address != old)
-    })
-    .await;
-}
-
 async fn all_are_logged_in(node: &Redis, logins: &[Credential]) {
     for credential in logins {
         node.authenticate(credential).await.unwrap();
@@ -112,7 +104,7 @@ fn first(watched: &Watched) -> &Server {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_master_is_replaced_and_never_asked_again() {
-    let mut watched = Watched::start(QUICK).await;
+    let mut watched = Watched::start().await;
     let node = Arc::new(node(&watched.url()));
     ready(&*node).await;
     let load = Load::start(&node);
@@ -120,7 +112,7 @@ async fn a_killed_master_is_replaced_and_never_asked_again() {
 
     let old = first(&watched).address;
     watched.stores[0].kill();
-    failed_over(&watched, old).await;
+    watched.failed_over(old).await;
     let first_on_the_new = load.is_served().await;
     node.ready().await.unwrap();
 
@@ -138,7 +130,7 @@ async fn a_killed_master_is_replaced_and_never_asked_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_master_is_replaced_and_takes_nothing_when_it_goes_on() {
-    let watched = Watched::start(QUICK).await;
+    let watched = Watched::start().await;
     let node = Arc::new(node(&watched.url()));
     ready(&*node).await;
     let load = Load::start(&node);
@@ -146,7 +138,7 @@ async fn a_paused_master_is_replaced_and_takes_nothing_when_it_goes_on() {
 
     let old = first(&watched);
     old.stop();
-    failed_over(&watched, old.address).await;
+    watched.failed_over(old.address).await;
     let first_on_the_new = load.is_served().await;
 
     old.go_on();
@@ -169,13 +161,13 @@ async fn a_paused_master_is_replaced_and_takes_nothing_when_it_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_an_operator_moves_is_followed() {
-    let watched = Watched::start(QUICK).await;
+    let watched = Watched::start().await;
     let node = node(&watched.url());
     ready(&node).await;
     let alice = Client::login(&node, "alice").await;
     let old = first(&watched).address;
     watched.sentinels[0].ask(&["SENTINEL", "FAILOVER", "lab"]);
-    failed_over(&watched, old).await;
+    watched.failed_over(old).await;
     patiently("the node writes to the new master", async || {
         node.login("bob", None).await.is_ok()
     })
@@ -185,7 +177,7 @@ async fn a_master_that_an_operator_moves_is_followed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_sentinels_the_master_that_works_is_kept() {
-    let mut watched = Watched::start(QUICK).await;
+    let mut watched = Watched::start().await;
     let node = node(&watched.url());
     ready(&node).await;
     let alice = Client::login(&node, "alice").await;
