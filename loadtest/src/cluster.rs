@@ -445,9 +445,7 @@ impl Listener {
     /// Whether clients are pinned to a node here.
     fn has_affinity(&self) -> bool {
         self.affinity.unwrap_or_else(|| {
-            session::STRATEGIES
-                .iter()
-                .any(|known| known.name == self.strategy && known.needs_affinity)
+            session::about(&self.strategy).is_some_and(|about| about.needs_affinity)
         })
     }
 

@@ -9,7 +9,7 @@ use crate::scenario::Scenario;
 const NAME: &str = "scenarios/demo.toml";
 const TEXT: &str = include_str!("../../scenarios/demo.toml");
 
-/// See it happen: three strategies, real users, a killed node, a report. Takes two minutes.
+/// See it happen: three strategies, real users, a killed and a frozen node, a report; about two minutes after the build.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

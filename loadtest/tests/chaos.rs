@@ -29,7 +29,7 @@ use loadtest::results::StrategyProperties;
 use loadtest::scenario::Scenario;
 use loadtest::scenario::schedule::{Planned, Target};
 use loadtest::{checker, expectations, statistics};
-use session::StateLives;
+use session::kind::Reach;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -280,21 +280,14 @@ fn judge(path: &Path, scenario: &Scenario) -> Result<Vec<String>, NoVerdict> {
 }
 
 fn properties(strategy: &str) -> StrategyProperties {
-    let declared = session::STRATEGIES
-        .iter()
-        .find(|known| known.name == strategy)
-        .unwrap();
+    let about = session::about(strategy).unwrap();
     StrategyProperties {
-        state_lives: match declared.state_lives {
-            StateLives::Node => "node".into(),
-            StateLives::Store => "store".into(),
-            StateLives::Client => "client".into(),
-        },
-        needs_affinity: declared.needs_affinity,
-        survives_node_death: declared.survives_node_death,
-        revocable_at_once: declared.revocable_at_once,
-        store_round_trips: declared.store_round_trips,
-        logout: declared.logout.into(),
+        state_lives: about.state_lives.word().into(),
+        needs_affinity: about.needs_affinity,
+        survives_node_death: about.survives_node_death(),
+        revocable_at_once: about.revocation == Reach::AtOnce,
+        store_round_trips: about.round_trips.read.max(about.round_trips.change),
+        logout: about.logout_means.into(),
     }
 }
 

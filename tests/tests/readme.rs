@@ -1,4 +1,5 @@
-//! The README is true: every flag, endpoint, scenario and strategy file that there is stands in it, and no flag that is not.
+//! The README and `docs/` are true: every flag, endpoint and scenario that there is stands on its page, and no flag that is
+//! not; every link leads somewhere; every page is in the index.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,12 +11,80 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// A reader of the README is through in five minutes.
+const MOST_LINES: usize = 250;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn readme() -> String {
-    std::fs::read_to_string(root().join("README.md")).unwrap()
+/// A page, by its path below the root.
+fn page<P: AsRef<Path> + ?Sized>(path: &P) -> String {
+    let path = path.as_ref();
+    std::fs::read_to_string(root().join(path))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The paths below the root of all pages in this folder.
+fn pages_in(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap();
+    let paths = entries.map(|entry| Path::new(folder).join(entry.unwrap().file_name()));
+    paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect()
+}
+
+fn all_pages() -> Vec<PathBuf> {
+    let folders = [
+        "",
+        "docs",
+        "docs/decisions",
+        "deploy/swarm",
+        "deploy/kubernetes",
+    ];
+    folders.into_iter().flat_map(pages_in).collect()
+}
+
+/// The part of a page below the heading that has `name` in backquotes or plain, up to the next heading of that level.
+fn section<'a>(page: &'a str, name: &str) -> &'a str {
+    page.split("\n## ")
+        .skip(1)
+        .find(|part| {
+            part.lines()
+                .next()
+                .is_some_and(|heading| heading.contains(name))
+        })
+        .unwrap_or_else(|| panic!("no heading has {name}"))
+}
+
+/// The flags that have a row in a table of this text.
+fn flags_told(text: &str) -> BTreeSet<String> {
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `--"));
+    let names = rows.filter_map(|row| row.split(['`', ' ']).next());
+    names.map(|name| format!("--{name}")).collect()
+}
+
+/// Where the links of this text lead within the repository.
+fn links(text: &str) -> Vec<&str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|link| !link.contains("://"))
+        .collect()
+}
+
+/// The anchors of a page's headings, as GitHub names them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|heading| {
+            let text = heading.trim_start_matches('#').trim().to_lowercase();
+            text.replace(' ', "-").replace(
+                |sign: char| !sign.is_alphanumeric() && !"-_".contains(sign),
+                "",
+            )
+        })
+        .collect()
 }
 
 /// The flags that `program arguments --help` lists.
@@ -26,7 +95,9 @@ fn flags(program: &str, arguments: &[&str]) -> BTreeSet<String> {
         .output()
         .unwrap();
     let text = String::from_utf8(help.stdout).unwrap();
-    let flags = text.lines().filter_map(|line| {
+    // What is further to the right is prose, and a line of it may begin with another program's flag.
+    let lines = text.lines().filter(|line| !line.starts_with("          "));
+    let flags = lines.filter_map(|line| {
         let line = line.trim_start();
         let long = line
             .strip_prefix("-h, ")
@@ -42,48 +113,50 @@ fn flags(program: &str, arguments: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_flag_has_its_line_and_every_line_its_flag() {
-    let readme = readme();
+fn every_flag_has_its_row_and_every_row_its_flag() {
     let mut real = BTreeSet::new();
-    for (program, arguments) in [
-        ("shop", &[][..]),
-        ("load-balancer", &[]),
-        ("lab", &["up"]),
-        ("lab", &["demo"]),
-        ("lab", &["run"]),
-        ("lab", &["check"]),
-        ("lab", &["report"]),
-        ("agent", &["run"]),
-        ("lab", &["plan"]),
-        ("lab", &["wait"]),
+    for (program, arguments, path, heading) in [
+        ("shop", &[][..], "docs/flags.md", "`shop`"),
+        ("load-balancer", &[], "docs/flags.md", "`load-balancer`"),
+        ("lab", &["up"], "docs/flags.md", "`lab up`"),
+        ("lab", &["demo"], "docs/flags.md", "`lab demo`"),
+        ("lab", &["run"], "docs/flags.md", "`lab run`"),
+        ("lab", &["check"], "docs/flags.md", "`lab check`"),
+        ("lab", &["report"], "docs/flags.md", "`lab report`"),
+        ("agent", &["run"], "docs/agent.md", "`agent run`"),
+        ("lab", &["plan"], "docs/flags.md", "`lab plan`"),
+        ("lab", &["wait"], "docs/flags.md", "`lab wait`"),
     ] {
         let found = flags(program, arguments);
         assert!(
             !found.is_empty(),
             "no flags found in {program} {arguments:?} --help"
         );
-        for flag in &found {
-            assert!(
-                readme.contains(&format!("`{flag}")),
-                "{program} {arguments:?} {flag}"
-            );
-        }
+        let page = page(path);
+        let told = flags_told(section(&page, heading));
+        let missing: Vec<_> = found.difference(&told).collect();
+        assert!(missing.is_empty(), "{heading} in {path} lacks {missing:?}");
+        let invented: Vec<_> = told.difference(&found).collect();
+        assert!(
+            invented.is_empty(),
+            "{heading} in {path} has {invented:?}, and {program} {arguments:?} has no such flag"
+        );
         real.extend(found);
     }
-    let told = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
-    for line in told {
-        let name = line.split(['`', ' ']).next().unwrap();
-        assert!(
-            real.contains(&format!("--{name}")),
-            "there is no flag --{name}"
-        );
+    for path in all_pages() {
+        for flag in flags_told(&page(&path)) {
+            assert!(
+                real.contains(&flag),
+                "{}: there is no flag {flag}",
+                path.display()
+            );
+        }
     }
 }
 
 #[test]
-fn every_endpoint_has_its_line() {
-    let readme = readme();
-    for call in [
+fn every_endpoint_has_its_row() {
+    let node = [
         "POST /login",
         "POST /logout",
         "POST /refresh",
@@ -99,7 +172,15 @@ fn every_endpoint_has_its_line() {
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",
+    ];
+    let admin = [
         "GET /nodes",
+        "PUT /nodes/{name}/state",
+        "GET /metrics",
+        "GET /healthz",
+        "GET /readyz",
+    ];
+    let agent = [
         "GET /process",
         "GET /process/ended",
         "POST /process/start",
@@ -110,27 +191,107 @@ fn every_endpoint_has_its_line() {
         "PUT /links/{name}",
         "DELETE /links/{name}",
         "POST /links/{name}/probe",
+        "GET /healthz",
+    ];
+    for (path, heading, calls) in [
+        ("docs/http.md", "The node", &node[..]),
+        ("docs/http.md", "admin port", &admin[..]),
+        ("docs/agent.md", "Control port", &agent[..]),
     ] {
-        assert!(readme.contains(&format!("`{call}")), "{call}");
+        let page = page(path);
+        let section = section(&page, heading);
+        for call in calls {
+            // The whole path, perhaps with its query.
+            let has_row = section.lines().any(|line| {
+                line.strip_prefix("| `")
+                    .and_then(|row| row.strip_prefix(call))
+                    .is_some_and(|rest| rest.starts_with(['`', '?']))
+            });
+            assert!(has_row, "{heading} in {path} lacks {call}");
+        }
     }
 }
 
 #[test]
-fn every_file_that_the_readme_names_is_there() {
-    let readme = readme();
-    let links = readme
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split(')').next());
-    let mut found = 0;
-    for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
-        let file = link.split('#').next().unwrap_or(link);
-        assert!(root().join(file).exists(), "{link}");
-        found += 1;
-    }
-    assert!(found > 5, "the README links to its files");
+fn every_scenario_has_its_row() {
+    let experiments = page("docs/experiments.md");
     for entry in std::fs::read_dir(root().join("scenarios")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(readme.contains(&name), "{name}");
+        let row = format!("| [{name}](../scenarios/{name}) |");
+        assert!(experiments.contains(&row), "{name}");
     }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for path in all_pages() {
+        let text = page(&path);
+        let folder = path.parent().unwrap();
+        let from = path.display();
+        for link in links(&text) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() {
+                path.clone()
+            } else {
+                folder.join(file)
+            };
+            assert!(root().join(&target).exists(), "{from}: {link}");
+            let is_page = target
+                .extension()
+                .is_some_and(|extension| extension == "md");
+            if is_page && !anchor.is_empty() {
+                assert!(
+                    anchors(&page(&target)).contains(anchor),
+                    "{from}: {link}: no heading is called that"
+                );
+            }
+        }
+    }
+    assert!(
+        links(&page("README.md")).len() > 5,
+        "the README links to its files"
+    );
+}
+
+#[test]
+fn every_page_is_in_the_index() {
+    let index = page("docs/README.md");
+    let links: BTreeSet<_> = links(&index)
+        .into_iter()
+        .map(|link| Path::new("docs").join(link))
+        .collect();
+    for path in ["docs", "docs/decisions"].into_iter().flat_map(pages_in) {
+        if path != Path::new("docs/README.md") {
+            assert!(
+                links.contains(&path),
+                "docs/README.md lacks {}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_tutorial_shows_the_code_that_is_built() {
+    let tutorial = page("docs/add-a-strategy.md");
+    let code =
+        ["lib.rs", "main.rs"].map(|file| page(&format!("examples/file-strategy/src/{file}")));
+    let shown: Vec<_> = tutorial
+        .split("```rust\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(shown.len() > 3, "the tutorial shows code");
+    for part in shown {
+        assert!(code.iter().any(|file| file.contains(part)), "{part}");
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = page("README.md").lines().count();
+    assert!(
+        lines <= MOST_LINES,
+        "the README has {lines} lines; move what not every reader needs to docs/"
+    );
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use session::StateLives;
+use session::kind::StoreKind;
 
 use super::ClusterError;
 
@@ -137,7 +137,10 @@ impl Default for ClusterSpec {
 impl ClusterSpec {
     /// The checks that need nothing but the spec. The values of flags are checked by the programs themselves.
     pub(super) fn check(&self) -> Result<(), ClusterError> {
-        let known: Vec<&str> = session::STRATEGIES.iter().map(|known| known.name).collect();
+        let known: Vec<&str> = session::KINDS
+            .iter()
+            .map(|kind| kind.about().name)
+            .collect();
         let wrong = |message: String| Err(ClusterError::Spec(message));
         if self.strategies.is_empty() {
             return wrong(format!(
@@ -199,9 +202,9 @@ impl ClusterSpec {
 
     /// Whether a strategy keeps its state in a store.
     pub(super) fn needs_redis(&self) -> bool {
-        session::STRATEGIES.iter().any(|known| {
-            known.state_lives == StateLives::Store
-                && self.strategies.iter().any(|wanted| wanted == known.name)
+        let mut wanted = self.strategies.iter();
+        wanted.any(|name| {
+            session::about(name).is_some_and(|about| about.store == Some(StoreKind::Redis))
         })
     }
 }

@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn every_strategy_has_a_cell_for_every_fault() {
-        for strategy in session::STRATEGIES {
+        for strategy in session::KINDS.iter().map(|kind| kind.about()) {
             assert_eq!(at_any_time(strategy.name).strategy, strategy.name);
             assert_eq!(under_revocation(strategy.name).strategy, strategy.name);
             for (kind, target) in KINDS
@@ -235,7 +235,7 @@ mod tests {
             }
         }
         assert!(
-            under("local", "kill", "node-2")
+            under("unknown", "kill", "node-2")
                 .why
                 .starts_with("Nothing is known")
         );

@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use agent::link::{Direction, Disturbance};
+use session::kind::{Reach, StoreKind};
 use tokio::process::Command;
 
 use crate::cluster::BalancerKind;
@@ -21,7 +22,10 @@ const REAL_PASSWORD: (u32, u32) = (19_456, 2);
 pub(super) async fn read(cluster: &ClusterPart) -> Environment {
     let mut versions = BTreeMap::from([("lab".to_string(), env!("CARGO_PKG_VERSION").to_string())]);
     let strategies = cluster.strategy_names();
-    if strategies.iter().any(|strategy| strategy == "redis")
+    let in_redis = |name: &String| {
+        session::about(name).is_some_and(|about| about.store == Some(StoreKind::Redis))
+    };
+    if strategies.iter().any(in_redis)
         && let Some(line) = output("redis-server", &["--version"]).await
     {
         // "Redis server v=7.0.15 sha=00000000:0 …"
@@ -76,20 +80,14 @@ async fn output(program: &str, args: &[&str]) -> Option<String> {
 
 /// What a strategy declares; `None` for a name that there is not.
 pub(super) fn properties(strategy: &str) -> Option<StrategyProperties> {
-    let declared = session::STRATEGIES
-        .iter()
-        .find(|known| known.name == strategy)?;
+    let about = session::about(strategy)?;
     Some(StrategyProperties {
-        state_lives: match declared.state_lives {
-            session::StateLives::Node => "node".into(),
-            session::StateLives::Store => "store".into(),
-            session::StateLives::Client => "client".into(),
-        },
-        needs_affinity: declared.needs_affinity,
-        survives_node_death: declared.survives_node_death,
-        revocable_at_once: declared.revocable_at_once,
-        store_round_trips: declared.store_round_trips,
-        logout: declared.logout.into(),
+        state_lives: about.state_lives.word().into(),
+        needs_affinity: about.needs_affinity,
+        survives_node_death: about.survives_node_death(),
+        revocable_at_once: about.revocation == Reach::AtOnce,
+        store_round_trips: about.round_trips.read.max(about.round_trips.change),
+        logout: about.logout_means.into(),
     })
 }
 

@@ -71,7 +71,10 @@ pub(super) fn within<T: Copy + PartialOrd + std::fmt::Display>(
 }
 
 fn strategies(spec: &Spec) -> Result<(), Problem> {
-    let known: Vec<&str> = session::STRATEGIES.iter().map(|known| known.name).collect();
+    let known: Vec<&str> = session::KINDS
+        .iter()
+        .map(|kind| kind.about().name)
+        .collect();
     let names = &spec.cluster.strategies;
     if names.is_empty() {
         return Err(Problem {

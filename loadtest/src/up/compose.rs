@@ -29,7 +29,7 @@ pub(super) async fn run(args: &Args, ports: &[u16]) -> Result<Exit, Failure> {
     let mut urls = Vec::new();
     for (strategy, port) in args.strategies.iter().zip(ports) {
         compose.set(
-            &format!("PORT_{}", strategy.to_uppercase()),
+            &format!("PORT_{}", strategy.to_uppercase().replace('-', "_")),
             port.to_string(),
         );
         let url = Url::parse(&format!("http://127.0.0.1:{port}"));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use agent::Agent;
 use serde_json::json;
 use session::StateLives;
+use session::kind::Carriage;
 
 use crate::cluster::{
     Cluster, Process,
@@ -31,9 +32,10 @@ pub(super) fn text(cluster: &Cluster, accounts: u32, took: Duration) -> String {
         cluster.password()
     ));
     for strategy in cluster.strategies() {
-        page.extend(match strategy {
-            "jwt" => token_session(cluster, strategy),
-            _ => cookie_session(cluster, strategy),
+        let carriage = session::about(strategy).map(|about| about.carriage);
+        page.extend(match carriage {
+            Some(Carriage::Tokens) => token_session(cluster, strategy),
+            Some(Carriage::Cookie) | None => cookie_session(cluster, strategy),
         });
     }
     page.extend(operator(cluster));
@@ -148,8 +150,7 @@ fn operator(cluster: &Cluster) -> Vec<String> {
 }
 
 fn lives_in_a_node(strategy: &str) -> bool {
-    let mut known = session::STRATEGIES.iter();
-    known.any(|known| known.name == strategy && known.state_lives == StateLives::Node)
+    session::about(strategy).is_some_and(|about| about.state_lives == StateLives::Node)
 }
 
 fn login(cluster: &Cluster) -> String {

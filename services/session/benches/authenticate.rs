@@ -56,7 +56,7 @@ fn measure(lab: impl Future<Output = Lab>, requests: usize) {
         let alone = began.elapsed();
         println!(
             "{:<8} {:>18} {:>19}",
-            lab.a.properties().name,
+            lab.a.about().name,
             cpu.as_nanos() / requests as u128,
             alone.as_nanos() / (requests / 10) as u128,
         );

@@ -21,8 +21,10 @@
 //! and after it ends: a node that is ahead signs what the others take, and does not end what they still take.
 //!
 //! # Keys
-//! All nodes share the keys. They are changed while nodes run, without logging anybody out: `ring.rs` says how.
+//! All nodes share the keys. They are changed while nodes run, without logging anybody out: `ring.rs` says how. How an
+//! operator writes them down, and how a node notices: `keys.rs`.
 
+mod keys;
 mod ring;
 mod token;
 
@@ -34,29 +36,126 @@ use async_trait::async_trait;
 
 pub use self::ring::{MAX_KEYS, MIN_KEY_BYTES, Ring, RingError, Use};
 use self::token::Login;
+use crate::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
+use crate::settings::{Kept, MAX_CART_LINES, Takes};
 use crate::{
-    Cart, Change, Changed, Clock, Credential, Error, Granted, KeyInUse, Listed, LoggedOut,
-    Properties, Session, StateLives, Strategy, secret,
+    About, Cart, Change, Changed, Clock, Credential, Error, Granted, Host, KeyInUse, Listed,
+    LoggedOut, Session, Setting, StateLives, Strategy, Unfit, Values, secret,
 };
 
-/// What `jwt` promises.
-pub static PROPERTIES: Properties = Properties {
+/// What `jwt` says of itself.
+static ABOUT: About = About {
     name: "jwt",
+    title: "Stateless tokens",
+    sentence: "The session lives with the client, in signed tokens that every node can check and no node remembers.",
     state_lives: StateLives::Client,
+    store: None,
     needs_affinity: false,
-    survives_node_death: true,
-    revocable_at_once: false,
-    store_round_trips: 0,
-    logout: "The client is told to forget the token. No server can end it: a copy of it works until it expires.",
+    carriage: Carriage::Tokens,
+    ends: Ends::Fixed {
+        lifetime: &LIFETIME,
+    },
+    logout: Reach::Never,
+    revocation: Reach::Never,
+    lists_logins: false,
+    concurrent_changes: ConcurrentChanges::LastAnswerWins,
+    round_trips: RoundTrips::NONE,
+    logout_means: "The client is told to forget the token. No server can end it: a copy of it works until it expires.",
+    port: 8083,
+    settings: &[&KEY_FILE, &LIFETIME, &LEEWAY, &MAX_CART_LINES],
 };
+
+static KEY_FILE: Setting = Setting {
+    flag: "jwt-key-file",
+    value_name: "PATH",
+    doc: "The file that holds the key that signs tokens, at least 32 bytes, or several keys, one a line: `signs KEY`, \
+          `verifies KEY [until TIME]` (or `SHOP_JWT_KEY` holds the same). All nodes of a cluster share it. \
+          A change of the file is noticed within some seconds.",
+    takes: Takes::SecretFile {
+        what: "the key of the tokens",
+    },
+};
+
+static LIFETIME: Setting = Setting {
+    flag: "access-token-s",
+    value_name: "S",
+    doc: "How long an access token is valid. Nothing can end it earlier.",
+    takes: Takes::Number {
+        default: 1_800,
+        least: 1,
+        most: 86_400,
+    },
+};
+
+static LEEWAY: Setting = Setting {
+    flag: "token-leeway-s",
+    value_name: "S",
+    doc: "How far the clocks of two nodes may differ: an access token is taken so long before its beginning and after its end.",
+    takes: Takes::Number {
+        default: 60,
+        least: 0,
+        most: 600,
+    },
+};
+
+/// The row of `jwt`.
+pub struct Kind;
+
+impl crate::Kind for Kind {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn check(&self, values: &Values) -> Result<(), Unfit> {
+        first_ring(values).map(drop)
+    }
+
+    fn build(&self, values: &Values, host: &Host) -> Result<Arc<dyn Strategy>, Unfit> {
+        let (kept, ring) = first_ring(values)?;
+        tracing::info!(keys = ?ring, "the keys of the tokens");
+        let settings = Settings {
+            ring,
+            lifetime: values.seconds(&LIFETIME),
+            leeway: values.seconds(&LEEWAY),
+            max_lines: values.count(&MAX_CART_LINES),
+        };
+        let jwt = Arc::new(Jwt::new(settings, host.clock.clone()));
+        if let Some(path) = &kept.path {
+            keys::watch(path.clone(), kept.secret.clone(), &jwt)
+                .map_err(|why| Unfit(format!("the keys of the tokens cannot be watched: {why}")))?;
+        }
+        Ok(jwt)
+    }
+}
+
+/// The keys that the node starts with.
+fn first_ring(values: &Values) -> Result<(&Kept, Ring), Unfit> {
+    let how = format!(
+        "make one with `openssl rand -hex 32`, the same for all nodes, and set {} or --{}",
+        KEY_FILE.content_variable(),
+        KEY_FILE.flag
+    );
+    let kept = values.secret(&KEY_FILE).ok_or_else(|| {
+        Unfit(format!(
+            "strategy {} needs a key to sign tokens with: {how}",
+            ABOUT.name
+        ))
+    })?;
+    let ring = keys::ring(&kept.secret).map_err(|why| {
+        Unfit(format!(
+            "the keys of the tokens cannot be used: {why}: {how}"
+        ))
+    })?;
+    Ok((kept, ring))
+}
 
 /// The most bytes of a cookie: name, value and attributes. No token is longer than this either.
 pub const MAX_COOKIE_BYTES: usize = 4096;
 
-/// What a cart's cookie has beside the token, with the prefix and every attribute that `shop` may set: where the public
-/// URL is http there is less, but how much fits into a cart must not depend on it.
+/// What a cart's cookie has beside its own name and the token: the prefix and every attribute that `shop` may set. Where the
+/// public URL is http there is less, but how much fits into a cart must not depend on it.
 const AROUND_THE_CART: &str =
-    "__Host-jwt-cart=; HttpOnly; Secure; SameSite=Lax; Path=/; Max-Age=4294967295";
+    "__Host-=; HttpOnly; Secure; SameSite=Lax; Path=/; Max-Age=4294967295";
 
 /// How tokens are signed, and how long they live.
 pub struct Settings {
@@ -77,13 +176,17 @@ pub struct Jwt {
     lifetime_s: u64,
     leeway_s: u64,
     max_lines: usize,
+    /// What a cart's cookie has beside the token.
+    bytes_around_cart: usize,
     clock: Clock,
 }
 
 impl Jwt {
     /// Ready at once: there is nothing to connect to.
     pub fn new(settings: Settings, clock: Clock) -> Self {
+        let cart_cookie = ABOUT.cookies().pop().unwrap_or_default();
         Self {
+            bytes_around_cart: AROUND_THE_CART.len() + cart_cookie.len(),
             ring: ArcSwap::from_pointee(settings.ring),
             lifetime_s: settings.lifetime.as_secs(),
             leeway_s: settings.leeway.as_secs(),
@@ -112,8 +215,8 @@ fn verify_cart(credential: &Credential, login: &Login<'_>) -> Result<Cart, Error
 
 #[async_trait]
 impl Strategy for Jwt {
-    fn properties(&self) -> &'static Properties {
-        &PROPERTIES
+    fn about(&self) -> &'static About {
+        &ABOUT
     }
 
     async fn login(&self, user: &str, _presented: Option<&Credential>) -> Result<Granted, Error> {
@@ -148,7 +251,7 @@ impl Strategy for Jwt {
         let mut cart = verify_cart(credential, &login)?;
         cart.apply(change, self.max_lines)?;
         let token = token::sign_cart(&login, &cart)?;
-        let bytes = AROUND_THE_CART.len() + token.len();
+        let bytes = self.bytes_around_cart + token.len();
         if bytes > MAX_COOKIE_BYTES {
             return Err(Error::CartTooLarge {
                 bytes,
@@ -206,7 +309,7 @@ impl Strategy for Jwt {
 
 fn unsupported(why: &'static str) -> Error {
     Error::Unsupported {
-        strategy: PROPERTIES.name,
+        strategy: ABOUT.name,
         why,
     }
 }

@@ -1,7 +1,9 @@
 //! Where the state of a login lives: one trait, one file per strategy.
 //!
 //! # Layout
-//! * [`strategy`]: the trait [`Strategy`] that every strategy implements, and what it declares about itself.
+//! * [`strategy`]: the trait [`Strategy`] that every strategy implements.
+//! * [`kind`]: the table of strategies, and what each says of itself. [`settings`]: what an operator may set.
+//!   [`host`]: what a strategy is given by the program that serves it.
 //! * [`sticky`]: state in this node's memory; the load balancer must send a client to the same node.
 //! * [`redis`]: state in one Redis that all nodes share. Its scripts are the `.lua` files beside it.
 //! * [`jwt`]: no state on any server; the client carries it, signed.
@@ -19,9 +21,12 @@ pub mod cart;
 pub mod clock;
 pub mod credential;
 pub mod error;
+pub mod host;
 pub mod jwt;
+pub mod kind;
 pub mod redis;
 mod secret;
+pub mod settings;
 pub mod sticky;
 pub mod strategy;
 pub mod throttle;
@@ -30,8 +35,10 @@ pub use cart::{Cart, Change, Line};
 pub use clock::Clock;
 pub use credential::Credential;
 pub use error::Error;
+pub use host::Host;
+pub use kind::{About, KINDS, Kind, StateLives, about};
+pub use settings::{Secret, Setting, Unfit, Values};
 pub use strategy::{
-    Changed, Eviction, Granted, KeyInUse, Listed, LoggedOut, Properties, STRATEGIES, Session,
-    StateLives, StoreUse, Strategy,
+    Changed, Eviction, Granted, KeyInUse, Listed, LoggedOut, Session, StoreUse, Strategy,
 };
 pub use throttle::Throttle;

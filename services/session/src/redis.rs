@@ -48,6 +48,7 @@ mod answer;
 mod connection;
 mod dial;
 mod eviction;
+mod given;
 mod link;
 mod meter;
 mod names;
@@ -67,22 +68,67 @@ use self::link::Link;
 pub use self::names::KEY_PREFIXES;
 use self::names::Names;
 use self::script::{Call, Script, Scripts};
+use crate::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips, StoreKind};
+use crate::settings::{ABSOLUTE, IDLE, MAX_CART_LINES};
 use crate::strategy::MAX_LISTED;
 use crate::{
-    Cart, Change, Changed, Clock, Credential, Error, Eviction, Granted, Listed, LoggedOut,
-    Properties, Session, StateLives, StoreUse, Strategy, Throttle, secret,
+    About, Cart, Change, Changed, Clock, Credential, Error, Eviction, Granted, Host, Listed,
+    LoggedOut, Session, StateLives, StoreUse, Strategy, Throttle, Unfit, Values, secret,
 };
 
-/// What `redis` promises.
-pub static PROPERTIES: Properties = Properties {
+/// What `redis` says of itself.
+static ABOUT: About = About {
     name: "redis",
+    title: "Shared sessions in Redis",
+    sentence: "The session lives in one Redis that all nodes share; any node can serve any user.",
     state_lives: StateLives::Store,
+    store: Some(StoreKind::Redis),
     needs_affinity: false,
-    survives_node_death: true,
-    revocable_at_once: true,
-    store_round_trips: 1,
-    logout: "The session is deleted from the store, and no node accepts it from then on.",
+    carriage: Carriage::Cookie,
+    ends: Ends::Idle {
+        idle: &IDLE,
+        absolute: &ABSOLUTE,
+    },
+    logout: Reach::AtOnce,
+    revocation: Reach::AtOnce,
+    lists_logins: true,
+    concurrent_changes: ConcurrentChanges::Kept,
+    round_trips: RoundTrips {
+        login: 1,
+        read: 1,
+        change: 1,
+    },
+    logout_means: "The session is deleted from the store, and no node accepts it from then on.",
+    port: 8082,
+    settings: &[
+        &given::URL,
+        &given::PASSWORD_FILE,
+        &given::TIMEOUT,
+        &IDLE,
+        &ABSOLUTE,
+        &MAX_CART_LINES,
+    ],
 };
+
+/// The row of `redis`.
+pub struct Kind;
+
+impl crate::Kind for Kind {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn check(&self, values: &Values) -> Result<(), Unfit> {
+        given::settings(ABOUT.name, values).map(drop)
+    }
+
+    fn build(&self, values: &Values, host: &Host) -> Result<Arc<dyn Strategy>, Unfit> {
+        let settings = given::settings(ABOUT.name, values)?;
+        let redis = Redis::connect(settings, host.clock.clone())
+            .map_err(|why| Unfit(format!("the Redis URL cannot be used: {why}")))?;
+        Ok(Arc::new(redis))
+    }
+}
 
 /// Tells the password of the store each time that a connection is opened: it may have been changed meanwhile. It may block.
 /// What is in the way is told without the password.
@@ -168,8 +214,8 @@ impl Redis {
 
 #[async_trait]
 impl Strategy for Redis {
-    fn properties(&self) -> &'static Properties {
-        &PROPERTIES
+    fn about(&self) -> &'static About {
+        &ABOUT
     }
 
     async fn login(&self, user: &str, presented: Option<&Credential>) -> Result<Granted, Error> {

@@ -24,30 +24,95 @@
 
 mod memory;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use self::memory::{Id, Memory, Stored};
+use crate::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
+use crate::settings::{ABSOLUTE, IDLE, MAX_CART_LINES, Takes};
 use crate::strategy::MAX_LISTED;
 use crate::{
-    Cart, Change, Changed, Clock, Credential, Error, Granted, Listed, LoggedOut, Properties,
-    Session, StateLives, Strategy,
+    About, Cart, Change, Changed, Clock, Credential, Error, Granted, Host, Listed, LoggedOut,
+    Session, Setting, StateLives, Strategy, Unfit, Values,
 };
 
-/// What `sticky` promises.
-pub static PROPERTIES: Properties = Properties {
+/// What `sticky` says of itself.
+static ABOUT: About = About {
     name: "sticky",
+    title: "Sticky sessions",
+    sentence: "The session lives in the memory of the node that the user logged in to; the load balancer sends the user there each time.",
     state_lives: StateLives::Node,
+    store: None,
     needs_affinity: true,
-    survives_node_death: false,
+    carriage: Carriage::Cookie,
+    ends: Ends::Idle {
+        idle: &IDLE,
+        absolute: &ABSOLUTE,
+    },
     // A logout at the node that holds the session is final at once, because no other node knows the session. At another
-    // node it ends nothing. A revocation ends what lives on the node that was asked.
-    revocable_at_once: false,
-    store_round_trips: 0,
-    logout: "The session is deleted from the one node that held it. While that node cannot be reached, a logout ends nothing. To revoke a user, every node must be asked.",
+    // node it ends nothing.
+    logout: Reach::ThisNode,
+    revocation: Reach::ThisNode,
+    lists_logins: true,
+    concurrent_changes: ConcurrentChanges::Kept,
+    round_trips: RoundTrips::NONE,
+    logout_means: "The session is deleted from the one node that held it. While that node cannot be reached, a logout ends nothing. To revoke a user, every node must be asked.",
+    port: 8081,
+    settings: &[&IDLE, &ABSOLUTE, &MAX_SESSIONS, &MAX_CART_LINES],
 };
+
+/// The bound on a node's memory.
+static MAX_SESSIONS: Setting = Setting {
+    flag: "max-sessions",
+    value_name: "N",
+    doc: "Sessions that this node holds in its own memory at most; a login beyond gets 503.",
+    takes: Takes::Number {
+        default: 1_000_000,
+        least: 1,
+        most: 100_000_000,
+    },
+};
+
+/// The row of `sticky`.
+pub struct Kind;
+
+impl crate::Kind for Kind {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn check(&self, values: &Values) -> Result<(), Unfit> {
+        values.check_expiry()
+    }
+
+    fn build(&self, values: &Values, host: &Host) -> Result<Arc<dyn Strategy>, Unfit> {
+        let settings = Settings {
+            idle: values.seconds(&IDLE),
+            absolute: values.seconds(&ABSOLUTE),
+            max_sessions: values.count(&MAX_SESSIONS),
+            max_lines: values.count(&MAX_CART_LINES),
+        };
+        let sticky = Arc::new(Sticky::new(settings, host.clock.clone()));
+        host.spawn(sweep(Arc::clone(&sticky)));
+        Ok(sticky)
+    }
+}
+
+/// Each step sweeps a small part of the memory, so that no request waits behind the sweeping for long.
+const SWEEP_EVERY: Duration = Duration::from_millis(50);
+
+async fn sweep(sticky: Arc<Sticky>) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    // After a pause of the process there is no hurry to make up for what was missed.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        sticky.sweep_step();
+    }
+}
 
 /// Of one user's sessions, so many are looked at before other requests go first: some tens of microseconds.
 const AT_A_TIME: usize = 256;
@@ -92,7 +157,7 @@ impl Sticky {
 
     /// Removes what has expired in the next shard, a few thousand sessions at most, and says how much that was.
     ///
-    /// A shard is locked for some tens of microseconds. Whoever calls this regularly (`shop` does, every 50 ms) sweeps the
+    /// A shard is locked for some tens of microseconds. Whoever calls this regularly (see [`SWEEP_EVERY`]) sweeps the
     /// whole memory bit by bit and stalls no request.
     pub fn sweep_step(&self) -> usize {
         let now = self.clock.now();
@@ -166,8 +231,8 @@ const EXPIRED: Error = Error::NotLoggedIn {
 
 #[async_trait]
 impl Strategy for Sticky {
-    fn properties(&self) -> &'static Properties {
-        &PROPERTIES
+    fn about(&self) -> &'static About {
+        &ABOUT
     }
 
     async fn login(&self, user: &str, presented: Option<&Credential>) -> Result<Granted, Error> {

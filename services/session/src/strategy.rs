@@ -1,28 +1,20 @@
-//! The trait that every strategy implements, and the properties that it declares. Reports print the properties,
-//! and tests hold each strategy to what it declared.
+//! The trait that every strategy implements.
 
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::{Cart, Change, Credential, Error, Throttle};
+use crate::{About, Cart, Change, Credential, Error, Throttle};
 
 /// The most logins that [`Strategy::sessions`] lists.
 pub const MAX_LISTED: usize = 1000;
-
-/// Every strategy, for flags and reports.
-pub static STRATEGIES: &[&Properties] = &[
-    &crate::sticky::PROPERTIES,
-    &crate::redis::PROPERTIES,
-    &crate::jwt::PROPERTIES,
-];
 
 /// A way to keep the state of logins. All nodes of a cluster run the same one.
 ///
 /// Methods take a [`Credential`] as the client presented it and judge it themselves, so that a caller cannot forget to.
 #[async_trait]
 pub trait Strategy: Send + Sync + 'static {
-    /// What this strategy promises.
-    fn properties(&self) -> &'static Properties;
+    /// What this strategy says of itself.
+    fn about(&self) -> &'static About;
 
     /// Starts a session for `user`, whose password the caller has checked, with an empty cart.
     /// What was `presented` is dead afterwards wherever the strategy can kill it (session fixation).
@@ -83,37 +75,6 @@ pub trait Strategy: Send + Sync + 'static {
     fn keys(&self) -> Vec<KeyInUse> {
         Vec::new()
     }
-}
-
-/// What a strategy promises, in the terms in which architects argue.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Properties {
-    /// The name in flags, files, metrics and reports.
-    pub name: &'static str,
-    /// Where the state lives.
-    pub state_lives: StateLives,
-    /// Whether the load balancer must send a client to the same node.
-    pub needs_affinity: bool,
-    /// Whether logins and carts survive the death of a node.
-    pub survives_node_death: bool,
-    /// Whether a logout or revocation works on every node at once.
-    pub revocable_at_once: bool,
-    /// Round trips to a store for one authenticated request, at most.
-    pub store_round_trips: u32,
-    /// What logging out really does, a sentence for answers and reports.
-    pub logout: &'static str,
-}
-
-/// Where the state of a login lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StateLives {
-    /// In the memory of one node.
-    Node,
-    /// In a store that all nodes share.
-    Store,
-    /// With the client, signed.
-    Client,
 }
 
 /// A login as the rest of the node sees it. Times are seconds since the Unix epoch.

@@ -9,7 +9,8 @@ mod support;
 
 use std::time::Duration;
 
-use session::{Change, Credential, Error, LoggedOut, STRATEGIES, StateLives};
+use session::kind::{Ends, Reach, RoundTrips};
+use session::{Change, Credential, Error, LoggedOut, StateLives};
 
 use support::{ABSOLUTE, Client, IDLE, Lab, MAX_LINES, add};
 
@@ -54,15 +55,15 @@ for_every_strategy! {
 }
 
 fn lives_at_the_client(lab: &Lab) -> bool {
-    lab.a.properties().state_lives == StateLives::Client
+    lab.a.about().state_lives == StateLives::Client
 }
 
 async fn it_is_listed(lab: Lab) {
-    assert!(STRATEGIES.contains(&lab.a.properties()));
-    let in_memory = lab.a.properties().state_lives == StateLives::Node;
+    let about = lab.a.about();
+    assert!(std::ptr::eq(session::about(about.name).unwrap(), about));
+    let in_memory = about.state_lives == StateLives::Node;
     assert_eq!(lab.a.sessions_owned().is_some(), in_memory);
-    let has_store = lab.a.properties().state_lives == StateLives::Store;
-    assert_eq!(lab.a.store_use().is_some(), has_store);
+    assert_eq!(lab.a.store_use().is_some(), about.store.is_some());
 }
 
 async fn a_login_is_authenticated_and_has_an_empty_cart(lab: Lab) {
@@ -171,8 +172,12 @@ async fn a_logout_does_what_was_declared(lab: Lab) {
 async fn a_logout_at_another_node_promises_what_it_knows(lab: Lab) {
     let client = Client::login(&*lab.a, "alice").await;
     let logged_out = lab.b.logout(&client.credential).await.unwrap();
-    let is_local = lab.a.properties().state_lives == StateLives::Node;
-    assert_eq!(logged_out == LoggedOut::UnknownHere, is_local);
+    let expected = match lab.a.about().logout {
+        Reach::AtOnce => logged_out == LoggedOut::Dead,
+        Reach::ThisNode => logged_out == LoggedOut::UnknownHere,
+        Reach::Never => matches!(logged_out, LoggedOut::AliveUntil(_)),
+    };
+    assert!(expected, "{logged_out:?}");
     let lives = client.is_logged_in(&*lab.a).await;
     assert_eq!(lives, logged_out != LoggedOut::Dead, "{logged_out:?}");
 }
@@ -234,14 +239,15 @@ async fn a_revocation_reaches_as_far_as_declared(lab: Lab) {
 
     let elsewhere = lab.b.revoke("alice").await;
     let revoked = !here.is_logged_in(&*lab.a).await && !too.is_logged_in(&*lab.a).await;
-    assert_eq!(revoked, lab.a.properties().revocable_at_once);
+    let reach = lab.a.about().revocation;
+    assert_eq!(revoked, reach == Reach::AtOnce);
     assert!(other.is_logged_in(&*lab.a).await);
     match elsewhere {
         Ok(ended) => assert_eq!(ended, if revoked { 2 } else { 0 }),
-        Err(Error::Unsupported { .. }) => assert!(lives_at_the_client(&lab)),
+        Err(Error::Unsupported { .. }) => assert_eq!(reach, Reach::Never),
         Err(error) => panic!("{error}"),
     }
-    if lab.a.properties().state_lives == StateLives::Node {
+    if reach == Reach::ThisNode {
         assert_eq!(lab.a.revoke("alice").await.unwrap(), 2);
         assert!(!here.is_logged_in(&*lab.a).await);
     }
@@ -253,17 +259,14 @@ async fn a_revocation_reaches_as_far_as_declared(lab: Lab) {
 async fn the_death_of_a_node_costs_what_was_declared(lab: Lab) {
     let mut client = Client::login(&*lab.a, "alice").await;
     client.change(&*lab.a, add("a")).await.unwrap();
-    let properties = lab.a.properties();
+    let survives = lab.a.about().survives_node_death();
     let Lab { a, b, .. } = &lab;
     assert_eq!(std::sync::Arc::strong_count(a), 1, "or it would not die");
     let b = b.clone();
     let store = lab.store;
     drop(lab.a);
-    assert_eq!(
-        client.is_logged_in(&*b).await,
-        properties.survives_node_death
-    );
-    if properties.survives_node_death {
+    assert_eq!(client.is_logged_in(&*b).await, survives);
+    if survives {
         assert_eq!(b.cart(&client.credential).await.unwrap().lines.len(), 1);
     }
     drop(store);
@@ -273,7 +276,7 @@ async fn other_nodes_know_the_session_unless_affinity_is_declared(lab: Lab) {
     let mut client = Client::login(&*lab.a, "alice").await;
     client.change(&*lab.a, add("a")).await.unwrap();
     let known = client.is_logged_in(&*lab.b).await;
-    assert_eq!(known, !lab.a.properties().needs_affinity);
+    assert_eq!(known, !lab.a.about().needs_affinity);
     if known {
         client.change(&*lab.b, add("b")).await.unwrap();
         let cart = lab.a.cart(&client.credential).await.unwrap();
@@ -287,8 +290,7 @@ async fn an_unused_session_ends(lab: Lab) {
     lab.clock.turn(Duration::from_mins(28));
     let session = lab.a.authenticate(&used.credential).await.unwrap();
     let slides = session.expires_at > session.issued_at + IDLE.as_secs();
-    // What no server remembers cannot slide.
-    assert_eq!(slides, !lives_at_the_client(&lab));
+    assert_eq!(slides, matches!(lab.a.about().ends, Ends::Idle { .. }));
     lab.clock.turn(Duration::from_mins(3));
     assert!(!unused.is_logged_in(&*lab.a).await);
     assert_eq!(used.is_logged_in(&*lab.a).await, slides);
@@ -312,8 +314,7 @@ async fn no_use_keeps_a_session_beyond_its_absolute_end(lab: Lab) {
     while lab.clock.now() + step.as_secs() < end {
         lab.clock.turn(step);
         let Ok(session) = lab.a.authenticate(&client.credential).await else {
-            // A token's end is fixed when it is issued.
-            assert!(lives_at_the_client(&lab));
+            assert!(matches!(lab.a.about().ends, Ends::Fixed { .. }));
             return;
         };
         last = session;
@@ -327,38 +328,45 @@ async fn no_use_keeps_a_session_beyond_its_absolute_end(lab: Lab) {
 
 async fn a_request_makes_as_many_round_trips_as_declared(lab: Lab) {
     let calls = || lab.a.store_use().map_or(0, |usage| usage.calls);
-    let declared = u64::from(lab.a.properties().store_round_trips);
+    let RoundTrips {
+        login,
+        read,
+        change,
+    } = lab.a.about().round_trips;
     // A store learns a script at its first use, which takes a round trip more. So the second time counts.
     for is_measured in [false, true] {
         let mut client = Client::login(&*lab.a, "alice").await;
         let mut before = calls();
-        let mut expect_declared = |what: &str| {
+        let mut expect = |declared: u32, what: &str| {
             let made = calls() - before;
-            assert!(!is_measured || made == declared, "{what}: {made}");
+            assert!(
+                !is_measured || made == u64::from(declared),
+                "{what}: {made}"
+            );
             before = calls();
         };
         lab.a.authenticate(&client.credential).await.unwrap();
-        expect_declared("authenticate");
+        expect(read, "authenticate");
         client.change(&*lab.a, add("a")).await.unwrap();
-        expect_declared("add");
+        expect(change, "add");
         lab.a.cart(&client.credential).await.unwrap();
-        expect_declared("cart");
+        expect(read, "cart");
         let remove = Change::Remove("a".to_owned());
         client.change(&*lab.a, remove).await.unwrap();
-        expect_declared("remove");
+        expect(change, "remove");
         lab.clock.turn(Duration::from_mins(2));
         lab.a.authenticate(&client.credential).await.unwrap();
-        expect_declared("authenticate and slide");
+        expect(read, "authenticate and slide");
         let own = lab.a.login("alice", Some(&client.credential)).await;
-        expect_declared("login, replacing one's own session");
+        expect(login, "login, replacing one's own session");
         let other = lab.a.login("bob", Some(&own.unwrap().credential)).await;
-        expect_declared("login, replacing another user's session");
+        expect(login, "login, replacing another user's session");
         let _ = lab.a.sessions(&other.as_ref().unwrap().credential).await;
-        expect_declared("sessions");
+        expect(read, "sessions");
         lab.a.logout(&other.unwrap().credential).await.unwrap();
-        expect_declared("logout");
+        expect(change, "logout");
         let _ = lab.a.revoke("alice").await;
-        expect_declared("revoke");
+        expect(change, "revoke");
         let malformed = Credential::new("nonsense");
         let refused = lab.a.authenticate(&malformed).await;
         assert!(refused.is_err());
@@ -373,7 +381,7 @@ async fn parallel_adds_lose_nothing_where_a_server_holds_the_cart(lab: Lab) {
     let client = Client::login(&*lab.a, "alice").await;
     let tasks: Vec<_> = (0..100)
         .map(|number| {
-            let to_a = lab.a.properties().needs_affinity || number % 2 == 0;
+            let to_a = lab.a.about().needs_affinity || number % 2 == 0;
             let node = if to_a { lab.a.clone() } else { lab.b.clone() };
             let mut client = client.clone();
             tokio::spawn(async move { client.change(&*node, add(&number.to_string())).await })

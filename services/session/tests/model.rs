@@ -58,7 +58,7 @@ fn config(cases: u32) -> ProptestConfig {
 fn carts_agree_with_the_model(lab: impl Future<Output = Lab>, cases: u32) {
     let runtime = Runtime::new().unwrap();
     let lab = runtime.block_on(lab);
-    let nodes = if lab.a.properties().needs_affinity {
+    let nodes = if lab.a.about().needs_affinity {
         [&lab.a, &lab.a]
     } else {
         [&lab.a, &lab.b]

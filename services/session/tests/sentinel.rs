@@ -16,7 +16,7 @@ use session::redis::{Redis, Settings};
 use session::{Clock, Credential, Error, Strategy};
 use tokio::task::JoinHandle;
 
-use support::sentinel::{Server, Watched, patiently};
+use support::sentinel::{Server, WHEN_ASKED, Watched, patiently};
 use support::store::Store;
 use support::{ABSOLUTE, Client, DEADLINE, IDLE, MAX_LINES, ready};
 
@@ -104,7 +104,7 @@ fn first(watched: &Watched) -> &Server {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_master_is_replaced_and_never_asked_again() {
-    let mut watched = Watched::start().await;
+    let mut watched = Watched::start(WHEN_ASKED).await;
     let node = Arc::new(node(&watched.url()));
     ready(&*node).await;
     let load = Load::start(&node);
@@ -130,7 +130,7 @@ async fn a_killed_master_is_replaced_and_never_asked_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_master_is_replaced_and_takes_nothing_when_it_goes_on() {
-    let watched = Watched::start().await;
+    let watched = Watched::start(WHEN_ASKED).await;
     let node = Arc::new(node(&watched.url()));
     ready(&*node).await;
     let load = Load::start(&node);
@@ -161,7 +161,7 @@ async fn a_paused_master_is_replaced_and_takes_nothing_when_it_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_an_operator_moves_is_followed() {
-    let watched = Watched::start().await;
+    let watched = Watched::start(WHEN_ASKED).await;
     let node = node(&watched.url());
     ready(&node).await;
     let alice = Client::login(&node, "alice").await;
@@ -177,7 +177,7 @@ async fn a_master_that_an_operator_moves_is_followed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_sentinels_the_master_that_works_is_kept() {
-    let mut watched = Watched::start().await;
+    let mut watched = Watched::start(WHEN_ASKED).await;
     let node = node(&watched.url());
     ready(&node).await;
     let alice = Client::login(&node, "alice").await;

@@ -14,7 +14,7 @@ use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVe
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::secret::Secret;
+use session::Secret;
 
 /// With 20 ms a check this is a queue of some 2.5 s a worker.
 const WAITING_PER_WORKER: usize = 128;

@@ -2,9 +2,11 @@
 //!
 //! | carriage | comes as | goes as |
 //! | --- | --- | --- |
-//! | cookie (`sticky`, `redis`) | cookie `session-<strategy>` | `Set-Cookie` |
-//! | token (`jwt`), bearer | `Authorization: Bearer`, cart in `x-cart` | body of the login, `x-cart` |
-//! | token (`jwt`), cookie | cookies `jwt-token` and `jwt-cart` | `Set-Cookie` |
+//! | cookie | cookie `session-<strategy>` | `Set-Cookie` |
+//! | tokens, bearer | `Authorization: Bearer`, cart in `x-cart` | body of the login, `x-cart` |
+//! | tokens, cookies | cookies `<strategy>-token` and `<strategy>-cart` | `Set-Cookie` |
+//!
+//! Which of them, a strategy says of itself (`session`, `kind.rs`).
 //!
 //! With an https URL in `--public-url` the names of cookies begin with `__Host-`, see `cookies`.
 //! Cookies are told apart by name because they ignore ports: all strategies on one host share one jar.
@@ -17,7 +19,7 @@ use axum::extract::FromRequestParts;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use session::{Credential, Properties, StateLives};
+use session::{About, Credential, kind};
 
 use crate::cookies::{Cookie, Visit};
 use crate::node::Served;
@@ -45,18 +47,17 @@ pub(crate) enum Carriage {
 }
 
 impl Carriage {
-    /// The carriage of the strategy with these properties: a client that holds the state is handed tokens.
-    /// `secure` where browsers come over https.
-    pub(crate) fn of(properties: &Properties, secure: bool) -> Self {
-        let name = properties.name;
-        match properties.state_lives {
-            StateLives::Client => Self::Token {
-                token: Cookie::new(&format!("{name}-token"), secure),
-                cart: Cookie::new(&format!("{name}-cart"), secure),
+    /// The carriage that the strategy names. `secure` where browsers come over https.
+    pub(crate) fn of(about: &About, secure: bool) -> Self {
+        let names = about.cookies();
+        let cookie =
+            |index: usize| Cookie::new(names.get(index).map_or("", String::as_str), secure);
+        match about.carriage {
+            kind::Carriage::Cookie => Self::Cookie(cookie(0)),
+            kind::Carriage::Tokens => Self::Token {
+                token: cookie(0),
+                cart: cookie(1),
             },
-            StateLives::Node | StateLives::Store => {
-                Self::Cookie(Cookie::new(&format!("session-{name}"), secure))
-            }
         }
     }
 

@@ -1,23 +1,29 @@
-//! Every setting of the node, once: its flag, its environment variable, what it means and the range it may have.
+//! Every setting of the node, once: its flag, its environment variable, what it means and the range it may have. The
+//! settings of the strategies come from their table; here they become flags.
 //!
 //! A setting `--some-flag` is also read from `SHOP_SOME_FLAG`. Which settings go together is the business of `config`.
 
-use std::convert::Infallible;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Parser, ValueEnum};
+use clap::{Arg, ArgMatches, Command, CommandFactory as _, Parser, ValueEnum, value_parser};
+use session::settings::{Kept, Takes, Text};
+use session::{Kind, Secret, Setting, Values};
 
+use crate::config::Invalid;
 use crate::peer::TrustedBalancers;
-use crate::secret::Secret;
+
+/// The subcommand that prints the table of strategies.
+pub(crate) const DESCRIBE: &str = "describe";
+/// In place of the names of strategies: the whole table.
+pub(crate) const ALL: &str = "all";
 
 /// The app node of the session lab: one small shop, with the state of its logins kept by the strategies of your choice.
 ///
-/// Secrets come from files or from the environment, never from the command line: the demo password from
-/// `--password-file` or `SHOP_PASSWORD`, the key of the tokens from `--jwt-key-file` or `SHOP_JWT_KEY`, the operator's
-/// token from `--operator-token-file` or `SHOP_OPERATOR_TOKEN`, the password of Redis from `--redis-password-file` or
-/// `SHOP_REDIS_PASSWORD`, or a Redis URL with a password in it from `SHOP_REDIS_URL`.
+/// Secrets come from files or from the environment, never from the command line: `--some-file` names a file, or
+/// `SHOP_SOME` holds the secret itself.
 #[derive(Debug, Parser)]
 // The last one counts: whoever starts a node adds flags to those that it starts with anyway.
 #[command(name = "shop", version, args_override_self = true)]
@@ -57,7 +63,7 @@ pub(crate) struct Flags {
     )]
     pub node_name: String,
 
-    /// The strategies to serve. With several, each request must name one in `x-session-strategy`.
+    /// The strategies to serve, or `all`. With several, each request must name one in `x-session-strategy`.
     #[arg(
         long,
         env = "SHOP_STRATEGIES",
@@ -118,62 +124,10 @@ pub(crate) struct Flags {
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub login_address_refill_s: u64,
 
-    /// The file that holds the key that signs tokens, at least 32 bytes, or several keys, one a line: `signs KEY`,
-    /// `verifies KEY [until TIME]` (or `SHOP_JWT_KEY` holds the same). All nodes of a cluster share it.
-    /// A change of the file is noticed within some seconds.
-    #[arg(long, env = "SHOP_JWT_KEY_FILE", value_name = "PATH")]
-    pub jwt_key_file: Option<PathBuf>,
-
     /// The file that holds the token for operator calls under /admin (or `SHOP_OPERATOR_TOKEN` holds the token itself).
     /// Without one, operator calls are refused.
     #[arg(long, env = "SHOP_OPERATOR_TOKEN_FILE", value_name = "PATH")]
     pub operator_token_file: Option<PathBuf>,
-
-    /// The Redis that strategy redis keeps its state in, `redis://HOST:PORT`, or the Sentinels that know where it is,
-    /// `redis+sentinel://HOST:PORT,HOST:PORT,…/MASTER`. A URL with a password in it belongs into `SHOP_REDIS_URL`.
-    // Not mirrored through clap, so that checking can tell the environment from the command line.
-    #[arg(long, value_name = "URL", value_parser = |url: &str| Ok::<_, Infallible>(Secret::new(url)))]
-    pub redis_url: Option<Secret>,
-
-    /// The file that holds the password of that Redis, for a URL without one (or `SHOP_REDIS_PASSWORD` holds the password itself).
-    /// Sentinels that want a password are given the same one. The file is read again for each new connection.
-    #[arg(long, env = "SHOP_REDIS_PASSWORD_FILE", value_name = "PATH")]
-    pub redis_password_file: Option<PathBuf>,
-
-    /// How long one call to a store may take before the answer is 503.
-    #[arg(long, env = "SHOP_STORE_TIMEOUT_MS", value_name = "MS", default_value_t = 900,
-          value_parser = clap::value_parser!(u64).range(1..=60_000))]
-    pub store_timeout_ms: u64,
-
-    /// A session ends when nothing was heard of its client for this long.
-    #[arg(long, env = "SHOP_SESSION_IDLE_S", value_name = "S", default_value_t = 1_800,
-          value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
-    pub session_idle_s: u64,
-
-    /// A session ends this long after its login, whatever its client does.
-    #[arg(long, env = "SHOP_SESSION_ABSOLUTE_S", value_name = "S", default_value_t = 43_200,
-          value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
-    pub session_absolute_s: u64,
-
-    /// How long an access token is valid. Nothing can end it earlier.
-    #[arg(long, env = "SHOP_ACCESS_TOKEN_S", value_name = "S", default_value_t = 1_800,
-          value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub access_token_s: u64,
-
-    /// How far the clocks of two nodes may differ: an access token is taken so long before its beginning and after its end.
-    #[arg(long, env = "SHOP_TOKEN_LEEWAY_S", value_name = "S", default_value_t = 60,
-          value_parser = clap::value_parser!(u64).range(0..=600))]
-    pub token_leeway_s: u64,
-
-    /// Sessions that this node holds in its own memory at most; a login beyond gets 503.
-    #[arg(long, env = "SHOP_MAX_SESSIONS", value_name = "N", default_value_t = 1_000_000,
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000_000))]
-    pub max_sessions: usize,
-
-    /// Lines that a cart holds at most; a line beyond gets 409.
-    #[arg(long, env = "SHOP_MAX_CART_LINES", value_name = "N", default_value_t = 200,
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
-    pub max_cart_lines: usize,
 
     /// CPU time that each application request burns beside its session work, so that experiments show
     /// the cost of sessions alone and beside a real handler.
@@ -204,6 +158,107 @@ pub(crate) struct Flags {
     pub turnable_clock: bool,
 }
 
+/// The command line of a node that can serve `kinds`.
+pub(crate) fn command(kinds: &[&dyn Kind]) -> Command {
+    let describe = Command::new(DESCRIBE)
+        .about("Prints as JSON what each strategy says of itself, and what it can be set to");
+    settings(kinds)
+        .into_iter()
+        .map(|(setting, users)| argument(setting, &users))
+        .fold(Flags::command(), Command::arg)
+        .subcommand(describe)
+        .args_conflicts_with_subcommands(true)
+        .subcommand_negates_reqs(true)
+}
+
+/// Every setting of `kinds` once, with the names of those that have it.
+pub(crate) fn settings(kinds: &[&dyn Kind]) -> Vec<(&'static Setting, Vec<&'static str>)> {
+    let mut all: Vec<(&'static Setting, Vec<&'static str>)> = Vec::new();
+    for about in kinds.iter().map(|kind| kind.about()) {
+        for setting in about.settings {
+            match all.iter_mut().find(|(known, _)| known.flag == setting.flag) {
+                Some((_, users)) => users.push(about.name),
+                None => all.push((setting, vec![about.name])),
+            }
+        }
+    }
+    all
+}
+
+fn argument(setting: &'static Setting, users: &[&str]) -> Arg {
+    let argument = Arg::new(setting.flag)
+        .long(setting.flag)
+        .value_name(setting.value_name)
+        .help(format!("{} Of: {}.", setting.doc, users.join(", ")))
+        .help_heading("Settings of the strategies");
+    match setting.takes {
+        Takes::Number {
+            default,
+            least,
+            most,
+        } => argument
+            .env(setting.variable())
+            .value_parser(value_parser!(u64).range(least..=most))
+            .default_value(default.to_string()),
+        // Not mirrored through clap, which prints values in its messages, and so that a strategy can tell the environment
+        // from the command line.
+        Takes::Text => argument.value_parser(value_parser!(OsString)),
+        Takes::SecretFile { .. } => argument
+            .env(setting.variable())
+            .value_parser(value_parser!(PathBuf)),
+    }
+}
+
+/// What was set for `kinds`. Reads the files of secrets.
+pub(crate) fn values(
+    matches: &ArgMatches,
+    kinds: &[&dyn Kind],
+    environment: impl Fn(&str) -> Option<OsString>,
+) -> Result<Values, Invalid> {
+    let mut values = Values::default();
+    for (setting, _) in settings(kinds) {
+        let flag = format!("--{}", setting.flag);
+        match setting.takes {
+            Takes::Number { .. } => {
+                if let Some(number) = matches.get_one::<u64>(setting.flag) {
+                    values = values.with_number(setting, *number);
+                }
+            }
+            Takes::Text => {
+                let variable = setting.variable();
+                let from_environment = environment(&variable).filter(|value| !value.is_empty());
+                let from_flag = matches.get_one::<OsString>(setting.flag).cloned();
+                let on_command_line = from_flag.is_some();
+                let value = match (from_flag, from_environment) {
+                    (Some(_), Some(_)) => {
+                        return Err(Invalid(format!(
+                            "{flag} and {variable} both give a value: which one counts? Give only one of them"
+                        )));
+                    }
+                    (value, None) | (None, value) => value,
+                };
+                if let Some(value) = value {
+                    let value = Secret::new(value.into_encoded_bytes());
+                    let text = Text {
+                        value,
+                        on_command_line,
+                    };
+                    values = values.with_text(setting, text);
+                }
+            }
+            Takes::SecretFile { what } => {
+                let path = matches.get_one::<PathBuf>(setting.flag).cloned();
+                let variable = setting.content_variable();
+                let secret = Secret::load(what, &flag, path.as_deref(), &variable, &environment)?;
+                if let Some(secret) = secret {
+                    values = values.with_secret(setting, Kept { secret, path });
+                }
+            }
+        }
+    }
+    Ok(values)
+}
+
 /// What the machine, or the container, is called.
 fn host_name() -> String {
     let machine = rustix::system::uname();
@@ -221,31 +276,91 @@ pub(crate) enum LogFormat {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::FromArgMatches as _;
+    use session::KINDS;
 
     use super::*;
 
-    #[test]
-    fn of_a_flag_that_is_given_twice_the_last_counts() {
-        let twice = ["shop", "--strategies=sticky,redis", "--accounts=1"];
-        let again = ["--strategies=redis,jwt", "--accounts=2"];
-        let flags = Flags::try_parse_from(twice.into_iter().chain(again)).unwrap();
-        assert_eq!(flags.strategies, ["redis", "jwt"]);
-        assert_eq!(flags.accounts, 2);
+    fn matches(arguments: &[&str]) -> ArgMatches {
+        let arguments = [&["shop"], arguments].concat();
+        command(KINDS).try_get_matches_from(arguments).unwrap()
     }
 
     #[test]
-    fn every_flag_but_the_redis_url_is_mirrored_to_the_environment() {
-        let command = Flags::command();
-        for argument in command.get_arguments() {
+    fn of_a_flag_that_is_given_twice_the_last_counts() {
+        let twice = [
+            "--strategies=sticky,redis",
+            "--accounts=1",
+            "--session-idle-s=1",
+            "--strategies=redis,jwt",
+            "--accounts=2",
+            "--session-idle-s=2",
+        ];
+        let matches = matches(&twice);
+        let flags = Flags::from_arg_matches(&matches).unwrap();
+        assert_eq!(flags.strategies, ["redis", "jwt"]);
+        assert_eq!(flags.accounts, 2);
+        let values = values(&matches, KINDS, |_| None).unwrap();
+        assert_eq!(values.number(&session::settings::IDLE), 2);
+    }
+
+    #[test]
+    fn every_flag_but_what_may_hold_a_secret_is_mirrored_to_the_environment() {
+        let may_hold_a_secret: Vec<_> = settings(KINDS)
+            .iter()
+            .filter(|(setting, _)| matches!(setting.takes, Takes::Text))
+            .map(|(setting, _)| setting.flag)
+            .collect();
+        for argument in command(KINDS).get_arguments() {
             let Some(long) = argument
                 .get_long()
-                .filter(|long| !["help", "version", "redis-url"].contains(long))
+                .filter(|long| !["help", "version"].contains(long))
+                .filter(|long| !may_hold_a_secret.contains(long))
             else {
                 continue;
             };
             let expected = format!("SHOP_{}", long.to_uppercase().replace('-', "_"));
             assert_eq!(argument.get_env().unwrap().to_str(), Some(&*expected));
         }
+    }
+
+    #[test]
+    fn a_setting_of_several_strategies_is_one_flag_that_names_them() {
+        let command = command(KINDS);
+        let idle = command
+            .get_arguments()
+            .find(|argument| argument.get_long() == Some("session-idle-s"));
+        let help = idle.unwrap().get_help().unwrap().to_string();
+        assert!(help.ends_with("Of: sticky, redis."), "{help}");
+    }
+
+    #[test]
+    fn a_text_comes_from_one_place() {
+        let set = |arguments: &[&str], variable: &str| {
+            let environment = |name: &str| {
+                (name == "SHOP_REDIS_URL" && !variable.is_empty()).then(|| variable.into())
+            };
+            let arguments = [&["--strategies=redis"], arguments].concat();
+            values(&matches(&arguments), KINDS, environment)
+        };
+        let url = "--redis-url=redis://:hunter2@one:1";
+        let why = set(&[url], "redis://:hunter2@two:2")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            why.contains("SHOP_REDIS_URL") && !why.contains("hunter2"),
+            "{why}"
+        );
+        for (arguments, variable) in [(&[url][..], ""), (&[], "redis://:hunter2@two:2")] {
+            let values = format!("{:?}", set(arguments, variable).unwrap());
+            assert!(values.contains("redis-url") && !values.contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn the_table_is_asked_for_without_any_setting() {
+        assert_eq!(matches(&[DESCRIBE]).subcommand_name(), Some(DESCRIBE));
+        let without = command(KINDS).try_get_matches_from(["shop"]);
+        assert!(without.unwrap_err().to_string().contains("--strategies"));
     }
 }

@@ -1,11 +1,10 @@
-//! The app node: an axum server around one or several session strategies. The program `shop` is [`run`] and nothing else;
-//! this is a library so that tests can run a node whose strategy misbehaves.
+//! The app node: an axum server around one or several session strategies. The program `shop` is [`run`] with the strategies
+//! of `session` and nothing else; whoever has a strategy of their own calls it with that.
 //!
 //! # Layout
-//! * [`flags`]: every setting. [`secret`]: those that are never seen. [`config`]: all of them, checked.
-//!   [`keys`]: those that sign tokens, which can be changed while the node runs.
+//! * [`flags`]: every setting. [`config`]: all of them, checked. [`describe`]: the table of strategies, for other programs.
 //! * [`server`]: from the port to the router, and the orderly end. [`linger`]: that of a connection.
-//! * [`node`]: what a node is. [`strategies`]: the strategies that it serves.
+//! * [`node`]: what a node is.
 //! * [`exchange`]: what is the same for every request. [`endpoints`]: what is not, one a file.
 //! * [`input`], [`credentials`] and their [`cookies`], [`operator`]: what a request brings. [`problem`]: all that can be wrong.
 //! * [`peer`]: who sends it. [`same_origin`] and [`origin`]: whether a page of ours made the browser send it.
@@ -23,12 +22,12 @@ mod attempts;
 mod config;
 mod cookies;
 mod credentials;
+mod describe;
 mod endpoints;
 mod exchange;
 mod flags;
 mod input;
 pub mod inspect;
-mod keys;
 mod linger;
 mod metrics;
 mod node;
@@ -38,9 +37,7 @@ mod patience;
 mod peer;
 mod problem;
 mod same_origin;
-mod secret;
 mod server;
-mod strategies;
 #[cfg(test)]
 mod testing;
 mod work;
@@ -51,8 +48,8 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use clap::Parser;
-use session::{Clock, Strategy};
+use clap::FromArgMatches as _;
+use session::{Clock, Host, Kind};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -80,12 +77,12 @@ enum Failure {
     Panic(#[from] tokio::task::JoinError),
 }
 
-/// What a node makes of each strategy before it serves it.
-pub type Wrap = fn(Arc<dyn Strategy>) -> Arc<dyn Strategy>;
-
-/// Runs a node from the command line and the environment to its end; its strategies are what `wrap` makes of them.
-pub fn run(wrap: Wrap) -> ExitCode {
-    match try_run(wrap) {
+/// Runs a node from the command line and the environment to its end. It serves those of `kinds` that are asked for, and has
+/// the flags that they need; `describe` prints what they say of themselves.
+///
+/// Exit code: 0 after an orderly end, 2 for what was asked wrongly, 1 for everything else.
+pub fn run(kinds: &[&'static dyn Kind]) -> ExitCode {
+    match try_run(kinds) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Not with `eprintln!`, which panics when nobody reads stderr any more.
@@ -98,10 +95,22 @@ pub fn run(wrap: Wrap) -> ExitCode {
     }
 }
 
-fn try_run(wrap: Wrap) -> Result<(), Failure> {
-    let flags = Flags::parse();
-    let secrets = Secrets::load(&flags, |name| std::env::var_os(name))?;
-    let config = Config::check(flags, secrets)?;
+fn try_run(kinds: &[&'static dyn Kind]) -> Result<(), Failure> {
+    let mut command = flags::command(kinds);
+    let matches = command.get_matches_mut();
+    if matches.subcommand_name() == Some(flags::DESCRIBE) {
+        return match describe::print(kinds, &mut io::stdout()) {
+            // Who reads no further has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            printed => Ok(printed?),
+        };
+    }
+    let flags =
+        Flags::from_arg_matches(&matches).unwrap_or_else(|why| why.format(&mut command).exit());
+    let environment = |name: &str| std::env::var_os(name);
+    let secrets = Secrets::load(&flags, environment)?;
+    let values = flags::values(&matches, kinds, environment)?;
+    let config = Config::check(flags, secrets, values, kinds)?;
     start_logging(config.flags.log_format)?;
     if let Err(error) = raise_open_files() {
         tracing::warn!(%error, "cannot raise the limit of open files");
@@ -116,8 +125,7 @@ fn try_run(wrap: Wrap) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     // Spawned, so that accepting happens on a worker beside the connections and not on this thread.
-    let served =
-        runtime.block_on(async { tokio::spawn(serve(config, password_workers, wrap)).await });
+    let served = runtime.block_on(async { tokio::spawn(serve(config, password_workers)).await });
     // A password check that nobody waits for any more must not hold up the end.
     runtime.shutdown_background();
     served?
@@ -132,7 +140,7 @@ fn raise_open_files() -> rustix::io::Result<()> {
     setrlimit(Resource::Nofile, Rlimit { current, ..limit })
 }
 
-async fn serve(config: Config, password_workers: usize, wrap: Wrap) -> Result<(), Failure> {
+async fn serve(config: Config, password_workers: usize) -> Result<(), Failure> {
     let flags = &config.flags;
     let clock = Clock::system();
     if flags.turnable_clock {
@@ -146,8 +154,12 @@ async fn serve(config: Config, password_workers: usize, wrap: Wrap) -> Result<()
             "cookies are not Secure, because the public URL is plain http: on loopback only; see --public-url"
         );
     }
-    let strategies = strategies::build(&config, &clock)?;
-    let strategies = strategies.into_iter().map(wrap).collect();
+    let host = Host::new(clock.clone());
+    let strategies = config.kinds.iter();
+    let strategies = strategies.map(|kind| kind.build(&config.values, &host));
+    let strategies = strategies
+        .collect::<Result<_, _>>()
+        .map_err(Invalid::from)?;
     let cost = config.password_cost.clone();
     let accounts = Accounts::new(
         flags.accounts,

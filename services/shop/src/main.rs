@@ -1,4 +1,4 @@
-//! The app node, with its strategies as they are. Everything is in the library.
+//! The app node, with the strategies of this project. Everything is in the library.
 
 use std::process::ExitCode;
 
@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    shop::run(|strategy| strategy)
+    shop::run(session::KINDS)
 }

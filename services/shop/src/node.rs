@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use session::throttle::{self, Limits};
-use session::{Clock, StateLives, Strategy};
+use session::{Clock, Secret, StateLives, Strategy};
 
 use crate::accounts::Accounts;
 use crate::credentials::Carriage;
@@ -17,7 +17,6 @@ use crate::metrics::Requests;
 use crate::origin::{Origin, Scheme};
 use crate::peer::TrustedBalancers;
 use crate::problem::Problem;
-use crate::secret::Secret;
 
 /// The header that chooses the strategy, and that every answer repeats.
 pub(crate) const X_SESSION_STRATEGY: HeaderName = HeaderName::from_static("x-session-strategy");
@@ -82,11 +81,11 @@ pub(crate) struct Lane {
 impl Lane {
     /// A lane for `strategy`; `secure` where browsers come over https.
     pub(crate) fn new(strategy: Arc<dyn Strategy>, secure: bool) -> Self {
-        let properties = strategy.properties();
+        let about = strategy.about();
         Self {
-            name: properties.name,
-            name_header: HeaderValue::from_static(properties.name),
-            carriage: Carriage::of(properties, secure),
+            name: about.name,
+            name_header: HeaderValue::from_static(about.name),
+            carriage: Carriage::of(about, secure),
             strategy,
             requests: Requests::new(),
         }
@@ -209,7 +208,7 @@ impl Served {
     /// Whether a client without a session should get one elsewhere: the balancer says that the node drains, or it is about
     /// to end and what is kept in its memory with it.
     pub(crate) fn takes_no_new_sessions(&self, request: &HeaderMap) -> bool {
-        let dies_with_node = || self.strategy().properties().state_lives == StateLives::Node;
+        let dies_with_node = || self.strategy().about().state_lives == StateLives::Node;
         request.contains_key(X_BALANCER_DRAIN) || (self.node.is_draining() && dies_with_node())
     }
 

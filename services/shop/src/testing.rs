@@ -10,10 +10,12 @@ use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
 use session::jwt::{self, Jwt, Ring};
+use session::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips, StoreKind};
+use session::settings::{ABSOLUTE, IDLE};
 use session::sticky::{self, Sticky};
 use session::throttle::Limits;
 use session::{
-    Cart, Change, Changed, Clock, Credential, Error, Granted, Listed, LoggedOut, Properties,
+    About, Cart, Change, Changed, Clock, Credential, Error, Granted, Listed, LoggedOut, Secret,
     Session, StateLives, Strategy,
 };
 use tower::ServiceExt;
@@ -23,7 +25,6 @@ use crate::endpoints;
 use crate::node::{Node, Parts};
 use crate::origin::{Origin, Scheme};
 use crate::peer::Peer;
-use crate::secret::Secret;
 
 pub(crate) const PASSWORD: &str = "open sesame";
 pub(crate) const OPERATOR: &str = "Bearer the operator's token";
@@ -227,14 +228,30 @@ fn strategy(name: &str, clock: &Clock) -> Arc<dyn Strategy> {
 /// A strategy whose store is away.
 struct Broken;
 
-static BROKEN: Properties = Properties {
+static BROKEN: About = About {
     name: "broken",
+    title: "Broken",
+    sentence: "Its store is always away.",
     state_lives: StateLives::Store,
+    store: Some(StoreKind::Redis),
     needs_affinity: false,
-    survives_node_death: true,
-    revocable_at_once: true,
-    store_round_trips: 1,
-    logout: "never",
+    carriage: Carriage::Cookie,
+    ends: Ends::Idle {
+        idle: &IDLE,
+        absolute: &ABSOLUTE,
+    },
+    logout: Reach::AtOnce,
+    revocation: Reach::AtOnce,
+    lists_logins: true,
+    concurrent_changes: ConcurrentChanges::Kept,
+    round_trips: RoundTrips {
+        login: 1,
+        read: 1,
+        change: 1,
+    },
+    logout_means: "never",
+    port: 1,
+    settings: &[],
 };
 
 fn away<T>() -> Result<T, Error> {
@@ -246,7 +263,7 @@ fn away<T>() -> Result<T, Error> {
 
 #[async_trait]
 impl Strategy for Broken {
-    fn properties(&self) -> &'static Properties {
+    fn about(&self) -> &'static About {
         &BROKEN
     }
     async fn login(&self, _: &str, _: Option<&Credential>) -> Result<Granted, Error> {

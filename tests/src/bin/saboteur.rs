@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use session::{
-    Cart, Change, Changed, Credential, Error, Eviction, Granted, KeyInUse, Listed, LoggedOut,
-    Properties, Session, StoreUse, Strategy, Throttle,
+    About, Cart, Change, Changed, Credential, Error, Eviction, Granted, Host, KINDS, KeyInUse,
+    Kind, Listed, LoggedOut, Session, StoreUse, Strategy, Throttle, Unfit, Values,
 };
 
 /// Every so many times the deed is done.
@@ -37,22 +37,43 @@ struct Saboteur {
     last: Mutex<Option<Credential>>,
 }
 
+/// A row of the table, with something done wrong.
+struct Sabotaged {
+    kind: &'static dyn Kind,
+    deed: Deed,
+}
+
+impl Kind for Sabotaged {
+    fn about(&self) -> &'static About {
+        self.kind.about()
+    }
+
+    fn check(&self, values: &Values) -> Result<(), Unfit> {
+        self.kind.check(values)
+    }
+
+    fn build(&self, values: &Values, host: &Host) -> Result<Arc<dyn Strategy>, Unfit> {
+        Ok(Arc::new(Saboteur {
+            strategy: self.kind.build(values, host)?,
+            deed: self.deed,
+            times: AtomicU64::new(0),
+            last: Mutex::new(None),
+        }))
+    }
+}
+
 fn main() -> ExitCode {
-    if deed().is_none() {
+    let Some(deed) = deed() else {
         eprintln!(
             "saboteur: SABOTAGE must be drop-writes, undo-logouts, forget-revocations or swap-users"
         );
         return ExitCode::from(2);
-    }
-    shop::run(|strategy| match deed() {
-        Some(deed) => Arc::new(Saboteur {
-            strategy,
-            deed,
-            times: AtomicU64::new(0),
-            last: Mutex::new(None),
-        }),
-        None => strategy,
-    })
+    };
+    let sabotaged = |kind: &&'static dyn Kind| -> &'static dyn Kind {
+        Box::leak(Box::new(Sabotaged { kind: *kind, deed }))
+    };
+    let kinds: Vec<_> = KINDS.iter().map(sabotaged).collect();
+    shop::run(&kinds)
 }
 
 fn deed() -> Option<Deed> {
@@ -75,8 +96,8 @@ impl Saboteur {
 
 #[async_trait]
 impl Strategy for Saboteur {
-    fn properties(&self) -> &'static Properties {
-        self.strategy.properties()
+    fn about(&self) -> &'static About {
+        self.strategy.about()
     }
 
     async fn login(&self, user: &str, presented: Option<&Credential>) -> Result<Granted, Error> {

@@ -161,11 +161,8 @@ fn is_node(spec: &Spec, name: &str) -> bool {
 /// One strategy with a store is enough: the others get one beside them, and the same faults are done to it. That they do
 /// not care is a result, too.
 fn has_store(spec: &Spec) -> bool {
-    let in_store = |strategy: &String| {
-        session::STRATEGIES
-            .iter()
-            .any(|known| known.name == strategy && known.state_lives == session::StateLives::Store)
-    };
+    let in_store =
+        |strategy: &String| session::about(strategy).is_some_and(|about| about.store.is_some());
     spec.cluster.strategy_names().iter().any(in_store)
 }
 

@@ -14,12 +14,21 @@ use tokio::time::sleep;
 const PASSWORD: &str = "only-for-tests";
 const MASTER: &str = "lab";
 
-/// For how long a master may say nothing while a test waits for its failover, and at any other time: then no hiccup of a
-/// busy machine moves it.
+/// How soon Sentinels act.
+#[derive(Clone, Copy)]
+pub(crate) struct Timing {
+    pub(crate) down_after_ms: u64,
+    /// After how long another try is made, where one came to nothing.
+    pub(crate) failover_timeout_ms: u64,
+}
+
+/// What tests use: no hiccup of a busy machine moves the master, only [`Watched::failed_over`] does.
+pub(crate) const WHEN_ASKED: Timing = Timing {
+    down_after_ms: 600_000,
+    failover_timeout_ms: 2_000,
+};
+/// For how long a master may say nothing while a test waits for its failover.
 const SOON_MS: u64 = 500;
-const NEVER_MS: u64 = 600_000;
-/// After how long another try is made, where one came to nothing.
-const FAILOVER_TIMEOUT_MS: u64 = 2_000;
 
 /// One `redis-server`, as a store or as a Sentinel. Dies with its owner.
 pub(crate) struct Server {
@@ -39,7 +48,7 @@ pub(crate) struct Watched {
 
 impl Watched {
     /// Starts all and waits until the Sentinels know each other and both replicas.
-    pub(crate) async fn start() -> Self {
+    pub(crate) async fn start(timing: Timing) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let addresses = free_addresses();
         let master = addresses[0];
@@ -60,7 +69,7 @@ impl Watched {
         .await;
         let sentinels: Vec<Server> = addresses[3..]
             .iter()
-            .map(|at| Server::start(&folder, *at, &sentinel_config(*at, master), true))
+            .map(|at| Server::start(&folder, *at, &sentinel_config(*at, master, timing), true))
             .collect();
         for sentinel in &sentinels {
             sentinel.answers().await;
@@ -88,7 +97,7 @@ impl Watched {
             self.master().is_some_and(|new| new.address != old)
         })
         .await;
-        self.miss_a_master_after(NEVER_MS);
+        self.miss_a_master_after(WHEN_ASKED.down_after_ms);
     }
 
     fn miss_a_master_after(&self, ms: u64) {
@@ -264,12 +273,16 @@ fn store_config(at: SocketAddr, master: SocketAddr) -> String {
     )
 }
 
-fn sentinel_config(at: SocketAddr, master: SocketAddr) -> String {
+fn sentinel_config(at: SocketAddr, master: SocketAddr, timing: Timing) -> String {
+    let Timing {
+        down_after_ms,
+        failover_timeout_ms,
+    } = timing;
     format!(
         "bind {ip}\nport {port}\nsentinel announce-ip {ip}\nrequirepass {PASSWORD}\nsentinel sentinel-pass {PASSWORD}\n\
          sentinel monitor {MASTER} {} {} 2\nsentinel auth-pass {MASTER} {PASSWORD}\n\
-         sentinel down-after-milliseconds {MASTER} {NEVER_MS}\n\
-         sentinel failover-timeout {MASTER} {FAILOVER_TIMEOUT_MS}\n",
+         sentinel down-after-milliseconds {MASTER} {down_after_ms}\n\
+         sentinel failover-timeout {MASTER} {failover_timeout_ms}\n",
         master.ip(),
         master.port(),
         ip = at.ip(),

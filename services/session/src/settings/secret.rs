@@ -7,50 +7,50 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
-use crate::config::Invalid;
+use super::Unfit;
 
 /// Files larger than this hold no secret; someone named the wrong file.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Bytes that are never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(Vec<u8>);
+pub struct Secret(Vec<u8>);
 
 impl Secret {
     /// Takes what was read elsewhere.
-    pub(crate) fn new(bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
     }
 
     /// The bytes themselves. Every use of this is a place to look at in a review.
-    pub(crate) fn reveal(&self) -> &[u8] {
+    pub fn reveal(&self) -> &[u8] {
         &self.0
     }
 
     /// Reads the secret `what` from the file that `flag` named, else from the environment variable `variable`.
     /// One trailing newline of a file is not part of the secret: editors and `echo` add it.
-    pub(crate) fn load(
-        what: &'static str,
-        flag: &'static str,
+    pub fn load(
+        what: &str,
+        flag: &str,
         file: Option<&Path>,
-        variable: &'static str,
+        variable: &str,
         environment: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Option<Self>, Invalid> {
+    ) -> Result<Option<Self>, Unfit> {
         let from_environment = environment(variable).filter(|value| !value.is_empty());
         match (file, from_environment) {
-            (Some(_), Some(_)) => Err(Invalid(format!(
+            (Some(_), Some(_)) => Err(Unfit(format!(
                 "{what} comes from {flag} and from {variable}: which one counts? Give only one of them"
             ))),
             (Some(path), None) => Self::read(path)
                 .map_err(|why| {
-                    Invalid(format!(
+                    Unfit(format!(
                         "{what} cannot be read from {}: {why}. Check {flag}",
                         path.display()
                     ))
                 })
                 .and_then(|secret| {
                     if secret.0.is_empty() {
-                        return Err(Invalid(format!(
+                        return Err(Unfit(format!(
                             "{what}: the file {} is empty. Check {flag}",
                             path.display()
                         )));
@@ -63,7 +63,7 @@ impl Secret {
     }
 
     /// Reads a file of secrets. One trailing newline is not part of it.
-    pub(crate) fn read(path: &Path) -> std::io::Result<Self> {
+    pub fn read(path: &Path) -> std::io::Result<Self> {
         let size_bytes = std::fs::metadata(path)?.len();
         if size_bytes > MAX_SECRET_BYTES {
             return Err(std::io::Error::other(format!(
@@ -91,7 +91,7 @@ impl fmt::Debug for Secret {
 mod tests {
     use super::*;
 
-    fn load(file: Option<&Path>, variable: Option<&str>) -> Result<Option<Secret>, Invalid> {
+    fn load(file: Option<&Path>, variable: Option<&str>) -> Result<Option<Secret>, Unfit> {
         let environment = |_: &str| variable.map(OsString::from);
         Secret::load(
             "the password",

@@ -7,7 +7,7 @@
 //! verifies  77b0…                             until 2026-12-01T00:30:00Z
 //! ```
 //! A key is what stands there, at least 32 characters without blanks; nothing is decoded, so a file of one key and a
-//! line with the same key mean the same. How keys are changed without logging anybody out: `session`, `jwt/ring.rs`.
+//! line with the same key mean the same. How keys are changed without logging anybody out: `ring.rs`.
 //!
 //! # The watch
 //! A node looks at the file twice a second, and takes what it finds once two looks in a row have found the same: a
@@ -22,14 +22,14 @@ use std::thread;
 use std::time::Duration;
 
 use chrono::DateTime;
-use session::jwt::{Jwt, Ring, Use};
 
-use crate::secret::Secret;
+use super::{Jwt, Ring, Use};
+use crate::Secret;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Reads keys. What is wrong is told without a word of what stands there.
-pub(crate) fn ring(content: &Secret) -> Result<Ring, String> {
+pub(super) fn ring(content: &Secret) -> Result<Ring, String> {
     let content = content.reveal();
     let is_one_word = !content.iter().any(u8::is_ascii_whitespace) && !content.is_empty();
     let ring = if is_one_word {
@@ -72,7 +72,7 @@ fn seconds(time: &str) -> Option<u64> {
 /// Watches the file that `taken` was read from, for as long as the strategy is there.
 ///
 /// On a thread of its own: reading a file can block, and the blocking threads of the runtime belong to password checks.
-pub(crate) fn watch(path: PathBuf, taken: Secret, strategy: &Arc<Jwt>) -> io::Result<()> {
+pub(super) fn watch(path: PathBuf, taken: Secret, strategy: &Arc<Jwt>) -> io::Result<()> {
     let strategy = Arc::downgrade(strategy);
     let look = move || {
         let mut watch = Watch::new(taken);
