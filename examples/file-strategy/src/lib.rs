@@ -1,6 +1,6 @@
 //! `file`: the session lives in a file, in a folder that all nodes share.
 //!
-//! **Where the state lives.** One file a session, named by the session's id, on a file system that every node sees.
+//! **Where the state lives.** In one file per session, named by the session's id, on a file system that all nodes share.
 //!
 //! **What a request costs.** A lock, a read, and for a change a write and a rename. No round trip to a server; on a network
 //! file system each of them is one.

@@ -287,7 +287,7 @@ fn cpu(columns: &[Column<'_>]) -> Group {
         Row::numbers(label, "µs", columns, value, figure)
     };
     group(
-        "CPU a request",
+        "CPU per request",
         vec![
             row("Load balancer", |run| run.cost_us_per_request.load_balancer),
             row("Nodes", |run| run.cost_us_per_request.node),
@@ -305,7 +305,7 @@ fn network_and_store(columns: &[Column<'_>]) -> Group {
     let store_operations = |run: &Run| run.store_operations_per_request;
     let store = Row::numbers("Store operations", "", columns, store_operations, figure);
     group(
-        "Network and store, a request",
+        "Network and store, per request",
         vec![
             bytes("Sent by the client", |run| run.bytes_per_request.sent),
             bytes("Received by the client", |run| {
@@ -322,7 +322,7 @@ fn memory(columns: &[Column<'_>]) -> Group {
     };
     let store = bytes("Store", |run| run.memory_bytes_per_session.store);
     group(
-        "Memory a session, cart empty",
+        "Memory per session (empty cart)",
         vec![
             bytes("Nodes", |run| run.memory_bytes_per_session.node),
             without_store(store, columns),

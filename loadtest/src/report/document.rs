@@ -292,11 +292,11 @@ pub(super) const GLOSSARY: [(&str, &str); 18] = [
         "50, 90, 99 and 99.9 of 100 requests took at most this long, from sending to the last byte. A percentile that too few requests support is not given.",
     ),
     (
-        "CPU a request",
+        "CPU per request",
         "CPU time of the processes, as the kernel counts it, divided by the requests of an undisturbed part of the run. All nodes count as one.",
     ),
     (
-        "Memory a session",
+        "Memory per session",
         "Growth of memory while many sessions with an empty cart were opened, divided by their number.",
     ),
     (

@@ -235,7 +235,7 @@ pub(super) fn proxies(schedule: &[Planned], cpu_us: u64, requests: u64) -> Optio
     (!links.is_empty() && requests > 0).then(|| {
         format!(
             "So that links can be disturbed, the lab's own proxy stands on {}, and what passes there takes a detour. Over \
-             all requests of all runs that took {:.1} µs of CPU a request, which no other figure contains.",
+             all requests of all runs that took {:.1} µs of CPU per request, which no other figure contains.",
             links.join(", "),
             cpu_us as f64 / requests as f64
         )
@@ -283,7 +283,7 @@ pub(super) fn caveats(spec: &Spec, environment: &Environment, in_containers: boo
         ));
     } else {
         caveats.push(
-            "The machine is far from busy, so nearly every request wakes threads that sleep: CPU a request is several \
+            "The machine is far from busy, so nearly every request wakes threads that sleep: CPU per request is several \
              times what it is under full load."
                 .into(),
         );
@@ -297,7 +297,8 @@ pub(super) fn caveats(spec: &Spec, environment: &Environment, in_containers: boo
         ));
     }
     if *spec.repeats.get_ref() == 1 {
-        caveats.push("One run a strategy: small differences may be chance (see --repeats).".into());
+        caveats
+            .push("One run per strategy: small differences may be noise (see --repeats).".into());
     }
     caveats
 }
