@@ -1,6 +1,6 @@
 //! Requests to one node, past the load balancer, with nothing in them but what the test says.
 
-use loadtest::cluster::Cluster;
+use cluster::Cluster;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use agent::{Agent, Ready};
-use loadtest::cluster::Cluster;
+use cluster::Cluster;
 
 use crate::detour::Detour;
 use crate::eventually;

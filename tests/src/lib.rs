@@ -31,7 +31,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use loadtest::cluster::{Cluster, ClusterSpec};
+use cluster::{Cluster, ClusterSpec};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use agent::{Agent, ProcessSpec, Ready, ports, resp};
-use loadtest::cluster::Cluster;
+use cluster::Cluster;
 
 use crate::eventually;
 

@@ -6,7 +6,7 @@
     reason = "a test reports by panicking"
 )]
 
-use loadtest::cluster::{Cluster, Order, spec::PinRule};
+use cluster::{Cluster, Order, spec::PinRule};
 use reqwest::{Client, Method};
 use serde_json::json;
 use tests::{Answer, User, client, cluster, cluster_with, eventually, send};

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use loadtest::cluster::Cluster;
+use cluster::Cluster;
 use tests::{STRATEGIES, cluster, cluster_with, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};

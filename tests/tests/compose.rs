@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use agent::Remote;
 use agent::link::{Direction, Disturbance};
-use loadtest::results::{Results, Verdict};
+use evidence::results::{Results, Verdict};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::compose::{Stack, docker, is_possible, root};

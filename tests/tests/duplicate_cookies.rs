@@ -7,7 +7,7 @@
     reason = "a test reports by panicking"
 )]
 
-use loadtest::cluster::Cluster;
+use cluster::Cluster;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tests::direct::{problem, wish};

@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use loadtest::cluster::Cluster;
+use cluster::Cluster;
 use reqwest::Method;
 use tests::failure::Failure;
 use tests::{

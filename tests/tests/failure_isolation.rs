@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use loadtest::cluster::Cluster;
+use cluster::Cluster;
 use reqwest::Client;
 use tests::store::Store;
 use tests::{STRATEGIES, User, client, cluster_with, eventually};

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use loadtest::cluster::Cluster;
+use cluster::Cluster;
 use reqwest::Method;
 use tests::failure::Failure;
 use tests::impostor::{Impostor, Says};

@@ -214,6 +214,6 @@ async fn a_paused_store_loses_nothing_and_hurts_only_its_own_strategy() {
 }
 
 /// What the balancer thinks of a node.
-async fn state(cluster: &loadtest::cluster::Cluster, strategy: &str, node: &str) -> String {
+async fn state(cluster: &cluster::Cluster, strategy: &str, node: &str) -> String {
     tests::states(cluster, strategy).await.remove(node).unwrap()
 }

@@ -10,7 +10,7 @@
 
 use std::time::Instant;
 
-use loadtest::cluster::Cluster;
+use cluster::Cluster;
 use reqwest::Method;
 use serde_json::json;
 use tests::{Answer, STRATEGIES, User, cluster, eventually, send, states, wait_for_rotation};

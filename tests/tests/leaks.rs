@@ -8,7 +8,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use loadtest::cluster::Cluster;
+use cluster::Cluster;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::direct::{session_cookies, wish};

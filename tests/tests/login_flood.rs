@@ -7,7 +7,7 @@
     reason = "a test reports by panicking"
 )]
 
-use loadtest::cluster::Cluster;
+use cluster::Cluster;
 use serde_json::json;
 use tests::{User, client, cluster_with, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use loadtest::cluster::{Cluster, ClusterSpec};
+use cluster::{Cluster, ClusterSpec};
 use reqwest::Method;
 use serde_json::json;
 use tests::direct::{at_node, guess_at, problem, wish};

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use loadtest::results::{Anomaly, Results, Verdict};
+use evidence::results::{Anomaly, Results, Verdict};
 use tempfile::TempDir;
 use tests::binary;
 

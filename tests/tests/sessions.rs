@@ -6,7 +6,7 @@
     reason = "a test reports by panicking"
 )]
 
-use loadtest::cluster::balancer::Order;
+use cluster::balancer::Order;
 use reqwest::Method;
 use tests::{STRATEGIES, User, cluster, revoke, send, turn_clocks, wait_for_rotation};
 
@@ -15,7 +15,7 @@ const WITH_SERVER_STATE: [&str; 2] = ["sticky", "redis"];
 
 /// The statuses that every node gives to this user's credentials, asked past the balancer.
 async fn at_every_node(
-    cluster: &loadtest::cluster::Cluster,
+    cluster: &cluster::Cluster,
     strategy: &str,
     user: &User,
 ) -> Vec<u16> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use agent::link::{Direction, Disturbance};
-use loadtest::cluster::{Cluster, LinkName, STORE};
+use cluster::{Cluster, LinkName, STORE};
 use reqwest::Method;
 use serde_json::json;
 use tests::{Answer, User, client, cluster_with, eventually, send, states};

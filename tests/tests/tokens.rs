@@ -203,7 +203,7 @@ async fn no_change_to_a_credential_survives() {
 }
 
 /// Turns one node's clock ahead, as a node without a time server drifts.
-async fn turn_ahead(cluster: &loadtest::cluster::Cluster, node: &str, seconds: u64) {
+async fn turn_ahead(cluster: &cluster::Cluster, node: &str, seconds: u64) {
     let request = client()
         .post(format!("{}/admin/clock", cluster.node_url(node)))
         .bearer_auth(cluster.operator_token())

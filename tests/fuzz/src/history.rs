@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::LazyLock};
 
-use loadtest::{
+use evidence::{
     checker,
     history::{History, Line, file::Appender},
 };
