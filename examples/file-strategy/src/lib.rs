@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use session::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
 use session::settings::{ABSOLUTE, IDLE, MAX_CART_LINES, Takes};
 use session::strategy::MAX_LISTED;
+use session::theory::{Expected, Extent, Hit, LATE};
 use session::{
     About, Cart, Change, Changed, Clock, Credential, Error, Granted, Host, Listed, LoggedOut,
     Session, Setting, StateLives, Strategy, Unfit, Values,
@@ -34,6 +35,7 @@ static ABOUT: About = About {
     sentence: "The session lives in a file, in a folder that all nodes share.",
     state_lives: StateLives::Store,
     store: None,
+    key_prefixes: &[],
     needs_affinity: false,
     carriage: Carriage::Cookie,
     ends: Ends::Idle {
@@ -48,7 +50,23 @@ static ABOUT: About = About {
     logout_means: "The session's file is removed, and no node accepts it from then on.",
     port: 8092,
     settings: &[&FOLDER, &IDLE, &ABSOLUTE, &MAX_CART_LINES],
+    theory: THEORY,
 };
+
+#[rustfmt::skip]
+const THEORY: &[Expected] = &[
+    //            what is hit      by                                predicted  tolerated  which sessions
+    Expected::new(Hit::Node,       &["pause", "slow"],                   &[], LATE, Extent::AsListed,
+        "The load balancer repeats what a node does not answer in time, and the node still gets to it when it goes on."),
+    Expected::new(Hit::Link,       &["blackhole", "delay", "bandwidth"], &[], LATE, Extent::AsListed,
+        "What a link holds back arrives in the end, also a request that was repeated elsewhere meanwhile."),
+    Expected::new(Hit::Anything,   &[],                                  &[], &[],  Extent::AsListed,
+        "All state is in the folder, and a file is replaced as a whole: no node has anything to lose."),
+    Expected::new(Hit::Revocation, &[],                                  &[], &[],  Extent::AsListed,
+        "Every node removes the files of all logins, and every request looks for its file."),
+    Expected::new(Hit::Nothing,    &[],                                  &[], &[],  Extent::AsListed,
+        "Every request looks into the one folder that knows."),
+];
 
 /// Where the files are.
 pub static FOLDER: Setting = Setting {

@@ -38,6 +38,8 @@ pub use self::ring::{MAX_KEYS, MIN_KEY_BYTES, Ring, RingError, Use};
 use self::token::Login;
 use crate::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
 use crate::settings::{Kept, MAX_CART_LINES, Takes};
+use crate::theory::Anomaly::Exposure;
+use crate::theory::{Expected, Extent, Hit};
 use crate::{
     About, Cart, Change, Changed, Clock, Credential, Error, Granted, Host, KeyInUse, Listed,
     LoggedOut, Session, Setting, StateLives, Strategy, Unfit, Values, secret,
@@ -50,6 +52,7 @@ static ABOUT: About = About {
     sentence: "The session lives with the client, in signed tokens that every node can check and no node remembers.",
     state_lives: StateLives::Client,
     store: None,
+    key_prefixes: &[],
     needs_affinity: false,
     carriage: Carriage::Tokens,
     ends: Ends::Fixed {
@@ -63,7 +66,19 @@ static ABOUT: About = About {
     logout_means: "The client is told to forget the token. No server can end it: a copy of it works until it expires.",
     port: 8083,
     settings: &[&KEY_FILE, &LIFETIME, &LEEWAY, &MAX_CART_LINES],
+    theory: THEORY,
 };
+
+#[rustfmt::skip]
+const THEORY: &[Expected] = &[
+    //            what is hit      by   predicted    tolerated  which sessions
+    Expected::new(Hit::Nothing,    &[], &[Exposure], &[], Extent::AsListed,
+        "A logout cannot reach copies of a token: whoever holds one is let in until it expires."),
+    Expected::new(Hit::Revocation, &[], &[Exposure], &[], Extent::AsListed,
+        "Nobody knows which tokens a user has, so the call is refused, and each of them works until it expires."),
+    Expected::new(Hit::Anything,   &[], &[],         &[], Extent::AsListed,
+        "The client carries login and cart. No node and no store has anything to lose."),
+];
 
 static KEY_FILE: Setting = Setting {
     flag: "jwt-key-file",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::theory::Expected;
 use crate::{Host, Setting, Strategy, Unfit, Values};
 
 /// The strategies of this crate.
@@ -45,6 +46,8 @@ pub struct About {
     pub state_lives: StateLives,
     /// The kind of store that nodes must reach, if any.
     pub store: Option<StoreKind>,
+    /// What its keys in the store begin with: so a store can be cleared of them, and of nothing else.
+    pub key_prefixes: &'static [&'static str],
     /// Whether the load balancer must send a client to the same node.
     pub needs_affinity: bool,
     /// How the credential travels.
@@ -67,6 +70,8 @@ pub struct About {
     pub port: u16,
     /// What an operator may set.
     pub settings: &'static [&'static Setting],
+    /// Which fault costs what, and why. The first row that fits counts.
+    pub theory: &'static [Expected],
 }
 
 impl About {
@@ -200,6 +205,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::theory::Hit;
 
     fn rows() -> impl Iterator<Item = &'static About> {
         KINDS.iter().map(|kind| kind.about())
@@ -236,6 +242,29 @@ mod tests {
             };
             for setting in ends {
                 assert!(about.settings.iter().any(|one| std::ptr::eq(*one, setting)));
+            }
+        }
+    }
+
+    #[test]
+    fn every_theory_speaks_of_everything_and_no_row_hides_another() {
+        for about in rows() {
+            let rows_for = |hit: Hit| about.theory.iter().filter(move |row| row.hit == hit);
+            for hit in [Hit::Nothing, Hit::Revocation] {
+                let one = rows_for(hit).map(|row| row.faults).collect::<Vec<_>>();
+                assert_eq!(one, [&[""; 0]], "{}: {hit:?}", about.name);
+            }
+            assert!(rows_for(Hit::Anything).any(|row| row.faults.is_empty()));
+            for (index, row) in about.theory.iter().enumerate() {
+                let is_fault = !matches!(row.hit, Hit::Nothing | Hit::Revocation);
+                let before = about.theory[..index].iter().filter(|other| {
+                    other.hit == row.hit || (is_fault && other.hit == Hit::Anything)
+                });
+                let before: Vec<_> = before.map(|other| other.faults).collect();
+                let hides = |fault| before.iter().any(|faults| faults.contains(&fault));
+                let is_hidden = before.iter().any(|faults| faults.is_empty())
+                    || (!row.faults.is_empty() && row.faults.iter().copied().all(hides));
+                assert!(!is_hidden, "{}: row {index} is never used", about.name);
             }
         }
     }

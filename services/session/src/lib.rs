@@ -3,7 +3,7 @@
 //! # Layout
 //! * [`strategy`]: the trait [`Strategy`] that every strategy implements.
 //! * [`kind`]: the table of strategies, and what each says of itself. [`settings`]: what an operator may set.
-//!   [`host`]: what a strategy is given by the program that serves it.
+//!   [`host`]: what a strategy is given by the program that serves it. [`theory`]: what it says of faults beforehand.
 //! * [`sticky`]: state in this node's memory; the load balancer must send a client to the same node.
 //! * [`redis`]: state in one Redis that all nodes share. Its scripts are the `.lua` files beside it.
 //! * [`jwt`]: no state on any server; the client carries it, signed.
@@ -29,6 +29,7 @@ mod secret;
 pub mod settings;
 pub mod sticky;
 pub mod strategy;
+pub mod theory;
 pub mod throttle;
 
 pub use cart::{Cart, Change, Line};

@@ -71,6 +71,8 @@ use self::script::{Call, Script, Scripts};
 use crate::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips, StoreKind};
 use crate::settings::{ABSOLUTE, IDLE, MAX_CART_LINES};
 use crate::strategy::MAX_LISTED;
+use crate::theory::Anomaly::{self, LineLost, Resurrection, Rollback, SessionLost, StaleRead};
+use crate::theory::{Expected, Extent, Hit, LATE};
 use crate::{
     About, Cart, Change, Changed, Clock, Credential, Error, Eviction, Granted, Host, Listed,
     LoggedOut, Session, StateLives, StoreUse, Strategy, Throttle, Unfit, Values, secret,
@@ -83,6 +85,7 @@ static ABOUT: About = About {
     sentence: "The session lives in one Redis that all nodes share; any node can serve any user.",
     state_lives: StateLives::Store,
     store: Some(StoreKind::Redis),
+    key_prefixes: &KEY_PREFIXES,
     needs_affinity: false,
     carriage: Carriage::Cookie,
     ends: Ends::Idle {
@@ -108,7 +111,32 @@ static ABOUT: About = About {
         &ABSOLUTE,
         &MAX_CART_LINES,
     ],
+    theory: THEORY,
 };
+
+/// What may come out when a store comes back as it was a moment before.
+const SET_BACK: &[Anomaly] = &[SessionLost, LineLost, StaleRead, Rollback, Resurrection];
+
+#[rustfmt::skip]
+const THEORY: &[Expected] = &[
+    //            what is hit      by                                  predicted  tolerated  which sessions
+    Expected::new(Hit::Store,      &["kill"],                             &[], SET_BACK, Extent::AsListed,
+        "With `appendfsync everysec` Redis answers before it writes while an fsync is under way: a kill at that moment costs \
+         what was acknowledged, logouts too. 3 of 80 kills did (docs/failure.md)."),
+    Expected::new(Hit::Node,       &["pause", "slow"],                    &[], LATE,     Extent::AsListed,
+        "The load balancer repeats what a node does not answer in time, and the node still gets to it when it goes on. An added \
+         line may come back if its user has removed it meanwhile: repeating means at-least-once."),
+    Expected::new(Hit::Link,       &["blackhole", "delay", "bandwidth"],  &[], LATE,     Extent::AsListed,
+        "What a link holds back arrives in the end, also a request that was repeated elsewhere meanwhile: at-least-once."),
+    Expected::new(Hit::StoreLink,  &["blackhole", "delay", "bandwidth"],  &[], LATE,     Extent::AsListed,
+        "What a link holds back reaches the store in the end, also for a request that was repeated elsewhere: at-least-once."),
+    Expected::new(Hit::Anything,   &[],                                   &[], &[],      Extent::AsListed,
+        "All state is in the store. Any node can serve any user; without the store there are errors, and no losses."),
+    Expected::new(Hit::Revocation, &[],                                   &[], &[],      Extent::AsListed,
+        "The store knows all logins of a user, and every request asks it."),
+    Expected::new(Hit::Nothing,    &[],                                   &[], &[],      Extent::AsListed,
+        "Every request asks the one place that knows."),
+];
 
 /// The row of `redis`.
 pub struct Kind;

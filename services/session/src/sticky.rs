@@ -34,6 +34,10 @@ use self::memory::{Id, Memory, Stored};
 use crate::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
 use crate::settings::{ABSOLUTE, IDLE, MAX_CART_LINES, Takes};
 use crate::strategy::MAX_LISTED;
+use crate::theory::Anomaly::{
+    self, Exposure, LineLost, Resurrection, Rollback, SessionLost, StaleRead,
+};
+use crate::theory::{Expected, Extent, Hit};
 use crate::{
     About, Cart, Change, Changed, Clock, Credential, Error, Granted, Host, Listed, LoggedOut,
     Session, Setting, StateLives, Strategy, Unfit, Values,
@@ -46,6 +50,7 @@ static ABOUT: About = About {
     sentence: "The session lives in the memory of the node that the user logged in to; the load balancer sends the user there each time.",
     state_lives: StateLives::Node,
     store: None,
+    key_prefixes: &[],
     needs_affinity: true,
     carriage: Carriage::Cookie,
     ends: Ends::Idle {
@@ -62,7 +67,50 @@ static ABOUT: About = About {
     logout_means: "The session is deleted from the one node that held it. While that node cannot be reached, a logout ends nothing. To revoke a user, every node must be asked.",
     port: 8081,
     settings: &[&IDLE, &ABSOLUTE, &MAX_SESSIONS, &MAX_CART_LINES],
+    theory: THEORY,
 };
+
+/// Users of a node that is gone have lost the login for sure, and its lines if there were any.
+const LOST: &[Anomaly] = &[SessionLost, LineLost];
+/// What may come out when a node that is away keeps its memory: users who were moved elsewhere lose their sessions, and what
+/// comes back may be old. A user who logs out meanwhile reaches a node that has never heard of the session and says so
+/// (`{"ended": false}`); the node that is away may accept the credential when it is back.
+const AWAY: &[Anomaly] = &[
+    SessionLost,
+    LineLost,
+    StaleRead,
+    Rollback,
+    Resurrection,
+    Exposure,
+];
+
+#[rustfmt::skip]
+const THEORY: &[Expected] = &[
+    //            what is hit      by                            predicted       tolerated  which sessions
+    Expected::new(Hit::Nothing,    &[],                          &[],            &[],  Extent::AsListed,
+        "Affinity leads every user to the node that holds the session."),
+    Expected::new(Hit::Revocation, &[],                          &[Exposure],    &[],  Extent::AsListed,
+        "One call reaches one node. A login in the memory of another one lives on until it ends by itself."),
+    Expected::new(Hit::Node,       &["kill", "stop", "restart"], LOST,           &[],  Extent::AllPinned,
+        "The session lives in the memory of one process and dies with it."),
+    Expected::new(Hit::Node,       &["rolling-restart"],         LOST,           AWAY, Extent::AsListed,
+        "Every node's memory goes once; who is led to a node before its turn loses the next session, too."),
+    Expected::new(Hit::Node,       &["pause", "maint"],          &[SessionLost], AWAY, Extent::SomePinned,
+        "Requests during the outage go to another node, which does not know the session. The node keeps it meanwhile, so \
+         whoever logged out elsewhere may be let in when it is back."),
+    Expected::new(Hit::Node,       &[],                          &[],            AWAY, Extent::AsListed,
+        "A slow, draining or removed node may leave rotation, and takes its sessions with it: also those of users who then \
+         log out elsewhere."),
+    Expected::new(Hit::Link,       &["blackhole", "reset"],      &[SessionLost], AWAY, Extent::SomePinned,
+        "To the balancer a node that cannot be reached is away. It keeps its sessions meanwhile, so whoever logged out \
+         elsewhere may be let in when it is back."),
+    Expected::new(Hit::Link,       &[],                          &[],            AWAY, Extent::AsListed,
+        "A link that is slow enough looks like a node that is away, with all that follows from it."),
+    Expected::new(Hit::Balancer,   &[],                          &[],            AWAY, Extent::AsListed,
+        "Pins outlive the balancer, but one that has just started leads users of a node that it has not checked yet elsewhere."),
+    Expected::new(Hit::Anything,   &[],                          &[],            &[],  Extent::AsListed,
+        "There is no store to fail."),
+];
 
 /// The bound on a node's memory.
 static MAX_SESSIONS: Setting = Setting {

@@ -13,14 +13,26 @@ const SCHEMA: u32 = 1;
 #[derive(Serialize)]
 struct Description {
     schema: u32,
-    strategies: Vec<&'static About>,
+    strategies: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    about: &'static About,
+    /// Names without any prefix.
+    cookies: Vec<String>,
 }
 
 /// Prints what `kinds` say of themselves.
 pub(crate) fn print(kinds: &[&dyn Kind], to: &mut impl Write) -> io::Result<()> {
+    let rows = kinds.iter().map(|kind| Row {
+        about: kind.about(),
+        cookies: kind.about().cookies(),
+    });
     let description = Description {
         schema: SCHEMA,
-        strategies: kinds.iter().map(|kind| kind.about()).collect(),
+        strategies: rows.collect(),
     };
     serde_json::to_writer_pretty(&mut *to, &description)?;
     writeln!(to)
@@ -45,11 +57,11 @@ mod tests {
             .collect();
         assert_eq!(faults, [""; 0]);
         assert!(!schema.is_valid(&Value::Null));
-        let mut without = printed.clone();
-        without["strategies"][0]
-            .as_object_mut()
-            .unwrap()
-            .remove("needs_affinity");
-        assert!(!schema.is_valid(&without));
+        for (strategy, field) in [(0, "needs_affinity"), (1, "key_prefixes"), (2, "theory")] {
+            let mut without = printed.clone();
+            let row = without["strategies"][strategy].as_object_mut().unwrap();
+            assert!(row.remove(field).is_some());
+            assert!(!schema.is_valid(&without), "{field}");
+        }
     }
 }

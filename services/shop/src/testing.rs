@@ -234,6 +234,7 @@ static BROKEN: About = About {
     sentence: "Its store is always away.",
     state_lives: StateLives::Store,
     store: Some(StoreKind::Redis),
+    key_prefixes: &[],
     needs_affinity: false,
     carriage: Carriage::Cookie,
     ends: Ends::Idle {
@@ -252,6 +253,7 @@ static BROKEN: About = About {
     logout_means: "never",
     port: 1,
     settings: &[],
+    theory: &[],
 };
 
 fn away<T>() -> Result<T, Error> {
