@@ -14,11 +14,7 @@ const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 const WITH_SERVER_STATE: [&str; 2] = ["sticky", "redis"];
 
 /// The statuses that every node gives to this user's credentials, asked past the balancer.
-async fn at_every_node(
-    cluster: &cluster::Cluster,
-    strategy: &str,
-    user: &User,
-) -> Vec<u16> {
+async fn at_every_node(cluster: &cluster::Cluster, strategy: &str, user: &User) -> Vec<u16> {
     let mut statuses = Vec::new();
     for node in NODES {
         statuses.push(user.at_node(cluster, strategy, node).me().await.status);

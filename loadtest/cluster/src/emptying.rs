@@ -16,6 +16,7 @@
 use std::{collections::BTreeSet, io, net::SocketAddr, time::Duration};
 
 use agent::resp;
+use evidence::strategy::Table;
 use tokio::time::Instant;
 
 use super::{ClusterError, secrets, store::Store};
@@ -60,11 +61,11 @@ struct Keys {
 }
 
 /// Makes sure that the store is a lab's own, and marks it. Removes nothing.
-pub(super) async fn claim(store: &Store) -> Result<(), ClusterError> {
+pub(super) async fn claim(store: &Store, table: &Table) -> Result<(), ClusterError> {
     if ask(store, &["EXISTS", MARK]).await? == "1" {
         return Ok(());
     }
-    let mut keys = walk(store, "count").await?;
+    let mut keys = walk(store, table, "count").await?;
     let elsewhere = in_other_databases(&ask(store, &["INFO", "keyspace"]).await?);
     if elsewhere > 0 {
         keys.foreign += elsewhere;
@@ -83,18 +84,22 @@ pub(super) async fn claim(store: &Store) -> Result<(), ClusterError> {
 }
 
 /// Removes all keys of the shop from a store that was [`claim`]ed.
-pub(super) async fn empty(store: &Store) -> Result<(), ClusterError> {
-    walk(store, "remove").await.map(drop)
+pub(super) async fn empty(store: &Store, table: &Table) -> Result<(), ClusterError> {
+    walk(store, table, "remove").await.map(drop)
 }
 
 /// Looks at every key once.
-async fn walk(store: &Store, what: &str) -> Result<Keys, ClusterError> {
+async fn walk(store: &Store, table: &Table, what: &str) -> Result<Keys, ClusterError> {
+    let rows = table.all().iter();
+    let prefixes: BTreeSet<&str> = rows
+        .flat_map(|about| about.key_prefixes.iter().map(String::as_str))
+        .collect();
     let deadline = Instant::now() + WALK_WITHIN;
     let mut keys = Keys::default();
     let mut cursor = "0".to_owned();
     loop {
         let mut command = vec!["EVAL", STEP, "0", &cursor, what, MARK];
-        command.extend(session::redis::KEY_PREFIXES);
+        command.extend(prefixes.iter().copied());
         let answer = ask(store, &command).await?;
         cursor = keys.add(&answer).ok_or_else(|| {
             let what = format!("not what the script answers: {answer:?}");

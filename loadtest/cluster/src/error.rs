@@ -8,7 +8,6 @@ use std::{
 
 use agent::{AgentError, ports::Owner};
 
-
 /// The error of everything in [`cluster`](crate).
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -118,6 +117,17 @@ pub enum ClusterError {
     /// A cluster that was joined is not as it was.
     #[error("{0}")]
     NotPutBack(String),
+    /// The node's program does not say which strategies it serves.
+    #[error(
+        "`{} describe` does not list the strategies of a node: {why}. Give a node's program with --shop: ours, or one that calls `shop::run`",
+        program.display()
+    )]
+    NotDescribed {
+        /// The program.
+        program: PathBuf,
+        /// What went wrong.
+        why: String,
+    },
     /// A proxy on a link could not be set up.
     #[error("no proxy on the link {link}: {source}")]
     Link {

@@ -32,10 +32,9 @@ use futures_util::future::join_all;
 pub use self::error::FaultError;
 pub use self::fault::{Fault, FaultAction, FaultKind, Target};
 use self::{fleet::Fleet, link::Disturbed, order::Ordered, process::Hit};
-use crate::{Cluster, STORE};
 use crate::Clock;
+use crate::{Cluster, STORE};
 use evidence::history::{FaultEvent, FaultStep};
-use crate::faults::{FaultAction, Fault, Target};
 
 /// What is around the faults: the cluster that they are done to, and where they are told.
 pub struct Scene<'a> {
@@ -140,7 +139,11 @@ enum Injection<'a> {
 
 impl<'a> Injection<'a> {
     /// Puts action and target together. The scenario's checks let only pairs through that fit.
-    fn of(cluster: &'a Cluster, action: FaultAction, target: &'a Target) -> Result<Self, FaultError> {
+    fn of(
+        cluster: &'a Cluster,
+        action: FaultAction,
+        target: &'a Target,
+    ) -> Result<Self, FaultError> {
         let missing = || FaultError::NoTarget(target.to_string());
         Ok(match (action, target) {
             (FaultAction::Link(disturbance), Target::Link(name)) => {

@@ -60,9 +60,9 @@ pub(super) struct Node {
 pub(super) struct Listener {
     pub(super) strategy: String,
     pub(super) address: SocketAddr,
-    /// Left out where it is `None`: TOML knows no null.
-    pub(super) affinity: Option<bool>,
-    /// Who gets a pin; left out as well.
+    /// Whether clients are pinned to a node here.
+    pub(super) affinity: bool,
+    /// Who gets a pin; left out where it is `None`, for TOML knows no null.
     pub(super) pin: Option<PinRule>,
 }
 
@@ -134,7 +134,7 @@ mod tests {
             listeners: &[Listener {
                 strategy: "sticky".into(),
                 address,
-                affinity: Some(false),
+                affinity: false,
                 pin: Some(PinRule::Everybody),
             }],
             more: "[health]\nrise = 2\n",

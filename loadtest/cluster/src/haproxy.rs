@@ -67,7 +67,7 @@ impl Config<'_> {
                  http-request set-timeout server 5s if once !keyed or once keyed_twice\n  \
                  http-request set-header x-answer-within-ms 5000 if once !keyed or once keyed_twice\n"
             );
-            let sticky = listener.has_affinity();
+            let sticky = listener.affinity;
             if sticky {
                 let _ = writeln!(
                     text,
@@ -111,9 +111,9 @@ mod tests {
                 address,
             }],
             listeners: &[
-                listener("sticky", None),
-                listener("redis", None),
-                listener("jwt", Some(true)),
+                listener("sticky", true),
+                listener("redis", false),
+                listener("jwt", true),
             ],
         }
         .text();

@@ -15,6 +15,7 @@ use std::{
 };
 
 use agent::{AgentError, Remote};
+use evidence::strategy::Table;
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::timeout;
 
@@ -67,8 +68,9 @@ impl Joined {
     pub(super) async fn take(
         spec: &ClusterSpec,
         deployment: &Deployment,
+        table: &Table,
     ) -> Result<Found, ClusterError> {
-        check(spec)?;
+        check(spec, table)?;
         let secrets = Secrets::read(&deployment.secrets)?;
         let token = secrets::read(&deployment.secrets, secrets::AGENT_TOKEN)?;
         let remote = |name: String, address: SocketAddr| {
@@ -106,25 +108,27 @@ impl Joined {
             is_changed: false,
         };
         let store = match (&joined.store, &deployment.store_address) {
-            (Some(agent), Some(address)) if spec.has_store() => Some(Store {
+            (Some(agent), Some(address)) if spec.has_store(table) => Some(Store {
                 process: as_it_is(agent),
                 address: resolve_one(address).await?,
                 password: secrets::read(&deployment.secrets, secrets::REDIS_PASSWORD)?,
             }),
-            _ if spec.has_store() => {
+            _ if spec.has_store(table) => {
                 return Err(ClusterError::Spec(
                     "the scenario needs a store, and the deployment has none".into(),
                 ));
             }
             _ => None,
         };
-        joined.prepare(spec, store.as_ref()).await?;
+        joined.prepare(spec, table, store.as_ref()).await?;
         let mut listeners = Vec::new();
         for strategy in &spec.strategies {
             listeners.push(Listener {
                 strategy: strategy.clone(),
                 address: resolve_one(deployment.listener(strategy)?).await?,
-                affinity: None,
+                affinity: table
+                    .about(strategy)
+                    .is_some_and(|about| about.needs_affinity),
                 pin: None,
             });
         }
@@ -159,6 +163,7 @@ impl Joined {
     async fn prepare(
         &mut self,
         spec: &ClusterSpec,
+        table: &Table,
         store: Option<&Store>,
     ) -> Result<(), ClusterError> {
         let (taking_part, idle) = self.nodes.split_at(spec.nodes + spec.spare_nodes);
@@ -170,7 +175,7 @@ impl Joined {
             if let Some(agent) = &self.store {
                 bring_up(agent).await?;
             }
-            emptying::claim(store).await?;
+            emptying::claim(store, table).await?;
         }
         let mut debts: Vec<Debt> = self
             .store
@@ -193,7 +198,7 @@ impl Joined {
         self.is_changed = true;
         try_join_all(taking_part.iter().chain(idle).map(end)).await?;
         if let Some(store) = store {
-            emptying::empty(store).await?;
+            emptying::empty(store, table).await?;
         }
         let starting = taking_part[..spec.nodes].iter();
         try_join_all(starting.map(|node| node.start_with(node_flags(spec, node.name())))).await?;
@@ -287,8 +292,8 @@ fn as_it_is(agent: &Remote) -> Process {
 }
 
 /// What a deployment decides for itself.
-fn check(spec: &ClusterSpec) -> Result<(), ClusterError> {
-    spec.check()?;
+fn check(spec: &ClusterSpec, table: &Table) -> Result<(), ClusterError> {
+    spec.check(table)?;
     let not_ours = |what: &str| {
         Err(ClusterError::Spec(format!(
             "{what}: that is decided by the deployment, and only on loopback by the scenario"

@@ -39,6 +39,7 @@ pub mod store;
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use agent::{Agent, AgentError, Ready};
+use evidence::strategy::{About, Table};
 use futures_util::future::{join_all, try_join_all};
 use tempfile::TempDir;
 
@@ -59,6 +60,7 @@ pub use self::{
     error::ClusterError,
     owed::Owed,
     process::Process,
+    programs::describe,
     spec::{BalancerKind, ClusterSpec, LOAD_BALANCER, LinkName, STORE},
     store::StoreInfo,
 };
@@ -81,6 +83,7 @@ pub struct Cluster {
     store: Option<Store>,
     /// Whether a strategy keeps its state there.
     store_is_used: bool,
+    table: Table,
     proxies: Option<Proxies>,
     /// Where it was found and not brought up.
     joined: Option<Joined>,
@@ -95,7 +98,9 @@ pub struct Cluster {
 impl Cluster {
     /// Brings it up. Cancelling leaves nothing behind.
     pub async fn start(spec: ClusterSpec) -> Result<Self, ClusterError> {
-        let cluster = Self::prepare(&spec)?;
+        let table = describe(spec.shop.as_deref()).await?;
+        let spec = spec.resolved(&table);
+        let cluster = Self::prepare(&spec, table)?;
         try_join_all(
             cluster
                 .store()
@@ -111,7 +116,8 @@ impl Cluster {
 
     /// Joins a cluster in containers and makes it what `spec` asks for. Dropping it puts the cluster back.
     pub async fn join(spec: &ClusterSpec, deployment: &Deployment) -> Result<Self, ClusterError> {
-        let found = Joined::take(spec, deployment).await?;
+        let table = describe(spec.shop.as_deref()).await?;
+        let found = Joined::take(spec, deployment, &table).await?;
         let cluster = Self {
             admin_port: AdminPort::Http {
                 address: found.admin,
@@ -121,7 +127,8 @@ impl Cluster {
             nodes: found.nodes,
             first_nodes: spec.nodes,
             store: found.store,
-            store_is_used: spec.needs_redis(),
+            store_is_used: spec.needs_store(&table),
+            table,
             proxies: None,
             joined: Some(found.joined),
             listeners: found.listeners,
@@ -165,9 +172,9 @@ impl Cluster {
     }
 
     /// Everything before the first process: checks, addresses, files, proxies, agents.
-    fn prepare(spec: &ClusterSpec) -> Result<Self, ClusterError> {
-        spec.check()?;
-        let programs = Programs::find(spec)?;
+    fn prepare(spec: &ClusterSpec, table: Table) -> Result<Self, ClusterError> {
+        spec.check(&table)?;
+        let programs = Programs::find(spec, programs::shop(spec.shop.as_deref())?, &table)?;
         let listeners = spec
             .strategies
             .iter()
@@ -176,7 +183,10 @@ impl Cluster {
                 Ok(Listener {
                     strategy: strategy.clone(),
                     address: public_address(spec, strategy, *port)?,
-                    affinity: spec.affinity,
+                    affinity: spec.affinity.unwrap_or_else(|| {
+                        let about = table.about(strategy);
+                        about.is_some_and(|about| about.needs_affinity)
+                    }),
                     pin: spec.pin,
                 })
             })
@@ -203,7 +213,7 @@ impl Cluster {
             .iter()
             .map(|node| {
                 // The store's password is in its URL: an environment is private, a command line is not.
-                let store = store.as_ref().filter(|_| spec.needs_redis());
+                let store = store.as_ref().filter(|_| spec.needs_store(&table));
                 let url = store.map(|store| {
                     let direct = store.address;
                     store.url(links::way(proxies.as_ref(), &node.name, STORE).unwrap_or(direct))
@@ -238,7 +248,8 @@ impl Cluster {
             nodes,
             first_nodes: spec.nodes,
             store,
-            store_is_used: spec.needs_redis(),
+            store_is_used: spec.needs_store(&table),
+            table,
             proxies,
             joined: None,
             listeners,
@@ -303,6 +314,11 @@ impl Cluster {
         self.listeners
             .iter()
             .map(|listener| listener.strategy.as_str())
+    }
+
+    /// What a strategy says of itself.
+    pub fn about(&self, strategy: &str) -> Option<&About> {
+        self.table.about(strategy)
     }
 
     /// A node.
@@ -447,13 +463,6 @@ impl Cluster {
 }
 
 impl Listener {
-    /// Whether clients are pinned to a node here.
-    fn has_affinity(&self) -> bool {
-        self.affinity.unwrap_or_else(|| {
-            session::about(&self.strategy).is_some_and(|about| about.needs_affinity)
-        })
-    }
-
     /// Waits until the load balancer passes requests on, which it does to nodes that are ready for the strategy.
     async fn serves(&self) -> Result<(), ClusterError> {
         let through_the_balancer = Ready::Http {

@@ -4,9 +4,17 @@ use std::{
     env,
     ffi::OsStr,
     path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
 };
 
+use evidence::strategy::Table;
+use tokio::{process::Command, time::timeout};
+
 use super::{BalancerKind, ClusterError, ClusterSpec};
+
+/// For a node's program to say what it serves.
+const DESCRIBED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The programs that a cluster consists of.
 pub(super) struct Programs {
@@ -18,7 +26,11 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Finds all, or names the first that is missing and how to get it.
-    pub(super) fn find(spec: &ClusterSpec) -> Result<Self, ClusterError> {
+    pub(super) fn find(
+        spec: &ClusterSpec,
+        shop: PathBuf,
+        table: &Table,
+    ) -> Result<Self, ClusterError> {
         let path = env::var_os("PATH").unwrap_or_default();
         let installed = |program, needed_by| {
             in_path(program, &path).ok_or(ClusterError::NotInstalled {
@@ -28,17 +40,47 @@ impl Programs {
             })
         };
         Ok(Self {
-            shop: ours("shop")?,
+            shop,
             balancer: match spec.balancer {
                 BalancerKind::Pingora => ours("load-balancer")?,
                 BalancerKind::Haproxy => installed("haproxy", "`balancer = \"haproxy\"`")?,
             },
             redis: spec
-                .has_store()
-                .then(|| installed("redis-server", "strategy redis"))
+                .has_store(table)
+                .then(|| installed("redis-server", "a strategy with a store"))
                 .transpose()?,
         })
     }
+}
+
+/// The node's program: the one that was given, or ours.
+pub(super) fn shop(given: Option<&Path>) -> Result<PathBuf, ClusterError> {
+    given.map_or_else(|| ours("shop"), |path| Ok(path.to_owned()))
+}
+
+/// Asks the node's program (ours where none is given) which strategies it serves: `shop describe`.
+pub async fn describe(given: Option<&Path>) -> Result<Table, ClusterError> {
+    let program = shop(given)?;
+    let failed = |why: String| ClusterError::NotDescribed {
+        program: program.clone(),
+        why,
+    };
+    let mut command = Command::new(&program);
+    command
+        .arg("describe")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let answer = timeout(DESCRIBED_WITHIN, command.output())
+        .await
+        .map_err(|_| failed(format!("it did not end within {DESCRIBED_WITHIN:?}")))?
+        .map_err(|error| failed(error.to_string()))?;
+    if !answer.status.success() {
+        let said = String::from_utf8_lossy(&answer.stderr);
+        let last = said.lines().last().unwrap_or("it said nothing");
+        return Err(failed(format!("{}: {last}", answer.status)));
+    }
+    Table::parse(&String::from_utf8_lossy(&answer.stdout))
+        .map_err(|error| failed(error.to_string()))
 }
 
 /// Cargo puts all binaries of a workspace into one folder, and test programs into `deps` below it.

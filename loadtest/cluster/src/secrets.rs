@@ -13,15 +13,15 @@ use std::{
 use super::ClusterError;
 
 /// Of all demo accounts.
-pub(crate) const PASSWORD: &str = "password";
+pub const PASSWORD: &str = "password";
 /// Signs tokens.
 pub(super) const JWT_KEY: &str = "jwt.key";
 /// Opens the nodes' operator calls.
-pub(crate) const OPERATOR_TOKEN: &str = "operator.token";
+pub const OPERATOR_TOKEN: &str = "operator.token";
 /// Of the affinity cookie.
 pub(super) const AFFINITY_KEY: &str = "affinity.key";
 /// Opens the load balancer's admin port.
-pub(crate) const ADMIN_TOKEN: &str = "admin.token";
+pub const ADMIN_TOKEN: &str = "admin.token";
 /// Opens the agents' control ports.
 pub(super) const AGENT_TOKEN: &str = "agent.token";
 /// Of the store.
@@ -87,7 +87,7 @@ impl Secrets {
 /// that it made.
 ///
 /// Two at the same time agree: a file appears whole or not at all, and who comes second takes what is there.
-pub(crate) fn make_missing(dir: &Path) -> Result<Vec<&'static str>, ClusterError> {
+pub fn make_missing(dir: &Path) -> Result<Vec<&'static str>, ClusterError> {
     fs::create_dir_all(dir).map_err(|source| failed(dir, "", source))?;
     let mut made = Vec::new();
     for name in [

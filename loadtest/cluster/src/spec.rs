@@ -3,16 +3,16 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
 };
 
+use evidence::strategy::{ALL, Table};
 use serde::{Deserialize, Serialize};
-use session::kind::StoreKind;
 
 use super::ClusterError;
 
 /// More nodes than any machine that runs all of them can serve.
 pub const MOST_NODES: usize = 64;
-
 
 pub use evidence::target::{LOAD_BALANCER, STORE};
 
@@ -65,15 +65,17 @@ impl fmt::Display for LinkName {
 /// A cluster on loopback.
 #[derive(Clone)]
 pub struct ClusterSpec {
+    /// The node's program; ours where none is given.
+    pub shop: Option<PathBuf>,
     /// How many nodes: `node-1`, `node-2` …
     pub nodes: usize,
     /// Nodes that follow them in number, known to the load balancer but not started.
     pub spare_nodes: usize,
-    /// The strategies that each node serves side by side, each with a listener of its own at the load balancer.
+    /// The strategies that each node serves side by side (`all` that it knows), each with a listener of its own at the load balancer.
     pub strategies: Vec<String>,
     /// Where everything listens. Tests take an address of their own in 127.0.0.0/8, or `::1`.
     pub ip: IpAddr,
-    /// The load balancer's port for each strategy; 0 takes a free one.
+    /// The load balancer's port for each strategy; 0 takes a free one. Empty: those of the table.
     pub public_ports: Vec<u16>,
     /// Whether the load balancer sends a client to the same node; `None` leaves it to the strategy's need.
     pub affinity: Option<bool>,
@@ -108,11 +110,12 @@ pub struct ClusterSpec {
 impl Default for ClusterSpec {
     fn default() -> Self {
         Self {
+            shop: None,
             nodes: 3,
             spare_nodes: 0,
-            strategies: ["sticky", "redis", "jwt"].map(str::to_owned).to_vec(),
+            strategies: vec![ALL.to_owned()],
             ip: Ipv4Addr::LOCALHOST.into(),
-            public_ports: vec![8081, 8082, 8083],
+            public_ports: Vec::new(),
             affinity: None,
             pin: None,
             accounts: 100_000,
@@ -132,24 +135,29 @@ impl Default for ClusterSpec {
 }
 
 impl ClusterSpec {
+    /// The spec with every strategy and port by name and number.
+    pub(super) fn resolved(mut self, table: &Table) -> Self {
+        self.strategies = table.resolve(&self.strategies);
+        if self.public_ports.is_empty() {
+            let rows = self.strategies.iter().map(|name| table.about(name));
+            self.public_ports = rows
+                .map(|about| about.map_or(0, |about| about.port))
+                .collect();
+        }
+        self
+    }
+
     /// The checks that need nothing but the spec. The values of flags are checked by the programs themselves.
-    pub(super) fn check(&self) -> Result<(), ClusterError> {
-        let known: Vec<&str> = session::KINDS
-            .iter()
-            .map(|kind| kind.about().name)
-            .collect();
+    pub(super) fn check(&self, table: &Table) -> Result<(), ClusterError> {
         let wrong = |message: String| Err(ClusterError::Spec(message));
         if self.strategies.is_empty() {
-            return wrong(format!(
-                "no strategy is given; there are: {}",
-                known.join(", ")
-            ));
+            return wrong(format!("no strategy is given; there are: {}", table.list()));
         }
         for (position, strategy) in self.strategies.iter().enumerate() {
-            if !known.contains(&strategy.as_str()) {
+            if !table.names().contains(&strategy.as_str()) {
                 return wrong(format!(
                     "there is no strategy {strategy:?}; there are: {}",
-                    known.join(", ")
+                    table.list()
                 ));
             }
             if self.strategies[..position].contains(strategy) {
@@ -175,7 +183,7 @@ impl ClusterSpec {
         }
         for link in &self.links {
             let to_node = link.from == LOAD_BALANCER && self.has_node(&link.to);
-            let to_store = link.to == STORE && self.has_node(&link.from) && self.has_store();
+            let to_store = link.to == STORE && self.has_node(&link.from) && self.has_store(table);
             if !to_node && !to_store {
                 return wrong(format!("there is no link {link}"));
             }
@@ -193,32 +201,30 @@ impl ClusterSpec {
     }
 
     /// Whether there is a store, needed or not.
-    pub(super) fn has_store(&self) -> bool {
-        self.store || self.needs_redis()
+    pub(super) fn has_store(&self, table: &Table) -> bool {
+        self.store || self.needs_store(table)
     }
 
     /// Whether a strategy keeps its state in a store.
-    pub(super) fn needs_redis(&self) -> bool {
-        let mut wanted = self.strategies.iter();
-        wanted.any(|name| {
-            session::about(name).is_some_and(|about| about.store == Some(StoreKind::Redis))
-        })
+    pub(super) fn needs_store(&self, table: &Table) -> bool {
+        table.any_needs_store(&self.strategies)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evidence::sample::table;
 
     fn wrong(change: impl FnOnce(&mut ClusterSpec)) -> String {
-        let mut spec = ClusterSpec::default();
+        let mut spec = ClusterSpec::default().resolved(&table());
         change(&mut spec);
-        spec.check().unwrap_err().to_string()
+        spec.check(&table()).unwrap_err().to_string()
     }
 
     #[test]
     fn the_default_is_right() {
-        ClusterSpec::default().check().unwrap();
+        ClusterSpec::default().check(&table()).unwrap();
     }
 
     #[test]
@@ -239,12 +245,12 @@ mod tests {
 
     #[test]
     fn only_a_strategy_with_a_store_needs_redis() {
-        let mut spec = ClusterSpec::default();
-        assert!(spec.needs_redis() && spec.has_store());
+        let mut spec = ClusterSpec::default().resolved(&table());
+        assert!(spec.needs_store(&table()) && spec.has_store(&table()));
         spec.strategies.retain(|strategy| strategy != "redis");
-        assert!(!spec.needs_redis() && !spec.has_store());
+        assert!(!spec.needs_store(&table()) && !spec.has_store(&table()));
         spec.store = true;
-        assert!(!spec.needs_redis() && spec.has_store());
+        assert!(!spec.needs_store(&table()) && spec.has_store(&table()));
     }
 
     #[test]
@@ -260,7 +266,7 @@ mod tests {
                 links: vec![link],
                 ..ClusterSpec::default()
             };
-            spec.check().is_ok()
+            spec.check(&table()).is_ok()
         };
         assert!(check("load-balancer", "node-3", "jwt"));
         assert!(check("node-1", "store", "redis"));

@@ -1,4 +1,4 @@
-//! Time and memory of reading and checking a history: `cargo bench -p loadtest --bench checker`.
+//! Time and memory of reading and checking a history: `cargo bench -p evidence --bench checker`.
 //!
 //! Caveats first. The history is made up: 1,000 users take turns at carts that work, log out now and then, and lose a
 //! third of their sessions to two kills; so a part of the work goes into witnesses and losses, as after a real run. The
@@ -15,14 +15,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::checker;
-use crate::history::file::Appender;
-use crate::history::{
+use evidence::checker;
+use evidence::history::file::Appender;
+use evidence::history::{
     Action, FaultEvent, FaultStep, Fingerprint, History, Line, LineId, Meta, Operation, Outcome,
     Reason, SCHEMA,
 };
-use crate::results::StrategyProperties;
-use lab::scenario::Pace;
+use evidence::pace::Pace;
+use evidence::results::StrategyProperties;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -32,7 +32,7 @@ const USERS: u32 = 1_000;
 const RUN_US: i64 = 600_000_000;
 
 fn main() {
-    println!("cargo bench -p loadtest --bench checker   (caveats: at the top of its source)");
+    println!("cargo bench -p evidence --bench checker   (caveats: at the top of its source)");
     println!("operations     file MB   read s   check s   together s   peak MB   anomalies");
     let folder = tempfile::tempdir().unwrap();
     for operations in [100_000, 1_000_000] {
@@ -62,7 +62,7 @@ fn judge(path: &Path) -> (Duration, Duration, u64, u64) {
     let began = Instant::now();
     let verdict = checker::check(&history);
     let check = began.elapsed();
-    let found = crate::results::Anomaly::ALL.map(|kind| verdict.anomalies.count(kind));
+    let found = evidence::results::Anomaly::ALL.map(|kind| verdict.anomalies.count(kind));
     (read, check, peak_mb(), found.iter().sum())
 }
 
@@ -155,6 +155,7 @@ fn meta() -> Meta {
             revocable_at_once: true,
             store_round_trips: 0,
             logout: "ends it".into(),
+            ..StrategyProperties::default()
         },
         repeat: 1,
         seed: 1,

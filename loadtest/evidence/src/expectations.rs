@@ -1,19 +1,20 @@
 //! What had to come out of the runs of a scenario, and whether it did.
 //!
-//! * [`matrix`]: what theory predicts, tolerates and forbids, strategy × fault. `predictions` holds the runs against it.
+//! * [`theory`]: what the strategy itself predicts, tolerates and forbids, fault by fault. `predictions` holds the runs against it.
 //! * `thresholds`: what the scenario's file demands, in [`figures`].
 //!
 //! Demands are on every run of a strategy: one that misses is enough to fail. Pure; whether the measurement may be believed at all
 //! is judged elsewhere ([`crate::statistics`]).
 
 pub mod figures;
-pub mod matrix;
 mod predictions;
+pub mod theory;
 mod threshold;
 mod thresholds;
 
-use crate::results::{Anomaly, Expectation, Prediction, Run, Source};
+pub use self::theory::{Expected, Extent, Hit};
 pub use self::threshold::{Relation, Threshold};
+use crate::results::{Anomaly, Expectation, Prediction, Run, Source};
 
 /// All demands on `runs`, and the part of the matrix that is about them.
 pub fn judge(runs: &[Run], thresholds: &[Threshold]) -> (Vec<Expectation>, Vec<Prediction>) {
@@ -28,7 +29,7 @@ pub fn judge(runs: &[Run], thresholds: &[Threshold]) -> (Vec<Expectation>, Vec<P
 }
 
 /// The kinds of anomalies that `run` shows, and that no cell of its faults lists.
-pub fn shown_though_forbidden(run: &Run) -> Vec<Anomaly> {
+pub fn forbidden_anomalies(run: &Run) -> Vec<Anomaly> {
     let shown = |anomaly: &Anomaly| run.anomalies.count(*anomaly) > 0;
     predictions::forbidden(run)
         .into_iter()

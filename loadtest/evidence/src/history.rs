@@ -11,8 +11,8 @@
 pub mod file;
 mod fingerprint;
 mod line_id;
-#[cfg(test)]
-pub(crate) mod testing;
+#[cfg(any(test, feature = "samples"))]
+pub mod testing;
 
 use std::collections::BTreeMap;
 
@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use fingerprint::Fingerprint;
 pub use line_id::LineId;
 
-use crate::results::StrategyProperties;
 use crate::pace::Pace;
+use crate::results::StrategyProperties;
 
 /// The value of [`Meta::schema`].
 pub const SCHEMA: &str = "sessionlab.history/1";

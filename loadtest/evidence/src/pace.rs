@@ -71,8 +71,6 @@ impl Pace {
     }
 }
 
-
-
 /// The moments at which arrivals are due, ascending, on the run's clock in microseconds.
 pub struct Schedule {
     arrivals: Arrivals,

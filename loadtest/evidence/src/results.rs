@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::expectations::Expected;
+
 pub use anomalies::{
     Anomalies, Anomaly, Revocation, Revocations, Witness, WitnessFault, WitnessOperation,
 };
@@ -190,15 +192,18 @@ impl Run {
 
     /// Whether the strategy asks a store at all. If not, a missing figure of the store is no gap.
     pub fn has_store(&self) -> bool {
-        self.properties.store_round_trips > 0
+        self.properties.store.is_some()
     }
 }
 
-/// What the strategy declares, copied from the crate `session`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What the strategy declares: part of what `shop describe` says.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StrategyProperties {
     /// `node`, `store` or `client`.
     pub state_lives: String,
+    /// The kind of store that nodes must reach, if any.
+    #[serde(default)]
+    pub store: Option<String>,
     /// Needs the same node each time.
     pub needs_affinity: bool,
     /// Logins and carts survive a node's death.
@@ -209,6 +214,9 @@ pub struct StrategyProperties {
     pub store_round_trips: u32,
     /// What a logout really does.
     pub logout: String,
+    /// What faults must and may cost, by its own theory; the first row that fits counts.
+    #[serde(default)]
+    pub theory: Vec<Expected>,
 }
 
 /// Counts over the measured part.

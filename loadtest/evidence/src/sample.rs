@@ -1,4 +1,4 @@
-//! Results as a run would write them, for the tests of this module: three strategies, a killed node, figures that are missing.
+//! Results as a run would write them, for tests: three strategies, a killed node, figures that are missing.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -8,8 +8,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::expectations::{Expected, Threshold};
 use crate::results::*;
-use crate::expectations::Threshold;
+use crate::strategy::{About, Table};
 use crate::{expectations, statistics};
 
 /// What a fault-free scenario that went wrong could write: nothing measured, an invalid verdict, text that looks like markup.
@@ -181,14 +182,6 @@ pub fn scaled() -> Results {
 /// Sticky: the sessions of the dead node are lost.
 pub fn sticky(repeat: u32) -> Run {
     let mut run = run("sticky", repeat, 1.0);
-    run.properties = StrategyProperties {
-        state_lives: "node".to_owned(),
-        needs_affinity: true,
-        survives_node_death: false,
-        revocable_at_once: true,
-        store_round_trips: 0,
-        logout: "The session is removed from the node’s memory; the id is dead at once.".to_owned(),
-    };
     run.requests.failed_idempotent = 117;
     run.requests.retried_by_balancer = 12;
     run.memory_bytes_per_session.node = Some(564.2);
@@ -225,15 +218,6 @@ pub fn sticky(repeat: u32) -> Run {
 /// Redis: nothing is lost, a store is asked.
 pub fn redis(repeat: u32) -> Run {
     let mut run = run("redis", repeat, 1.22);
-    run.properties = StrategyProperties {
-        state_lives: "store".to_owned(),
-        needs_affinity: false,
-        survives_node_death: true,
-        revocable_at_once: true,
-        store_round_trips: 1,
-        logout: "The session is deleted in the store; the id is dead on every node at once."
-            .to_owned(),
-    };
     run.cost_us_per_request.store = Some(38.41);
     run.store_operations_per_request = Some(1.04);
     run.memory_bytes_per_session = Memory {
@@ -246,14 +230,6 @@ pub fn redis(repeat: u32) -> Run {
 /// jwt: nothing is lost, requests are long, a logout is not heard.
 pub fn jwt(repeat: u32) -> Run {
     let mut run = run("jwt", repeat, 0.97);
-    run.properties = StrategyProperties {
-        state_lives: "client".to_owned(),
-        needs_affinity: false,
-        survives_node_death: true,
-        revocable_at_once: false,
-        store_round_trips: 0,
-        logout: "The client drops its token; until it expires the token still works for whoever has a copy.".to_owned(),
-    };
     run.bytes_per_request = Bytes {
         sent: Some(1_012.6),
         received: Some(498.3),
@@ -277,14 +253,10 @@ fn run(strategy: &str, repeat: u32, slow: f64) -> Run {
     });
     Run {
         strategy: strategy.to_owned(),
-        properties: StrategyProperties {
-            state_lives: String::new(),
-            needs_affinity: false,
-            survives_node_death: false,
-            revocable_at_once: false,
-            store_round_trips: 0,
-            logout: String::new(),
-        },
+        properties: table()
+            .about(strategy)
+            .map(About::properties)
+            .unwrap_or_default(),
         repeat,
         nodes: 3,
         balancer: "pingora".to_owned(),
@@ -482,4 +454,16 @@ fn words(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
+}
+
+/// What the node says of its strategies, as it was when `lab generate` was run last.
+pub fn table() -> Table {
+    Table::parse(include_str!("../../../services/shop/strategies.json")).unwrap()
+}
+
+/// What a strategy of ours says beforehand; nothing for others.
+pub fn theory(strategy: &str) -> Vec<Expected> {
+    let table = table();
+    let about = table.about(strategy);
+    about.map(|about| about.theory.clone()).unwrap_or_default()
 }

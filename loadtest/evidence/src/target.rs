@@ -19,13 +19,11 @@ pub enum Target<'a> {
     Store,
     /// The load balancer.
     LoadBalancer,
-    /// What travels between the balancer and this node.
-    ToNode(&'a str),
-    /// What travels between a node and the store, or another node.
-    FromNode {
-        /// The node that asks.
-        node: &'a str,
-        /// Whom it asks.
+    /// What travels between two parts.
+    Link {
+        /// The one that connects.
+        from: &'a str,
+        /// The one that it connects to.
         to: &'a str,
     },
 }
@@ -38,8 +36,7 @@ impl<'a> Target<'a> {
             LOAD_BALANCER => Self::LoadBalancer,
             NODES => Self::Nodes,
             _ => match name.split_once("->") {
-                Some((LOAD_BALANCER, node)) => Self::ToNode(node),
-                Some((node, to)) => Self::FromNode { node, to },
+                Some((from, to)) => Self::Link { from, to },
                 None => Self::Node(name),
             },
         }
@@ -48,9 +45,19 @@ impl<'a> Target<'a> {
     /// The one node that suffers, itself or its link.
     pub fn node(self) -> Option<&'a str> {
         match self {
-            Self::Node(node) | Self::ToNode(node) | Self::FromNode { node, .. } => Some(node),
+            Self::Link {
+                from: LOAD_BALANCER,
+                to: node,
+            }
+            | Self::Link { from: node, .. }
+            | Self::Node(node) => Some(node),
             Self::Nodes | Self::Store | Self::LoadBalancer => None,
         }
+    }
+
+    /// Whether it is what travels between a node and the store.
+    pub fn is_link_to_store(self) -> bool {
+        matches!(self, Self::Link { to: STORE, .. })
     }
 
     /// Whether what `node` serves is hit.
@@ -70,12 +77,15 @@ mod tests {
         assert_eq!(Target::of("load-balancer"), Target::LoadBalancer);
         assert_eq!(
             Target::of("load-balancer->node-2"),
-            Target::ToNode("node-2")
+            Target::Link {
+                from: "load-balancer",
+                to: "node-2"
+            }
         );
         assert_eq!(
             Target::of("node-2->store"),
-            Target::FromNode {
-                node: "node-2",
+            Target::Link {
+                from: "node-2",
                 to: "store"
             }
         );

@@ -26,7 +26,7 @@
 //! * `journey`: one user and what it wants next; `act`: how it does it. [`evidence::random`] draws for it, `browser` keeps its cookies
 //!   and tokens, `replays` the credentials that should be dead.
 //! * `operator`: ends the logins of users while they act.
-//! * `schedule`: when arrivals are due; `arrivals`: gives them to users, with `alarm` for the time.
+//! * `arrivals`: gives what is due to users, with `alarm` for the time.
 //! * `exchange`: one request and its answer; `answer` reads bodies; `outcome` judges.
 //! * `recorder`: from users to the file. `in_flight`: a second look at how much is going on.
 
@@ -50,20 +50,20 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use reqwest::Url;
 use tokio::task::JoinHandle;
 
+use evidence::pace::Schedule;
+
 use crate::exit::{Exit, Failure};
+use arrivals::Arrivals;
 use evidence::history::{Counts, InFlight, Line};
 use evidence::pace::Pace;
-use arrivals::Arrivals;
 use in_flight::Gauge;
 use journey::Common;
 pub use plan::{Plan, Revocations, account};
 pub(crate) use recorder::NOT_RECORDED;
-
 
 /// `lab attack`
 #[derive(Debug, clap::Args)]

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use evidence::checker::{self, Verdict};
 use crate::exit::{Exit, Failure};
-use evidence::history::History;
 use crate::output;
-use report::proof;
+use evidence::checker::{self, Verdict};
+use evidence::history::History;
 use evidence::results::{Anomalies, Anomaly, Revocation, Revocations, Witness};
-use crate::{expectations, statistics};
+use evidence::{expectations, statistics};
+use report::proof;
 
 /// Judge a history: what was lost, stale, rolled back, doubled, leaked or accepted after its end, with the proof.
 ///
@@ -92,7 +92,7 @@ impl Finding {
             complete: history.counts.is_some(),
             ends_at_us: done_us.max().unwrap_or(meta.warm_up_from_us),
             anomalies,
-            forbidden: expectations::shown_though_forbidden(&run),
+            forbidden: expectations::forbidden_anomalies(&run),
             revocation_ms,
             revocations,
             witnesses,

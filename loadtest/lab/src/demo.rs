@@ -7,7 +7,7 @@ use crate::run::{self, Options, perform};
 use crate::scenario::Scenario;
 
 const NAME: &str = "scenarios/demo.toml";
-const TEXT: &str = include_str!("../../scenarios/demo.toml");
+const TEXT: &str = include_str!("../../../scenarios/demo.toml");
 
 /// See it happen: three strategies, real users, a killed and a frozen node, a report; about two minutes after the build.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     if args.options.is_on_compose() {
         return run::run(run::Args::new("demo", args.options)).await;
     }
-    let scenario = Scenario::parse(Path::new(NAME), TEXT)?;
+    let scenario = Scenario::parse(Path::new(NAME), TEXT, &args.options.table().await?)?;
     let command = format!("./lab demo{}", args.options.as_flags());
     perform(scenario, &args.options, args.options.out(), command).await
 }

@@ -2,8 +2,8 @@
 
 use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
 
-use cluster::Deployment;
 use crate::exit::Failure;
+use cluster::Deployment;
 
 /// What may stand behind `--on`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -64,7 +64,10 @@ mod tests {
             assert_eq!(reason(&Wrapped(system())), expected);
             let hidden = io::Error::other(Wrapped(io::Error::other(system())));
             assert_eq!(reason(&hidden), expected);
-            assert_eq!(expected.is_some(), expected.and_then(Reason::advice).is_some());
+            assert_eq!(
+                expected.is_some(),
+                expected.and_then(Reason::advice).is_some()
+            );
         }
         assert_eq!(reason(&io::Error::other("else")), None);
     }

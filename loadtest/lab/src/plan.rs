@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use crate::exit::{Exit, Failure};
 use crate::output;
-use report;
 use evidence::results::Results;
+use report;
 use report::plan::{self, Targets};
 
 /// Calculate what so many sessions need: nodes, load balancer, store, traffic, logins after a lost node.

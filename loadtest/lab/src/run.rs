@@ -21,15 +21,17 @@ mod series;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 
-use cluster::{Deployment, Owed};
 use crate::exit::{Exit, Failure};
 use crate::on::On;
-use evidence::results::{Results, Verdict};
 use crate::scenario::{Scenario, ScenarioError};
 use crate::signals::Signals;
-use crate::{output, report, scenarios};
+use crate::{output, scenarios};
+use cluster::{Deployment, Owed};
+use evidence::results::{Results, Verdict};
+use evidence::strategy::{ALL, Table};
 use folder::Folder;
 use series::Series;
+use toml::Spanned;
 
 /// Perform scenarios: the same users and faults for each strategy, then a report.
 ///
@@ -49,9 +51,13 @@ pub struct Args {
 /// What the command line may change about a scenario.
 #[derive(Debug, Default, clap::Args)]
 pub struct Options {
-    /// Only these strategies of the scenario.
+    /// Only these strategies of the scenario, or `all` that the node knows.
     #[arg(long = "strategy", value_name = "NAMES", value_delimiter = ',')]
     strategies: Vec<String>,
+
+    /// Another program for the nodes than our `shop`: one that calls `shop::run` with strategies of its own.
+    #[arg(long, value_name = "PROGRAM")]
+    shop: Option<PathBuf>,
 
     /// Another seed than the scenario's.
     #[arg(long, value_name = "N")]
@@ -78,11 +84,12 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     if args.options.is_on_compose() {
         return compose::run(&args).await;
     }
+    let table = args.options.table().await?;
     // All are read before the first is performed: a typing error in the last must not cost an hour.
     let scenarios = args
         .files
         .iter()
-        .map(|file| scenarios::find(file))
+        .map(|file| scenarios::find(file, &table))
         .collect::<Result<Vec<_>, _>>()?;
     let several = scenarios.len() > 1;
     let mut worst = Exit::Held;
@@ -111,11 +118,19 @@ pub(crate) async fn perform(
     out: Option<&Path>,
     command: String,
 ) -> Result<Exit, Failure> {
-    options.apply(&mut scenario)?;
+    let table = options.table().await?;
+    options.apply(&mut scenario, &table)?;
     let deployment = options.on.deployment()?;
     let mut signals = Signals::listen()?;
     let folder = Folder::create(out)?;
-    let mut series = Series::begin(&scenario, deployment.as_ref(), command).await;
+    let mut series = Series::begin(
+        &scenario,
+        &table,
+        options.shop.as_deref(),
+        deployment.as_ref(),
+        command,
+    )
+    .await;
     let owed = deployment.as_ref().map(Deployment::owed);
     let (mut ended, _at_once) = {
         let mut measuring = pin!(series.measure(&folder));
@@ -232,7 +247,9 @@ impl Options {
     /// As they were typed, for the command that a report shows.
     pub(crate) fn as_flags(&self) -> String {
         let on = (self.on != On::Loopback).then(|| format!(" --on {}", self.on));
-        on.unwrap_or_default() + &self.changes()
+        let shop = self.shop.as_ref();
+        let shop = shop.map(|shop| format!(" --shop {}", shop.display()));
+        on.unwrap_or_default() + &shop.unwrap_or_default() + &self.changes()
     }
 
     /// What they change about a scenario.
@@ -250,10 +267,22 @@ impl Options {
         .collect()
     }
 
-    fn apply(&self, scenario: &mut Scenario) -> Result<(), Failure> {
+    /// What the nodes' program serves.
+    pub(crate) async fn table(&self) -> Result<Table, Failure> {
+        Ok(cluster::describe(self.shop.as_deref()).await?)
+    }
+
+    fn apply(&self, scenario: &mut Scenario, table: &Table) -> Result<(), Failure> {
         let spec = &mut scenario.spec;
+        if self.strategies == [ALL] {
+            spec.cluster.strategies = table
+                .names()
+                .into_iter()
+                .map(|name| Spanned::new(0..0, name.to_owned()))
+                .collect();
+        }
         let known = spec.cluster.strategy_names();
-        for strategy in &self.strategies {
+        for strategy in self.strategies.iter().filter(|name| *name != ALL) {
             if !known.contains(strategy) {
                 return Err(Failure::new(
                     Exit::Usage,
@@ -265,7 +294,7 @@ impl Options {
                 ));
             }
         }
-        if !self.strategies.is_empty() {
+        if !self.strategies.is_empty() && self.strategies != [ALL] {
             spec.cluster
                 .strategies
                 .retain(|name| self.strategies.contains(name.get_ref()));
@@ -289,8 +318,8 @@ mod tests {
     use super::*;
 
     fn demo() -> Scenario {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/demo.toml");
-        Scenario::read(&path).unwrap()
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/demo.toml");
+        Scenario::read(&path, &evidence::sample::table()).unwrap()
     }
 
     #[test]
@@ -302,7 +331,9 @@ mod tests {
             ..Options::default()
         };
         let mut scenario = demo();
-        options.apply(&mut scenario).unwrap();
+        options
+            .apply(&mut scenario, &evidence::sample::table())
+            .unwrap();
         assert_eq!(scenario.spec.cluster.strategy_names(), ["sticky", "jwt"]);
         assert_eq!(
             (scenario.spec.seed, *scenario.spec.repeats.get_ref()),
@@ -320,7 +351,9 @@ mod tests {
             strategies: vec!["memcached".into()],
             ..Options::default()
         };
-        let failure = options.apply(&mut demo()).unwrap_err();
+        let failure = options
+            .apply(&mut demo(), &evidence::sample::table())
+            .unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         assert!(
             failure.message.contains("it has sticky, redis, jwt"),

@@ -6,7 +6,6 @@
 mod chaos;
 mod check;
 mod cluster;
-mod expect;
 mod fault;
 mod load;
 pub mod schedule;
@@ -17,15 +16,15 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use evidence::expectations::Threshold;
+use evidence::strategy::Table;
 use serde::Deserialize;
 use toml::Spanned;
 
-pub use cluster::STORE;
 pub use chaos::Chaos;
 pub use cluster::{ClusterPart, Password};
-pub use expect::{Relation, Threshold};
-pub use fault::{FaultEntry, FaultKind};
-pub use load::{Arrivals, Journey, Load, Pace, Replays};
+pub use fault::FaultEntry;
+pub use load::{Journey, Load, Replays};
 pub use sizes::Sizes;
 use source::Source;
 
@@ -114,24 +113,25 @@ pub struct Memory {
 
 impl Scenario {
     /// Reads a file.
-    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+    pub fn read(path: &Path, table: &Table) -> Result<Self, ScenarioError> {
         let text = fs::read_to_string(path).map_err(|source| ScenarioError::Unreadable {
             path: path.to_path_buf(),
             source,
         })?;
-        Self::parse(path, &text)
+        Self::parse(path, &text, table)
     }
 
-    /// Understands `text`; errors name `path`.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioError> {
+    /// Understands `text`, for nodes that serve the strategies of `table`; errors name `path`.
+    pub fn parse(path: &Path, text: &str, table: &Table) -> Result<Self, ScenarioError> {
         let source = Source { path, text };
         let wrong = |span: Option<Range<usize>>, message: &str| {
             ScenarioError::Wrong(source.explain(span, message))
         };
-        let spec: Spec =
+        let mut spec: Spec =
             toml::from_str(text).map_err(|error| wrong(error.span(), error.message()))?;
+        spec.cluster.resolve(table);
         let explained = |problem: check::Problem| wrong(problem.span, &problem.message);
-        check::check(&spec).map_err(explained)?;
+        check::check(&spec, table).map_err(explained)?;
         let thresholds = check::thresholds(&spec).map_err(explained)?;
         let name = path.file_stem().map_or_else(
             || "scenario".to_string(),

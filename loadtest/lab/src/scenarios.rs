@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use evidence::strategy::Table;
+
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::scenario::{Scenario, ScenarioError};
@@ -12,7 +14,7 @@ macro_rules! scenario {
     ($name:literal) => {
         (
             $name,
-            include_str!(concat!("../../scenarios/", $name, ".toml")),
+            include_str!(concat!("../../../scenarios/", $name, ".toml")),
         )
     };
 }
@@ -54,10 +56,11 @@ const ALL: &[(&str, &str)] = &[
 pub struct Args {}
 
 /// `lab scenarios`
-pub fn run(_: &Args) -> Result<Exit, Failure> {
+pub async fn run(_: &Args) -> Result<Exit, Failure> {
+    let table = cluster::describe(None).await?;
     let mut list = String::new();
     for (name, text) in ALL {
-        let scenario = built_in(name, text)?;
+        let scenario = built_in(name, text, &table)?;
         let _ = writeln!(list, "{name}\n    {}", scenario.spec.question);
     }
     list += "\nTo perform one: lab run NAME. The files are in scenarios/; a changed copy is run by its path.\n";
@@ -83,15 +86,15 @@ pub(crate) fn none_given() -> Failure {
 }
 
 /// A scenario by the path of its file, or by its name where no file is there.
-pub(crate) fn find(path: &Path) -> Result<Scenario, ScenarioError> {
+pub(crate) fn find(path: &Path, table: &Table) -> Result<Scenario, ScenarioError> {
     let known = ALL.iter().find(|(name, _)| Path::new(name) == path);
     match known {
-        Some((name, text)) if !path.is_file() => built_in(name, text),
+        Some((name, text)) if !path.is_file() => built_in(name, text, table),
         None if !path.exists() => Err(ScenarioError::Unknown {
             path: path.to_path_buf(),
             hint: near(path).map_or_else(String::new, |name| format!("Did you mean `{name}`? ")),
         }),
-        _ => Scenario::read(path),
+        _ => Scenario::read(path, table),
     }
 }
 
@@ -105,17 +108,18 @@ fn near(path: &Path) -> Option<&'static str> {
     (likeness > ALIKE).then_some(name)
 }
 
-fn built_in(name: &str, text: &str) -> Result<Scenario, ScenarioError> {
-    Scenario::parse(Path::new(&format!("scenarios/{name}.toml")), text)
+fn built_in(name: &str, text: &str, table: &Table) -> Result<Scenario, ScenarioError> {
+    Scenario::parse(Path::new(&format!("scenarios/{name}.toml")), text, table)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evidence::sample::table;
 
     #[test]
     fn every_file_is_built_in_and_good() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
         let mut files: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| {
@@ -127,7 +131,7 @@ mod tests {
         let names: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, files);
         for (name, text) in ALL {
-            let scenario = built_in(name, text).unwrap();
+            let scenario = built_in(name, text, &table()).unwrap();
             assert_eq!(scenario.name, *name);
             assert!(scenario.spec.question.ends_with('?'), "{name}");
         }
@@ -135,8 +139,13 @@ mod tests {
 
     #[test]
     fn a_name_is_found_and_a_wrong_one_is_told_where_to_look() {
-        assert_eq!(find(Path::new("kill-node")).unwrap().name, "kill-node");
-        let error = find(Path::new("kill-nodes")).unwrap_err().to_string();
+        assert_eq!(
+            find(Path::new("kill-node"), &table()).unwrap().name,
+            "kill-node"
+        );
+        let error = find(Path::new("kill-nodes"), &table())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("`lab scenarios` lists"), "{error}");
     }
 
@@ -154,7 +163,7 @@ mod tests {
             ("xyz", None),
             ("", None),
         ] {
-            let error = find(Path::new(typed)).unwrap_err().to_string();
+            let error = find(Path::new(typed), &table()).unwrap_err().to_string();
             let suggested = meant.map(|name| format!("Did you mean `{name}`? "));
             match suggested {
                 Some(hint) => assert!(error.contains(&hint), "{typed}: {error}"),
@@ -166,7 +175,7 @@ mod tests {
     #[test]
     fn a_folder_is_told_as_what_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        let error = find(folder.path()).unwrap_err().to_string();
+        let error = find(folder.path(), &table()).unwrap_err().to_string();
         assert!(error.starts_with("cannot read the scenario"), "{error}");
     }
 }

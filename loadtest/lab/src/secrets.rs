@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use cluster::secrets::make_missing;
 use crate::exit::{Exit, Failure};
 use crate::output;
+use cluster::secrets::make_missing;
 
 /// Make the secrets of a cluster in containers: what the folder lacks, never what it has.
 #[derive(Debug, clap::Args)]

@@ -10,15 +10,17 @@ mod guide;
 
 use std::{
     net::{IpAddr, TcpListener},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use clap::builder::RangedU64ValueParser;
+use cluster::{Cluster, ClusterError, ClusterSpec, Process, spec::MOST_NODES};
+use evidence::strategy::Table;
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use crate::{
-    cluster::{Cluster, ClusterError, ClusterSpec, Process, spec::MOST_NODES},
     exit::{Exit, Failure},
     on::On,
     output,
@@ -46,18 +48,22 @@ pub struct Args {
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_NODES as u64))]
     nodes: usize,
 
-    /// The strategies, side by side on the same nodes, each on a port of its own.
+    /// The strategies, side by side on the same nodes, each on a port of its own; `all` that the node knows.
     #[arg(
         long,
         value_name = "NAMES",
         value_delimiter = ',',
-        default_value = "sticky,redis,jwt"
+        default_value = "all"
     )]
     strategies: Vec<String>,
 
-    /// The first strategy's port; the others take the next ones.
-    #[arg(long, default_value_t = 8081, value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
+    /// The first strategy's port; the others take the next ones [default: the port of each in the table of strategies].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+
+    /// Another program for the nodes than our `shop`: one that calls `shop::run` with strategies of its own.
+    #[arg(long, value_name = "PROGRAM")]
+    shop: Option<PathBuf>,
 
     /// How many demo accounts: user-000001 and so on.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
@@ -85,11 +91,17 @@ pub struct Args {
 }
 
 impl Args {
-    fn public_ports(&self) -> Result<Vec<u16>, Failure> {
-        consecutive(self.port, self.strategies.len()).ok_or_else(|| {
+    /// A port for each strategy. What the node does not know has none; the cluster refuses it.
+    fn public_ports(&self, table: &Table) -> Result<Vec<u16>, Failure> {
+        let Some(first) = self.port else {
+            let rows = self.strategies.iter().map(|name| table.about(name));
+            return Ok(rows
+                .map(|about| about.map_or(0, |about| about.port))
+                .collect());
+        };
+        consecutive(first, self.strategies.len()).ok_or_else(|| {
             let message = format!(
-                "--port {}: there is no room for {} ports",
-                self.port,
+                "--port {first}: there is no room for {} ports",
                 self.strategies.len()
             );
             Failure::new(Exit::Usage, message)
@@ -117,9 +129,10 @@ impl Args {
         .find_map(|(flag, given)| given.then_some(flag))
     }
 
-    fn spec(self) -> Result<ClusterSpec, Failure> {
-        let public_ports = self.public_ports()?;
+    fn spec(self, table: &Table) -> Result<ClusterSpec, Failure> {
+        let public_ports = self.public_ports(table)?;
         Ok(ClusterSpec {
+            shop: self.shop,
             nodes: self.nodes,
             strategies: self.strategies,
             public_ports,
@@ -135,10 +148,12 @@ impl Args {
 }
 
 /// Runs `lab up` until a signal ends it.
-pub async fn run(args: Args) -> Result<Exit, Failure> {
+pub async fn run(mut args: Args) -> Result<Exit, Failure> {
+    let table = cluster::describe(args.shop.as_deref()).await?;
+    args.strategies = table.resolve(&args.strategies);
     match &args.on {
         On::Loopback => {}
-        On::Compose => return compose::run(&args, &args.public_ports()?).await,
+        On::Compose => return compose::run(&args, &args.public_ports(&table)?).await,
         On::Deployed(file) => {
             let file = file.display();
             return Err(Failure::new(
@@ -150,7 +165,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         }
     }
     let mut signals = Signals::listen()?;
-    let (accounts, spec) = (args.accounts, args.spec()?);
+    let (accounts, spec) = (args.accounts, args.spec(&table)?);
     let wanted = (spec.ip, spec.strategies.len());
 
     let begun = Instant::now();

@@ -20,17 +20,16 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::attack::{Plan, REQUEST_TIMEOUT};
-use cluster::{Cluster, ClusterSpec};
-use cluster::faults::{self, Scene};
-use evidence::history::file::Appender;
 use cluster::Clock;
-use evidence::history::{History, Line, Meta, SCHEMA};
-use evidence::results::StrategyProperties;
-use crate::scenario::Scenario;
+use cluster::faults::{self, Scene};
 use cluster::faults::{Fault, Target};
+use cluster::{Cluster, ClusterSpec};
+use evidence::history::file::Appender;
+use evidence::history::{History, Line, Meta, SCHEMA};
+use evidence::pace::REQUEST_TIMEOUT;
 use evidence::{checker, expectations, statistics};
-use session::kind::Reach;
+use lab::attack::Plan;
+use lab::scenario::Scenario;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -80,8 +79,8 @@ struct NoVerdict(String);
 
 /// What one seed showed that no theory explains.
 async fn play(seed: u64) -> Result<Vec<String>, NoVerdict> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/chaos-short.toml");
-    let mut scenario = Scenario::read(&path).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/chaos-short.toml");
+    let mut scenario = Scenario::read(&path, &evidence::sample::table()).unwrap();
     scenario.spec.seed = seed;
     let folder = TempDir::new().unwrap();
     let surprises = Game::begin(&scenario, &folder).await.play().await?;
@@ -178,13 +177,13 @@ impl<'a> Game<'a> {
     fn meta(&self, strategy: &str) -> Meta {
         let spec = &self.scenario.spec;
         let measured_until_us = seconds(*spec.load.measure_s.get_ref());
-        let properties = properties(strategy);
-        let lifetime = spec.cluster.lifetime(properties.state_lives == "client");
+        let about = self.cluster.about(strategy).unwrap();
+        let lifetime = about.lifetime(&spec.cluster.settings());
         Meta {
             schema: SCHEMA.into(),
             scenario: self.scenario.name.clone(),
             strategy: strategy.into(),
-            properties,
+            properties: about.properties(),
             repeat: 1,
             seed: spec.seed,
             nodes: spec.cluster.node_names(),
@@ -278,18 +277,6 @@ fn judge(path: &Path, scenario: &Scenario) -> Result<Vec<String>, NoVerdict> {
         surprises.extend(told);
     }
     Ok(surprises)
-}
-
-fn properties(strategy: &str) -> StrategyProperties {
-    let about = session::about(strategy).unwrap();
-    StrategyProperties {
-        state_lives: about.state_lives.word().into(),
-        needs_affinity: about.needs_affinity,
-        survives_node_death: about.survives_node_death(),
-        revocable_at_once: about.revocation == Reach::AtOnce,
-        store_round_trips: about.round_trips.read.max(about.round_trips.change),
-        logout: about.logout_means.into(),
-    }
 }
 
 fn seconds(seconds: u64) -> i64 {

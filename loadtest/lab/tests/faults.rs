@@ -9,11 +9,11 @@ use std::{cell::RefCell, time::Duration};
 
 use agent::link::{Direction, Disturbance};
 use cheap::spec;
-use cluster::{BalancerKind, Cluster, ClusterSpec, LinkName};
-use cluster::faults::{Scene, inject};
 use cluster::Clock;
+use cluster::faults::{Fault, FaultAction, Target};
+use cluster::faults::{Scene, inject};
+use cluster::{BalancerKind, Cluster, ClusterSpec, LinkName};
 use evidence::history::{FaultEvent, FaultStep};
-use cluster::faults::{FaultAction, Fault, Target};
 
 fn node(number: u32) -> Target {
     Target::Node(format!("node-{number}"))
@@ -99,8 +99,18 @@ async fn processes_are_killed_stopped_paused_restarted_and_slowed() {
             "in state T",
             "no thread in state T",
         ),
-        (FaultAction::Kill, Target::LoadBalancer, gone, "at every listener"),
-        (FaultAction::Pause, Target::LoadBalancer, "in state T", "no thread"),
+        (
+            FaultAction::Kill,
+            Target::LoadBalancer,
+            gone,
+            "at every listener",
+        ),
+        (
+            FaultAction::Pause,
+            Target::LoadBalancer,
+            "in state T",
+            "no thread",
+        ),
     ] {
         let (commanded, evidence) = seen(&cluster, fault(action, target)).await;
         assert_eq!(commanded.evidence, None);

@@ -2,8 +2,8 @@
 //! the formats only draw.
 
 use super::failover;
-use super::format::{self, TimeUnit, figure};
 use super::table::{Cell, Column, Group, Row, Table, group, largest, whole};
+use evidence::format::{self, TimeUnit, figure};
 use evidence::results::{Arrivals, Latency, Revocations, Run, Summary};
 
 /// The main table.

@@ -1,12 +1,12 @@
 //! Everything that a report says in words and tables, computed once from the results. The formats (HTML, Markdown, terminal)
 //! only lay it out, so that they cannot contradict each other.
 
-use super::format::{self, figure, list};
 use super::scale_out::{self, ScaleOutPart};
 use super::summary::{self, Summary};
 use super::table::{Column, Table, all_columns, columns};
 use super::theory::{self, Judged};
 use super::{comparison, pairs, proof};
+use evidence::format::{self, figure, list};
 use evidence::results::{Results, Run, Verdict, of_one_size};
 
 /// The contents of a report, in the order in which to read them.

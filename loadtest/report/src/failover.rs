@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::fault::{self, FaultKey};
-use super::format::{self, TimeUnit, figure};
 use super::table::{Column, Group, Row, group, largest, whole};
+use evidence::format::{self, TimeUnit, figure};
 use evidence::results::{Fault, Run};
 
 /// One group for each fault.

@@ -73,7 +73,7 @@ impl FaultKey {
             Target::Store => "the store".to_owned(),
             Target::LoadBalancer => "the load balancer".to_owned(),
             Target::Nodes => "the nodes".to_owned(),
-            Target::ToNode(_) | Target::FromNode { .. } => format!("the link {}", self.target),
+            Target::Link { .. } => format!("the link {}", self.target),
             Target::Node(node) => node.to_owned(),
         }
     }

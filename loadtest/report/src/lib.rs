@@ -133,6 +133,7 @@ pub fn read(path: &Path) -> Result<Results, ReportError> {
     serde_json::from_str(&text).map_err(not_results)
 }
 
+/// Writes `report.html`, `report.md` and `junit.xml` into `dir`.
 pub fn write_reports(results: &Results, dir: &Path) -> Result<(), ReportError> {
     let document = Document::of(results);
     let html = html::render(&document, results).map_err(|source| ReportError::Render {

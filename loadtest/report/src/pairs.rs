@@ -1,7 +1,7 @@
 //! Strategies against each other, two by two, over their runs.
 
-use super::format::figure;
 use super::table::{Cell, Row, Table, group};
+use evidence::format::figure;
 use evidence::results::{Comparison, Conclusion, Results};
 
 /// One row a figure, one column a pair. `None` where each strategy ran once: one run has no spread to compare with.

@@ -3,7 +3,7 @@
 use evidence::results::{Results, Witness, WitnessOperation};
 
 /// A witness as a story: what happened, then the operations and the fault, in order.
-pub(crate) fn told(witness: &Witness) -> String {
+pub fn told(witness: &Witness) -> String {
     let mut lines = Vec::new();
     let kind = witness.kind.words().0;
     lines.push(format!(

@@ -3,8 +3,8 @@
 
 mod sentences;
 
-use super::format::{NOT_MEASURED, figure, plural};
 use super::table::{Cell, Group, Row, Table, group, median};
+use evidence::format::{NOT_MEASURED, figure, plural};
 use evidence::results::{Fitted, Results, ScaleOut, ScalePoint, Station};
 
 /// What a report says of several sizes of cluster.

@@ -7,8 +7,8 @@ use std::path::Path;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use super::sample;
 use evidence::results::{Comparison, Results, Revocations};
+use evidence::sample;
 
 #[test]
 fn what_is_written_validates() {
@@ -104,7 +104,7 @@ fn another_schema_is_refused() {
 }
 
 fn schema() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("results.schema.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../evidence/results.schema.json");
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 

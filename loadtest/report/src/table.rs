@@ -2,7 +2,7 @@
 //!
 //! A strategy that ran more than once shows the median and, beside it, each run: the run is the unit of statistics.
 
-use super::format;
+use evidence::format;
 use evidence::results::{Results, Run, of_one_size};
 pub(super) use evidence::statistics::median;
 

@@ -4,6 +4,7 @@ use std::fs;
 
 use super::*;
 use evidence::results::{Latency, Memory, Revocation, Verdict};
+use evidence::sample;
 
 fn rendered(results: &Results) -> [String; 3] {
     let dir = tempfile::tempdir().unwrap();
@@ -418,73 +419,5 @@ fn the_terminal_table_keeps_to_its_width() {
                 "{widest} columns of {width}:\n{text}"
             );
         }
-    }
-}
-
-#[test]
-fn lab_report_renders_again_and_leaves_the_results_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    write_all(&sample::results(), dir.path()).unwrap();
-    let path = dir.path().join("results.json");
-    let mut document: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-    document["of_a_later_version"] = true.into();
-    fs::write(&path, document.to_string()).unwrap();
-    fs::remove_file(dir.path().join("report.html")).unwrap();
-    assert_eq!(
-        run(Args {
-            results: path.clone(),
-            out: None
-        })
-        .unwrap(),
-        Exit::Held
-    );
-    assert!(dir.path().join("report.html").exists());
-    assert!(
-        fs::read_to_string(&path)
-            .unwrap()
-            .contains("of_a_later_version")
-    );
-
-    let elsewhere = dir.path().join("a/b");
-    run(Args {
-        results: path,
-        out: Some(elsewhere.clone()),
-    })
-    .unwrap();
-    assert!(elsewhere.join("report.md").exists());
-    assert!(!elsewhere.join("results.json").exists());
-}
-
-#[test]
-fn what_is_not_results_ends_with_usage_and_a_hint() {
-    let dir = tempfile::tempdir().unwrap();
-    let cases = [
-        ("missing.json", None, "reports/latest"),
-        ("text.json", Some("hello"), "Probably it is another file"),
-        (
-            "other.json",
-            Some("{\"schema\": \"sessionlab.results/9\"}"),
-            "Probably another version of the lab",
-        ),
-        (
-            "half.json",
-            Some("{\"schema\": \"sessionlab.results/1\", \"seed\": \"x\"}"),
-            "line 1 column",
-        ),
-    ];
-    for (name, contents, hint) in cases {
-        let path = dir.path().join(name);
-        if let Some(contents) = contents {
-            fs::write(&path, contents).unwrap();
-        }
-        let failure = run(Args {
-            results: path,
-            out: None,
-        })
-        .unwrap_err();
-        assert_eq!(failure.exit, Exit::Usage);
-        assert!(failure.message.contains(hint), "{}", failure.message);
-        assert!(failure.message.contains(name), "{}", failure.message);
     }
 }

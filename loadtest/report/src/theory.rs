@@ -54,7 +54,7 @@ fn cell(prediction: &Prediction) -> String {
         .map(|(name, count)| {
             format!(
                 "{} {}",
-                super::format::count(*count),
+                evidence::format::count(*count),
                 name.replace('_', " ")
             )
         })

@@ -96,7 +96,12 @@ impl Fault {
 
     /// Whether one of two faults would disturb the other, or hide its effect, if both were in force.
     pub fn touches(&self, other: &Self) -> bool {
-        let order = |planned: &Self| matches!(planned.action, FaultAction::Drain { .. } | FaultAction::Maint);
+        let order = |planned: &Self| {
+            matches!(
+                planned.action,
+                FaultAction::Drain { .. } | FaultAction::Maint
+            )
+        };
         match (&self.target, &other.target) {
             (Target::Nodes, _) | (_, Target::Nodes) => true,
             // Orders do not outlive the load balancer that they were given to.
@@ -218,7 +223,6 @@ impl fmt::Display for Target {
     }
 }
 
-
 impl Target {
     /// What a name means. Whether there is such a node or link, the check says.
     pub fn of(name: &str) -> Self {
@@ -235,8 +239,7 @@ impl Target {
                 evidence::target::Target::Nodes => Self::Nodes,
                 evidence::target::Target::Store => Self::Store,
                 evidence::target::Target::LoadBalancer => Self::LoadBalancer,
-                evidence::target::Target::ToNode(node) => link(LOAD_BALANCER, node),
-                evidence::target::Target::FromNode { node, to } => link(node, to),
+                evidence::target::Target::Link { from, to } => link(from, to),
                 evidence::target::Target::Node(node) => Self::Node(node.into()),
             },
         }

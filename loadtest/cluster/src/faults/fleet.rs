@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use futures_util::future::{join_all, try_join_all};
 
+use super::fault::FaultAction;
 use super::{FaultError, order::seen};
 use crate::{Cluster, GRACE, Process};
-use crate::faults::FaultAction;
 
 /// The nodes.
 pub(super) struct Fleet<'a> {

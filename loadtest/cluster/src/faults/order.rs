@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::FaultError;
+use super::fault::FaultAction;
 use crate::{Cluster, NodeState, Order};
-use crate::faults::FaultAction;
 
 /// For the load balancer to see a node as it should: at most a few checks of half a second each, also on a busy machine.
 const SEEN_WITHIN: Duration = Duration::from_secs(10);

@@ -6,9 +6,9 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
+use super::fault::{FaultAction, Target};
 use super::{FaultError, Scene, Seen};
 use crate::{Cluster, GRACE, LOAD_BALANCER, Process};
-use crate::faults::{FaultAction, Target};
 
 /// Of one halt and one run of a slow process. Short beside what users wait, long beside what a signal takes.
 const PERIOD: Duration = Duration::from_millis(100);

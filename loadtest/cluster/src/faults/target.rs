@@ -8,8 +8,8 @@ use std::time::Duration;
 use reqwest::Client;
 
 use super::FaultError;
+use super::fault::Target;
 use crate::{Cluster, ClusterError};
-use crate::faults::Target;
 
 /// For one node's metrics.
 const DEADLINE: Duration = Duration::from_secs(2);

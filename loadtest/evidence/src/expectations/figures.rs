@@ -135,9 +135,9 @@ fn worst(run: &Run, value: fn(&Fault) -> Option<f64>) -> Option<f64> {
 
 /// As [`worst`], over the faults that there is a victim of to be routed to. Who asks no store has none in a link to it.
 fn detected_ms(run: &Run) -> Option<f64> {
-    let has_victim = |fault: &&Fault| match Target::of(&fault.target) {
-        Target::FromNode { .. } => run.has_store(),
-        target => target.node().is_some(),
+    let has_victim = |fault: &&Fault| {
+        let target = Target::of(&fault.target);
+        target.node().is_some() && (run.has_store() || !target.is_link_to_store())
     };
     let of_nodes = run.faults.iter().filter(has_victim);
     let values: Option<Vec<u64>> = of_nodes.map(|fault| fault.detection_ms).collect();

@@ -1,8 +1,8 @@
-//! Holds runs against the [`super::matrix`].
+//! Holds runs against the strategy's [`theory`].
 
 use std::collections::BTreeMap;
 
-use super::matrix::{self, Cell, Extent};
+use super::theory::{self, Expected, Extent};
 use super::{demanded, each};
 use crate::results::Anomaly;
 use crate::results::{Anomalies, Expectation, Fault, Prediction, Revocations, Run};
@@ -77,9 +77,9 @@ pub(super) fn matrix(strategy: &str, runs: &[&Run]) -> Vec<Prediction> {
             *sum += lost;
         }
         let kinds = [Anomaly::SessionLost, Anomaly::LineLost, Anomaly::Exposure];
-        let cell = matrix::under(strategy, group.kind, group.target);
+        let row = theory::under(theory_of(runs), group.kind, group.target);
         let observed = kinds.into_iter().zip(lost);
-        under_faults.push(prediction(strategy, group.label(), cell, observed));
+        under_faults.push(prediction(strategy, group.label(), row, observed));
     }
     let apart = Anomaly::ALL.into_iter().map(|anomaly| {
         let all = runs
@@ -95,13 +95,13 @@ pub(super) fn matrix(strategy: &str, runs: &[&Run]) -> Vec<Prediction> {
         };
         (anomaly, all.saturating_sub(explained))
     });
-    let always = matrix::at_any_time(strategy);
+    let always = theory::at_any_time(theory_of(runs));
     let mut rows = vec![prediction(strategy, "at any time".into(), always, apart)];
     if !revoked.is_empty() {
-        let cell = matrix::under_revocation(strategy);
+        let row = theory::under_revocation(theory_of(runs));
         let kinds = [Anomaly::Resurrection, Anomaly::Exposure];
         let observed = kinds.into_iter().zip(outlived);
-        rows.push(prediction(strategy, REVOCATION.into(), cell, observed));
+        rows.push(prediction(strategy, REVOCATION.into(), row, observed));
     }
     rows.extend(under_faults);
     rows
@@ -110,7 +110,7 @@ pub(super) fn matrix(strategy: &str, runs: &[&Run]) -> Vec<Prediction> {
 fn prediction(
     strategy: &str,
     fault: String,
-    cell: &Cell,
+    row: &Expected,
     observed: impl Iterator<Item = (Anomaly, u64)>,
 ) -> Prediction {
     let names = |anomalies: &[Anomaly]| -> Vec<String> {
@@ -122,16 +122,21 @@ fn prediction(
         .map(|(anomaly, count)| (anomaly.name().to_owned(), count))
         .collect();
     // What must show need not be allowed once more.
-    let mut tolerated = names(cell.tolerated);
-    tolerated.retain(|name| !names(cell.predicted).contains(name));
+    let mut tolerated = names(&row.tolerated);
+    tolerated.retain(|name| !names(&row.predicted).contains(name));
     Prediction {
         strategy: strategy.to_owned(),
         fault,
-        predicted: names(cell.predicted),
+        predicted: names(&row.predicted),
         tolerated,
         observed,
-        why: cell.why.to_owned(),
+        why: row.why.clone(),
     }
+}
+
+/// What the strategy of these runs said beforehand. It stands in each of them.
+fn theory_of<'a>(runs: &[&'a Run]) -> &'a [Expected] {
+    runs.first().map_or(&[], |run| &run.properties.theory)
 }
 
 /// The faults of one kind on one target, in all runs of a strategy.
@@ -175,12 +180,12 @@ impl<'a> Group<'a> {
 
     /// Of the runs with this fault, what each lost of what it had to lose.
     fn sessions(&self, strategy: &str, runs: &[&Run]) -> Option<Expectation> {
-        let cell = matrix::under(strategy, self.kind, self.target);
-        if !cell.predicted.contains(&Anomaly::SessionLost) {
+        let row = theory::under(theory_of(runs), self.kind, self.target);
+        if !row.predicted.contains(&Anomaly::SessionLost) {
             return None;
         }
         let label = self.label();
-        let expectation = match cell.extent {
+        let expectation = match row.extent {
             Extent::AllPinned => {
                 format!("{label}: costs all sessions that it served, and no others")
             }
@@ -204,7 +209,7 @@ impl<'a> Group<'a> {
                         .saturating_sub(fault.sessions_lost_on_target)
                 })
                 .sum();
-            held &= match cell.extent {
+            held &= match row.extent {
                 Extent::AllPinned => lost == served && others == 0,
                 Extent::SomePinned => lost > 0 && others == 0,
                 Extent::AsListed => lost > 0,
@@ -219,8 +224,8 @@ impl<'a> Group<'a> {
     }
 
     fn lines(&self, strategy: &str, runs: &[&Run]) -> Option<Expectation> {
-        let cell = matrix::under(strategy, self.kind, self.target);
-        if !cell.predicted.contains(&Anomaly::LineLost) {
+        let row = theory::under(theory_of(runs), self.kind, self.target);
+        if !row.predicted.contains(&Anomaly::LineLost) {
             return None;
         }
         let mut held = true;
@@ -243,8 +248,8 @@ impl<'a> Group<'a> {
     /// What was there and what of it was lost, over the faults of this kind that had something to cost. `None` if none
     /// had: it served nobody, or was back too soon.
     fn loss(&self, run: &Run, value: impl Fn(&Fault) -> (u64, u64)) -> Option<(u64, u64)> {
-        let cell = matrix::under(&run.strategy, self.kind, self.target);
-        let costly = |fault: &&Fault| cell.extent != Extent::SomePinned || was_away(fault);
+        let row = theory::under(&run.properties.theory, self.kind, self.target);
+        let costly = |fault: &&Fault| row.extent != Extent::SomePinned || was_away(fault);
         self.faults(run)
             .filter(costly)
             .map(value)
@@ -262,8 +267,8 @@ fn was_away(fault: &Fault) -> bool {
 
 /// Where logged-out credentials are predicted to live on, they must, if somebody tried one.
 fn exposure(strategy: &str, runs: &[&Run]) -> Option<Expectation> {
-    let cell = matrix::at_any_time(strategy);
-    if !cell.predicted.contains(&Anomaly::Exposure) {
+    let row = theory::at_any_time(theory_of(runs));
+    if !row.predicted.contains(&Anomaly::Exposure) {
         return None;
     }
     let mut held = true;
@@ -289,8 +294,8 @@ fn revocation(strategy: &str, runs: &[&Run]) -> Option<Expectation> {
     if runs.iter().all(|run| run.revocations.is_none()) {
         return None;
     }
-    let cell = matrix::under_revocation(strategy);
-    let outlives = cell.predicted.contains(&Anomaly::Exposure);
+    let row = theory::under_revocation(theory_of(runs));
+    let outlives = row.predicted.contains(&Anomaly::Exposure);
     let mut held = true;
     let observed = runs.iter().map(|run| {
         let Some(revoked) = run.revocations.filter(|revoked| revoked.sessions > 0) else {
@@ -314,7 +319,7 @@ fn revocation(strategy: &str, runs: &[&Run]) -> Option<Expectation> {
     Some(Expectation { held, ..demand })
 }
 
-/// No run may show what no cell of its faults lists.
+/// No run may show what no row of its faults lists.
 fn nothing_else(strategy: &str, runs: &[&Run]) -> Expectation {
     let mut held = true;
     let forbidden = runs.iter().map(|run| forbidden(run));
@@ -339,19 +344,19 @@ fn nothing_else(strategy: &str, runs: &[&Run]) -> Expectation {
 
 /// What this run must not show: what neither the strategy nor any of its faults allows.
 pub(super) fn forbidden(run: &Run) -> Vec<Anomaly> {
-    let always = matrix::at_any_time(&run.strategy);
-    let under = |fault: &Fault| matrix::under(&run.strategy, &fault.kind, &fault.target);
+    let always = theory::at_any_time(&run.properties.theory);
+    let under = |fault: &Fault| theory::under(&run.properties.theory, &fault.kind, &fault.target);
     let revoked = run
         .revocations
-        .map(|_| matrix::under_revocation(&run.strategy));
-    let cells: Vec<&Cell> = std::iter::once(always)
+        .map(|_| theory::under_revocation(&run.properties.theory));
+    let cells: Vec<&Expected> = std::iter::once(always)
         .chain(revoked)
         .chain(run.faults.iter().map(under))
         .collect();
     let allowed = |anomaly: &Anomaly| {
         cells
             .iter()
-            .any(|cell| cell.predicted.contains(anomaly) || cell.tolerated.contains(anomaly))
+            .any(|row| row.predicted.contains(anomaly) || row.tolerated.contains(anomaly))
     };
     let kinds = Anomaly::ALL.into_iter();
     kinds.filter(|anomaly| !allowed(anomaly)).collect()

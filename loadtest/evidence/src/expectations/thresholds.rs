@@ -1,8 +1,8 @@
 //! The scenario's thresholds, held against the figures of every run.
 
 use super::{demanded, each};
-use crate::results::{Expectation, Run, Source};
 use crate::expectations::Threshold;
+use crate::results::{Expectation, Run, Source};
 
 /// Those of `thresholds` that are about the strategy of these runs.
 pub(super) fn judge(strategy: &str, runs: &[&Run], thresholds: &[Threshold]) -> Vec<Expectation> {

@@ -1,22 +1,25 @@
 //! Short ways to write histories down in tests. Times are milliseconds here, so that a test reads like a story.
 
+#![allow(missing_docs, reason = "each does what its name says")]
+
 use super::{Action, Fingerprint, History, LineId, Meta, Operation, Outcome, Reason, SCHEMA};
-use crate::results::StrategyProperties;
 use crate::pace::Pace;
+use crate::results::StrategyProperties;
 
 /// A run of two users on two nodes: 10 s measured, final reads at 11 s.
-pub(crate) fn meta() -> Meta {
+pub fn meta() -> Meta {
     Meta {
         schema: SCHEMA.into(),
         scenario: "test".into(),
         strategy: "redis".into(),
         properties: StrategyProperties {
             state_lives: "store".into(),
-            needs_affinity: false,
+            store: Some("redis".into()),
             survives_node_death: true,
             revocable_at_once: true,
             store_round_trips: 1,
             logout: "ends it".into(),
+            ..StrategyProperties::default()
         },
         repeat: 1,
         seed: 1,
@@ -36,7 +39,7 @@ pub(crate) fn meta() -> Meta {
 }
 
 /// A history of these operations, in the order of sending.
-pub(crate) fn history(operations: impl IntoIterator<Item = Operation>) -> History {
+pub fn history(operations: impl IntoIterator<Item = Operation>) -> History {
     let mut operations: Vec<_> = operations.into_iter().collect();
     operations.sort_by_key(|operation| operation.sent_us);
     History {
@@ -81,19 +84,19 @@ fn operation(user: u32, session: u32, id: u32, at_ms: i64, action: Action) -> Op
 }
 
 /// A line by its name.
-pub(crate) fn line(user: u32, operation: u32) -> LineId {
+pub fn line(user: u32, operation: u32) -> LineId {
     LineId { user, operation }
 }
 
-pub(crate) fn log_in(user: u32, session: u32, id: u32, at_ms: i64) -> Operation {
+pub fn log_in(user: u32, session: u32, id: u32, at_ms: i64) -> Operation {
     operation(user, session, id, at_ms, Action::LogIn)
 }
 
-pub(crate) fn browse(user: u32, session: u32, id: u32, at_ms: i64) -> Operation {
+pub fn browse(user: u32, session: u32, id: u32, at_ms: i64) -> Operation {
     operation(user, session, id, at_ms, Action::Browse)
 }
 
-pub(crate) fn log_out(user: u32, session: u32, id: u32, at_ms: i64) -> Operation {
+pub fn log_out(user: u32, session: u32, id: u32, at_ms: i64) -> Operation {
     Operation {
         status: Some(204),
         ..operation(user, session, id, at_ms, Action::LogOut)
@@ -101,7 +104,7 @@ pub(crate) fn log_out(user: u32, session: u32, id: u32, at_ms: i64) -> Operation
 }
 
 /// `GET /me` with the credential of a session that was logged out, refused as it should be.
-pub(crate) fn replay(user: u32, session: u32, id: u32, at_ms: i64) -> Operation {
+pub fn replay(user: u32, session: u32, id: u32, at_ms: i64) -> Operation {
     Operation {
         status: Some(401),
         ..operation(user, session, id, at_ms, Action::Replay)
@@ -109,7 +112,7 @@ pub(crate) fn replay(user: u32, session: u32, id: u32, at_ms: i64) -> Operation 
 }
 
 /// The operator ends all logins of `user`; node-1 says that there were so many.
-pub(crate) fn revoke(user: u32, id: u32, at_ms: i64, revoked: u64) -> Operation {
+pub fn revoke(user: u32, id: u32, at_ms: i64, revoked: u64) -> Operation {
     Operation {
         process: 0,
         credential: None,
@@ -119,7 +122,7 @@ pub(crate) fn revoke(user: u32, id: u32, at_ms: i64, revoked: u64) -> Operation 
 }
 
 /// Adds the line `user-id`.
-pub(crate) fn add(user: u32, session: u32, id: u32, at_ms: i64) -> Operation {
+pub fn add(user: u32, session: u32, id: u32, at_ms: i64) -> Operation {
     Operation {
         status: Some(201),
         line: Some(line(user, id)),
@@ -128,7 +131,7 @@ pub(crate) fn add(user: u32, session: u32, id: u32, at_ms: i64) -> Operation {
 }
 
 /// Removes the line that the same user's operation `added` added.
-pub(crate) fn remove(user: u32, session: u32, id: u32, at_ms: i64, added: u32) -> Operation {
+pub fn remove(user: u32, session: u32, id: u32, at_ms: i64, added: u32) -> Operation {
     Operation {
         line: Some(line(user, added)),
         ..operation(user, session, id, at_ms, Action::RemoveLine)
@@ -136,7 +139,7 @@ pub(crate) fn remove(user: u32, session: u32, id: u32, at_ms: i64, added: u32) -
 }
 
 /// Reads a cart with the lines that these operations of the same user added.
-pub(crate) fn read(user: u32, session: u32, id: u32, at_ms: i64, lines: &[u32]) -> Operation {
+pub fn read(user: u32, session: u32, id: u32, at_ms: i64, lines: &[u32]) -> Operation {
     Operation {
         read: Some(lines.iter().map(|&added| line(user, added)).collect()),
         ..operation(user, session, id, at_ms, Action::ReadCart)
@@ -145,13 +148,13 @@ pub(crate) fn read(user: u32, session: u32, id: u32, at_ms: i64, lines: &[u32]) 
 
 impl Operation {
     /// The same on another node.
-    pub(crate) fn on(mut self, node: &str) -> Self {
+    pub fn on(mut self, node: &str) -> Self {
         self.node = Some(node.into());
         self
     }
 
     /// The same, refused with 401.
-    pub(crate) fn refused(mut self) -> Self {
+    pub fn refused(mut self) -> Self {
         self.outcome = Outcome::Fail;
         self.reason = Some(Reason::Refused);
         self.status = Some(401);
@@ -160,7 +163,7 @@ impl Operation {
     }
 
     /// The same logout, answered by a node that does not know the session.
-    pub(crate) fn nothing_ended(mut self) -> Self {
+    pub fn nothing_ended(mut self) -> Self {
         self.outcome = Outcome::Info;
         self.reason = Some(Reason::NothingEnded);
         self.status = Some(200);
@@ -168,7 +171,7 @@ impl Operation {
     }
 
     /// The same, refused by a node whose strategy cannot do it.
-    pub(crate) fn unsupported(mut self) -> Self {
+    pub fn unsupported(mut self) -> Self {
         self.outcome = Outcome::Fail;
         self.reason = Some(Reason::Refused);
         self.status = Some(501);
@@ -177,7 +180,7 @@ impl Operation {
     }
 
     /// The same, with nobody knowing whether it happened.
-    pub(crate) fn unknown(mut self) -> Self {
+    pub fn unknown(mut self) -> Self {
         self.outcome = Outcome::Info;
         self.reason = Some(Reason::TimedOut);
         self.status = None;
@@ -188,7 +191,7 @@ impl Operation {
     }
 
     /// The same, certainly without effect.
-    pub(crate) fn failed(mut self) -> Self {
+    pub fn failed(mut self) -> Self {
         self.outcome = Outcome::Fail;
         self.reason = Some(Reason::NoNode);
         self.status = Some(503);

@@ -12,8 +12,8 @@
 use std::ops::Range;
 
 use super::generator::Sending;
-use crate::pace::{LATE_US, REQUEST_TIMEOUT, Schedule};
 use crate::history::{ArrivalCounts, FaultStep, History};
+use crate::pace::{LATE_US, REQUEST_TIMEOUT, Schedule};
 use crate::results::Arrivals;
 
 /// Outside of faults, this share of the arrivals must find a free user in time, and none may be dropped.
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::history::testing::{browse, meta};
     use crate::history::{Counts, FaultEvent, Meta, Operation};
-    use lab::scenario::{self, Pace};
+    use crate::pace::{self, Pace};
 
     /// An arrival each 100 ms for 10 s, each answered at once by one of 100 users, the warm-up too.
     fn good() -> Vec<Operation> {
@@ -181,7 +181,7 @@ mod tests {
         history.meta = Meta {
             pace: Pace::Open {
                 arrivals_per_s: 10,
-                arrivals: scenario::Arrivals::Constant,
+                arrivals: pace::Arrivals::Constant,
             },
             ..meta()
         };

@@ -142,8 +142,7 @@ impl Life<'_> {
         let meta = &self.history.meta;
         let target = Target::of(&self.commanded.target);
         // A node that never asks the store misses nothing, and requests are right there.
-        let unused =
-            matches!(target, Target::FromNode { .. }) && meta.properties.store_round_trips == 0;
+        let unused = target.is_link_to_store() && meta.properties.store.is_none();
         target
             .node()
             .filter(|_| meta.balancer == TELLS_RETRIES && !unused)

@@ -6,8 +6,8 @@ use super::in_flight::Seen;
 use super::latency::{bins, nearest_rank};
 use super::{arrivals, in_flight};
 use crate::history::{Action, Count, FaultStep, History, Meta, Operation, Outcome, Reason};
-use crate::results::Generator;
 use crate::pace::Pace;
+use crate::results::Generator;
 
 /// In a closed loop: a user that acts later than intended by this share of its usual pause puts that much less load on the
 /// cluster.
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
     use crate::history::testing::{browse, history, log_in, revoke};
     use crate::history::{Counts, FaultEvent, Usage};
-    use lab::scenario;
+    use crate::pace;
 
     fn tied(mut history: History) -> History {
         let mut counts = Counts::default();
@@ -352,7 +352,7 @@ mod tests {
         let mut history = good();
         history.meta.pace = Pace::Open {
             arrivals_per_s: 1,
-            arrivals: scenario::Arrivals::Constant,
+            arrivals: pace::Arrivals::Constant,
         };
         for operation in &mut history.operations {
             operation.intended_us = operation.sent_us - 19_900;

@@ -126,8 +126,8 @@ fn strategies<'a>(runs: &[&'a Run]) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
     use crate::results::Latency;
+    use crate::sample;
 
     /// Interleaved runs of redis and jwt whose nodes cost this much a request.
     fn runs(redis: &[f64], jwt: &[f64]) -> Vec<Run> {

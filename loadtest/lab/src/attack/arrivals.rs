@@ -16,9 +16,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::alarm::Alarm;
-use evidence::pace::{LATE_US, Schedule};
 use cluster::Clock;
-use evidence::history::{ArrivalCounts};
+use evidence::history::ArrivalCounts;
+use evidence::pace::{LATE_US, Schedule};
 
 /// So long after it was due, an arrival is not sent any more. A person would have gone; and what waits stays bounded.
 const GONE_US: i64 = 1_000_000;
@@ -154,7 +154,6 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::scenario;
 
     fn arrivals() -> Arrivals {
         Arrivals::new(Clock::starting_in(0), 10_000_000)
@@ -237,9 +236,9 @@ mod tests {
     async fn all_are_given_out_not_before_they_are_due_and_then_users_learn_of_the_end() {
         let clock = Clock::starting_in(0);
         let arrivals = Arrivals::new(clock, 20_000);
-        let pace = scenario::Pace::Open {
+        let pace = evidence::pace::Pace::Open {
             arrivals_per_s: 1_000,
-            arrivals: scenario::Arrivals::Poisson,
+            arrivals: evidence::pace::Arrivals::Poisson,
         };
         let schedule = || Schedule::new(pace, 1, 0).unwrap();
         let user = async {

@@ -7,9 +7,9 @@ use reqwest::{RequestBuilder, Response};
 
 use super::browser::answer_head_bytes;
 use super::outcome::Trouble;
-use cluster::Clock;
-use evidence::history::{Action};
 use crate::own_side;
+use cluster::Clock;
+use evidence::history::Action;
 
 const NODE: HeaderName = HeaderName::from_static("x-node");
 const OUTCOME: HeaderName = HeaderName::from_static("x-outcome");

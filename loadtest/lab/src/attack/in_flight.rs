@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use cluster::Clock;
-use evidence::history::{InFlight};
+use evidence::history::InFlight;
 use evidence::random::{Random, Stream};
 
 /// Between two looks, on average: too few to cost anything, enough for a mean that is a few percent off after a minute.

@@ -18,8 +18,8 @@ use super::plan::Plan;
 use super::recorder::Recorder;
 use super::replays::DeadCredentials;
 use evidence::history::{Action, Fingerprint, LineId, Outcome};
-use evidence::random::{Random, Stream};
 use evidence::pace::Pace;
+use evidence::random::{Random, Stream};
 
 /// A cart that grew for ever would make each answer heavier than the one before.
 const MAX_LINES: usize = 8;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
+use crate::scenario::{Journey, Replays};
 use cluster::Clock;
-use crate::scenario::{Journey, Pace, Replays};
+use evidence::pace::Pace;
 
 /// Everything that users need to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use super::browser::Credentials;
 use super::journey::Login;
-use evidence::pace::Replays;
+use crate::scenario::Replays;
 
 /// A user that leaves faster than its old credentials are tried out forgets the oldest.
 const MAX_KEPT: usize = 8;

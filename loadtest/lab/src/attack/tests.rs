@@ -11,20 +11,22 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::scenario::{Journey, Replays};
+use cluster::Clock;
 use evidence::checker::check;
 use evidence::history::file::Appender;
 use evidence::history::testing::meta;
-use cluster::Clock;
 use evidence::history::{Action, History, Meta, Operation, Outcome, Reason};
+use evidence::pace::{Arrivals, Pace, REQUEST_TIMEOUT};
 use evidence::results::{Anomalies, Generator};
-use crate::scenario::{self, Journey, Pace, Replays};
 use evidence::statistics::summarise;
 use shop::{Manner, Shop};
+use std::time::Duration;
 
 const CLOSED: Pace = Pace::Closed { think_ms: (1, 20) };
 const OPEN: Pace = Pace::Open {
     arrivals_per_s: 200,
-    arrivals: scenario::Arrivals::Poisson,
+    arrivals: Arrivals::Poisson,
 };
 /// Every kind of answer that there is, and every kind of none. A login must come through now and then.
 const BAD: [Manner; 9] = [

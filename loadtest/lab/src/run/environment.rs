@@ -5,13 +5,14 @@ use std::fs;
 use std::time::Duration;
 
 use agent::link::{Direction, Disturbance};
-use session::kind::{Reach, StoreKind};
 use tokio::process::Command;
 
+use crate::scenario::{ClusterPart, Replays, Spec};
 use cluster::BalancerKind;
-use evidence::results::{Environment, StrategyProperties};
-use cluster::faults::{FaultAction, Fault, Target};
-use crate::scenario::{ClusterPart, Pace, Replays, Spec};
+use cluster::faults::{Fault, FaultAction, Target};
+use evidence::pace::Pace;
+use evidence::results::Environment;
+use evidence::strategy::Table;
 
 /// For `git` and `redis-server --version`.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,13 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const REAL_PASSWORD: (u32, u32) = (19_456, 2);
 
 /// Looks around.
-pub(super) async fn read(cluster: &ClusterPart) -> Environment {
+pub(super) async fn read(cluster: &ClusterPart, table: &Table) -> Environment {
     let mut versions = BTreeMap::from([("lab".to_string(), env!("CARGO_PKG_VERSION").to_string())]);
     let strategies = cluster.strategy_names();
-    let in_redis = |name: &String| {
-        session::about(name).is_some_and(|about| about.store == Some(StoreKind::Redis))
-    };
-    if strategies.iter().any(in_redis)
+    if table.any_needs_store(&strategies)
         && let Some(line) = output("redis-server", &["--version"]).await
     {
         // "Redis server v=7.0.15 sha=00000000:0 …"
@@ -76,19 +74,6 @@ async fn output(program: &str, args: &[&str]) -> Option<String> {
         .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_string();
     output.status.success().then_some(text)
-}
-
-/// What a strategy declares; `None` for a name that there is not.
-pub(super) fn properties(strategy: &str) -> Option<StrategyProperties> {
-    let about = session::about(strategy)?;
-    Some(StrategyProperties {
-        state_lives: about.state_lives.word().into(),
-        needs_affinity: about.needs_affinity,
-        survives_node_death: about.survives_node_death(),
-        revocable_at_once: about.revocation == Reach::AtOnce,
-        store_round_trips: about.round_trips.read.max(about.round_trips.change),
-        logout: about.logout_means.into(),
-    })
 }
 
 /// The scenario in words.
@@ -164,9 +149,9 @@ pub(super) fn settings(
     if spare > 0 {
         settings.insert("spare nodes", spare.to_string());
     }
-    let expiry = spec.cluster.expiry_flags();
+    let expiry = spec.cluster.setting_flags();
     if !expiry.is_empty() {
-        settings.insert("expiry", expiry.join(" "));
+        settings.insert("settings of strategies", expiry.join(" "));
     }
     if let Some(memory) = &spec.memory {
         let sessions = memory.sessions.get_ref();
@@ -184,7 +169,10 @@ pub(super) fn settings(
 /// `slow node-2 (running 20 %) from second 8 to 18`
 fn fault(planned: &Fault) -> String {
     let Fault {
-        at_s, action, target, ..
+        at_s,
+        action,
+        target,
+        ..
     } = planned;
     let more = match action {
         FaultAction::Slow { running } => format!(" (running {:.0} %)", running * 100.0),

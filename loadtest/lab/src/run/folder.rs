@@ -19,7 +19,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Failure};
-use crate::{leftovers, report};
+use cluster::leftovers;
 
 const REPORTS: &str = "reports";
 const LATEST: &str = "latest";

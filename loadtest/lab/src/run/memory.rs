@@ -9,12 +9,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::Client;
 
 use crate::attack::account;
+use crate::exit::{Exit, Failure};
+use crate::own_side;
+use cluster::{Cluster, ClusterError};
+use evidence::history::MemoryProbe;
 use evidence::history::Reason;
 use evidence::pace::REQUEST_TIMEOUT;
-use cluster::{Cluster, ClusterError};
-use crate::exit::{Exit, Failure};
-use evidence::history::MemoryProbe;
-use crate::own_side;
 
 /// Requests at the same time.
 const PARALLEL: usize = 32;

@@ -14,20 +14,21 @@ use agent::{Agent, ProcessSpec, Ready};
 use tokio::sync::watch;
 
 use super::progress::Progress;
-use super::{disk, environment, memory, samples};
+use super::{disk, memory, samples};
 use crate::attack::{NOT_RECORDED, Plan, Revocations};
-use evidence::pace::REQUEST_TIMEOUT;
-use evidence::checker;
-use cluster::{Cluster, ClusterError, ClusterSpec, Deployment};
 use crate::exit::{Exit, Failure};
-use cluster::faults::{self, Scene};
-use evidence::history::file::{self, Appender};
-use cluster::Clock;
-use evidence::history::{History, Line, Meta, SCHEMA};
-use evidence::results::Run;
 use crate::scenario::Scenario;
+use cluster::Clock;
+use cluster::faults::{self, Scene};
 use cluster::faults::{Fault, Target};
+use cluster::{Cluster, ClusterError, ClusterSpec, Deployment};
+use evidence::checker;
+use evidence::history::file::{self, Appender};
+use evidence::history::{History, Line, Meta, SCHEMA};
+use evidence::pace::REQUEST_TIMEOUT;
+use evidence::results::Run;
 use evidence::statistics;
+use evidence::strategy::Table;
 
 /// For the users' process to start before its first user is due.
 const LEAD_US: i64 = 500_000;
@@ -44,6 +45,10 @@ const LARGE_HISTORY_BYTES: u64 = 32 << 20;
 
 /// What one run needs to know.
 pub(super) struct Setup<'a> {
+    /// What the nodes serve.
+    pub(super) table: &'a Table,
+    /// Their program; ours where none is given.
+    pub(super) shop: Option<&'a Path>,
     pub(super) scenario: &'a Scenario,
     /// A cluster that is up already, to be used instead of an own one.
     pub(super) deployment: Option<&'a Deployment>,
@@ -220,6 +225,7 @@ impl Setup<'_> {
     fn cluster_spec(&self) -> ClusterSpec {
         let cluster = &self.scenario.spec.cluster;
         ClusterSpec {
+            shop: self.shop.map(Path::to_owned),
             nodes: cluster.node_count(),
             spare_nodes: *cluster.spare_nodes.get_ref(),
             strategies: vec![self.strategy.to_string()],
@@ -229,7 +235,7 @@ impl Setup<'_> {
             password_iterations: cluster.password.iterations,
             work_us: cluster.work_us,
             quota: cluster.quota_cores(),
-            shop_args: cluster.expiry_flags(),
+            shop_args: cluster.setting_flags(),
             balancer: cluster.balancer,
             store: faults::needs_store(self.schedule),
             links: self
@@ -248,18 +254,18 @@ impl Setup<'_> {
         let spec = &self.scenario.spec;
         let seconds = |seconds: u64| micros(Duration::from_secs(seconds));
         let measured_until_us = seconds(*spec.load.measure_s.get_ref());
-        let properties = environment::properties(self.strategy).ok_or_else(|| {
+        let about = self.table.about(self.strategy).ok_or_else(|| {
             Failure::new(
                 Exit::Usage,
                 format!("there is no strategy {}", self.strategy),
             )
         })?;
-        let lifetime = spec.cluster.lifetime(properties.state_lives == "client");
+        let lifetime = about.lifetime(&spec.cluster.settings());
         Ok(Meta {
             schema: SCHEMA.into(),
             scenario: self.scenario.name.clone(),
             strategy: self.strategy.to_string(),
-            properties,
+            properties: about.properties(),
             repeat: self.repeat,
             seed: spec.seed,
             nodes: spec.cluster.node_names(),

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use cluster::Clock;
-use evidence::history::{Meta};
 use crate::output;
+use cluster::Clock;
+use evidence::history::Meta;
 
 /// Between two movements of the bar.
 const TICK: Duration = Duration::from_millis(200);

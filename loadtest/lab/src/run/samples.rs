@@ -6,10 +6,10 @@
 use rustix::time::{ClockId, clock_gettime};
 
 use super::one::Stage;
-use cluster::Process;
 use crate::exit::{Exit, Failure};
-use evidence::history::{Line, Usage};
+use cluster::Process;
 use cluster::faults::Fault;
+use evidence::history::{Line, Usage};
 
 /// The sample before a fault is taken this long before it, to be complete when the fault comes.
 const BEFORE_US: i64 = 50_000;

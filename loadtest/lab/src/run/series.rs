@@ -1,19 +1,26 @@
 //! All runs of a scenario, and what the finished ones show together.
 
+use std::path::Path;
+
 use super::folder::Folder;
 use super::progress::Progress;
 use super::{environment, one};
-use cluster::Deployment;
 use crate::exit::{Exit, Failure};
-use evidence::results::{Environment, Expectation, Results, Run, SCHEMA, Verdict};
 use crate::scenario::Scenario;
+use cluster::Deployment;
 use cluster::faults::Fault;
-use crate::{expectations, statistics};
+use evidence::results::{Environment, Expectation, Results, Run, SCHEMA, Verdict};
+use evidence::strategy::Table;
+use evidence::{expectations, statistics};
 
 /// All runs of a scenario, interleaved (ABC ABC, at each size of cluster): what changes on the machine over time changes for
 /// all strategies. Those that are finished are kept, whatever ends the rest.
 pub(super) struct Series<'a> {
     scenario: &'a Scenario,
+    /// What the nodes serve.
+    table: &'a Table,
+    /// Their program; ours where none is given.
+    shop: Option<&'a Path>,
     /// A cluster that is up already, to be used instead of own ones.
     deployment: Option<&'a Deployment>,
     /// The same scenario at each of its sizes of cluster.
@@ -37,6 +44,8 @@ pub(super) struct Series<'a> {
 impl<'a> Series<'a> {
     pub(super) async fn begin(
         scenario: &'a Scenario,
+        table: &'a Table,
+        shop: Option<&'a Path>,
         deployment: Option<&'a Deployment>,
         command: String,
     ) -> Self {
@@ -47,13 +56,15 @@ impl<'a> Series<'a> {
             spec.cluster.strategies.len() * sizes.len() * *spec.repeats.get_ref() as usize;
         Self {
             scenario,
+            table,
+            shop,
             deployment,
             sizes,
             quota_cores,
             command,
             started_at: chrono::Utc::now(),
             schedule: spec.schedule(),
-            environment: environment::read(&spec.cluster).await,
+            environment: environment::read(&spec.cluster, table).await,
             progress: Progress::new(planned),
             planned,
             runs: Vec::new(),
@@ -71,6 +82,8 @@ impl<'a> Series<'a> {
                 for strategy in &spec.cluster.strategy_names() {
                     let run = one::Setup {
                         scenario,
+                        table: self.table,
+                        shop: self.shop,
                         deployment: self.deployment,
                         schedule: &self.schedule,
                         strategy,

@@ -9,8 +9,9 @@ use toml::Spanned;
 
 use super::Spec;
 use super::check::{Problem, at, within};
-use super::fault::FaultKind as Kind;
-use super::schedule::{FaultAction, Fault, RESTART_S, Target, random_node};
+use super::schedule::random_node;
+use cluster::faults::fault::RESTART_S;
+use cluster::faults::{Fault, FaultAction, FaultKind as Kind, Target};
 use cluster::{LOAD_BALANCER, LinkName};
 use evidence::random::Random;
 
@@ -177,7 +178,9 @@ longest_s = 5
 
     #[test]
     fn the_same_seed_gives_the_same_schedule_and_it_fits() {
-        let mut spec = Scenario::parse(Path::new("a.toml"), GOOD).unwrap().spec;
+        let mut spec = Scenario::parse(Path::new("a.toml"), GOOD, &evidence::sample::table())
+            .unwrap()
+            .spec;
         let mut seen = std::collections::HashSet::new();
         for seed in 0..100 {
             spec.seed = seed;
@@ -225,9 +228,13 @@ longest_s = 5
             ),
         ] {
             assert!(GOOD.contains(from), "{from}");
-            let error = Scenario::parse(Path::new("a.toml"), &GOOD.replace(from, to))
-                .unwrap_err()
-                .to_string();
+            let error = Scenario::parse(
+                Path::new("a.toml"),
+                &GOOD.replace(from, to),
+                &evidence::sample::table(),
+            )
+            .unwrap_err()
+            .to_string();
             assert!(error.starts_with(place), "{to}: {error}");
             assert!(error.contains(text), "{to}: {error}");
         }

@@ -5,7 +5,9 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::load::Profile;
-use super::{Load, Spec, Threshold, fault, sizes};
+use super::{Load, Spec, fault, sizes};
+use evidence::expectations::Threshold;
+use evidence::strategy::Table;
 
 /// Goose plays every user as a task with a connection of its own; file descriptors end before memory does.
 const MAX_USERS: u32 = 10_000;
@@ -33,7 +35,7 @@ pub(super) fn at<T>(place: &Spanned<T>, message: String) -> Problem {
 }
 
 /// Finds the first problem.
-pub(super) fn check(spec: &Spec) -> Result<(), Problem> {
+pub(super) fn check(spec: &Spec, table: &Table) -> Result<(), Problem> {
     if spec.question.trim().is_empty() {
         return Err(Problem {
             span: None,
@@ -41,12 +43,12 @@ pub(super) fn check(spec: &Spec) -> Result<(), Problem> {
         });
     }
     within(&spec.repeats, 1, 100, "repeats")?;
-    spec.cluster.check()?;
-    strategies(spec)?;
+    spec.cluster.check(table)?;
+    strategies(spec, table)?;
     load(&spec.load)?;
     accounts(spec)?;
     sizes::check(spec)?;
-    fault::check(spec)?;
+    fault::check(spec, table)?;
     match &spec.chaos {
         Some(chaos) => chaos.check(spec),
         None => Ok(()),
@@ -70,11 +72,8 @@ pub(super) fn within<T: Copy + PartialOrd + std::fmt::Display>(
     Ok(())
 }
 
-fn strategies(spec: &Spec) -> Result<(), Problem> {
-    let known: Vec<&str> = session::KINDS
-        .iter()
-        .map(|kind| kind.about().name)
-        .collect();
+fn strategies(spec: &Spec, table: &Table) -> Result<(), Problem> {
+    let known = table.names();
     let names = &spec.cluster.strategies;
     if names.is_empty() {
         return Err(Problem {
@@ -274,7 +273,8 @@ fn accounts(spec: &Spec) -> Result<(), Problem> {
 mod tests {
     use std::path::Path;
 
-    use super::super::{Arrivals, Pace, Replays, Scenario};
+    use super::super::{Replays, Scenario};
+    use evidence::pace::{Arrivals, Pace};
 
     const GOOD: &str = r#"question = "What does a kill cost?"
 [cluster]
@@ -299,14 +299,23 @@ sessions = 200
 
     fn error(from: &str, to: &str) -> String {
         assert!(GOOD.contains(from), "{from}");
-        Scenario::parse(Path::new("a.toml"), &GOOD.replace(from, to))
-            .unwrap_err()
-            .to_string()
+        Scenario::parse(
+            Path::new("a.toml"),
+            &GOOD.replace(from, to),
+            &evidence::sample::table(),
+        )
+        .unwrap_err()
+        .to_string()
     }
 
     #[test]
     fn a_good_scenario_is_understood() {
-        let scenario = Scenario::parse(Path::new("scenarios/kill.toml"), GOOD).unwrap();
+        let scenario = Scenario::parse(
+            Path::new("scenarios/kill.toml"),
+            GOOD,
+            &evidence::sample::table(),
+        )
+        .unwrap();
         assert_eq!(scenario.name, "kill");
         let pace = Pace::Closed {
             think_ms: (200, 800),
@@ -318,10 +327,10 @@ sessions = 200
 
     #[test]
     fn the_scenarios_that_come_with_the_lab_are_good() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
         let mut read = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
-            Scenario::read(&entry.unwrap().path()).unwrap();
+            Scenario::read(&entry.unwrap().path(), &evidence::sample::table()).unwrap();
             read += 1;
         }
         assert!(read >= 2);
@@ -414,9 +423,9 @@ sessions = 200
             ),
             (
                 "nodes = 3",
-                "nodes = 3\nsession_idle_s = 60\nsession_absolute_s = 30",
+                "nodes = 3\nsettings = { session_idle_s = 60, session_absolute_s = 30 }",
                 "a.toml:5:22:",
-                "`session_idle_s` of 60 could never matter",
+                "an idle time of 60 s could never matter",
             ),
             (
                 "nodes = 3",
@@ -455,7 +464,8 @@ sessions = 200
             "[cluster]",
             "expect = [\"sticky: lines_lost > 0\"]\n[cluster]",
         );
-        let scenario = Scenario::parse(Path::new("a.toml"), &good).unwrap();
+        let scenario =
+            Scenario::parse(Path::new("a.toml"), &good, &evidence::sample::table()).unwrap();
         assert_eq!(scenario.thresholds.len(), 1);
     }
 
@@ -467,7 +477,7 @@ sessions = 200
         );
         let parsed = |warm_up: &str| {
             let text = open.replace("warm_up_s = 1", warm_up);
-            Scenario::parse(Path::new("a.toml"), &text)
+            Scenario::parse(Path::new("a.toml"), &text, &evidence::sample::table())
         };
         let load = parsed("warm_up_s = 2").unwrap().spec.load;
         let pace = Pace::Open {

@@ -1,29 +1,20 @@
 //! `[cluster]`: what is built up.
 
-use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::de::{self, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::check::{Problem, at, within};
 use super::sizes::Sizes;
 use cluster::{BalancerKind, spec::MOST_NODES};
-use evidence::history::Lifetime;
+use evidence::strategy::{ALL, Setting, Table};
 
 /// The least and the most cores that a node can be limited to. The kernel gives no less than 1 ms at a time, and the agent
 /// lets nobody wait longer than 50 ms for it.
 const QUOTA: (f64, f64) = (0.02, 64.0);
-/// The longest that a session or a token may live: a year.
-const MAX_LIFE_S: u64 = 31_536_000;
-/// The longest that the node signs a token for.
-const MAX_TOKEN_S: u64 = 86_400;
-/// The most by which the node lets clocks differ.
-const MAX_LEEWAY_S: u64 = 600;
-/// How long a session lasts when its client does nothing, and in any case, unless the scenario says otherwise: the defaults of
-/// the node.
-const DEFAULT_IDLE_S: u64 = 1_800;
-const DEFAULT_ABSOLUTE_S: u64 = 43_200;
-/// How long a token lasts.
-const DEFAULT_TOKEN_S: u64 = 1_800;
-
 /// `[cluster]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,7 +24,8 @@ pub struct ClusterPart {
     /// Nodes that follow them in number: the load balancer knows them, and `scale` starts them.
     #[serde(default = "none")]
     pub spare_nodes: Spanned<usize>,
-    /// Strategies to compare.
+    /// Strategies to compare: a list, or `"all"` that the node knows.
+    #[serde(deserialize_with = "all_or_list")]
     pub strategies: Vec<Spanned<String>>,
     /// Which load balancer stands in front of the nodes.
     #[serde(default)]
@@ -47,14 +39,39 @@ pub struct ClusterPart {
     pub quota: Option<Spanned<f64>>,
     /// What checking a password costs.
     pub password: Password,
-    /// A session ends when nothing was heard of its client for so many seconds.
-    pub session_idle_s: Option<Spanned<u64>>,
-    /// A session ends so many seconds after its login.
-    pub session_absolute_s: Option<Spanned<u64>>,
-    /// An access token ends so many seconds after it was signed.
-    pub access_token_s: Option<Spanned<u64>>,
-    /// How far the clocks of two nodes may differ: an access token is taken so many seconds after its end.
-    pub token_leeway_s: Option<Spanned<u64>>,
+    /// Settings of the strategies, by their flags with `_` for `-`: `{ access_token_s = 10 }`.
+    #[serde(default)]
+    pub settings: BTreeMap<Spanned<String>, Spanned<u64>>,
+}
+
+/// `"all"`, or a list of names with the place of each.
+fn all_or_list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Spanned<String>>, D::Error> {
+    struct Names;
+
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<Spanned<String>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of strategies, or \"all\"")
+        }
+
+        fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+            if name == ALL {
+                return Ok(vec![Spanned::new(0..0, name.to_owned())]);
+            }
+            Err(E::invalid_value(Unexpected::Str(name), &self))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut names = Vec::new();
+            while let Some(name) = list.next_element()? {
+                names.push(name);
+            }
+            Ok(names)
+        }
+    }
+
+    from.deserialize_any(Names)
 }
 
 fn none() -> Spanned<usize> {
@@ -97,73 +114,84 @@ impl ClusterPart {
             .collect()
     }
 
-    /// Flags for every node: what the scenario says about expiry.
-    pub fn expiry_flags(&self) -> Vec<String> {
-        [
-            ("session-idle-s", &self.session_idle_s),
-            ("session-absolute-s", &self.session_absolute_s),
-            ("access-token-s", &self.access_token_s),
-            ("token-leeway-s", &self.token_leeway_s),
-        ]
-        .into_iter()
-        .filter_map(|(flag, value)| Some(format!("--{flag}={}", value.as_ref()?.get_ref())))
-        .collect()
+    /// Lists every strategy of the node where the scenario says "all".
+    pub(super) fn resolve(&mut self, table: &Table) {
+        if let [all] = self.strategies.as_slice()
+            && all.get_ref() == ALL
+        {
+            let span = all.span();
+            let names = table.names().into_iter();
+            self.strategies = names
+                .map(|name| Spanned::new(span.clone(), name.to_owned()))
+                .collect();
+        }
     }
 
-    /// How long a session may live: with the client as a token, or in a node or store.
-    pub fn lifetime(&self, is_token: bool) -> Lifetime {
-        if is_token {
-            // A token has one end, and using it does not move that. That a node takes it for the leeway longer is no
-            // promise: from its end on it may be refused.
-            return Lifetime {
-                absolute_s: or(self.access_token_s.as_ref(), DEFAULT_TOKEN_S),
-                idle_s: None,
-            };
-        }
-        Lifetime {
-            absolute_s: or(self.session_absolute_s.as_ref(), DEFAULT_ABSOLUTE_S),
-            idle_s: Some(or(self.session_idle_s.as_ref(), DEFAULT_IDLE_S)),
-        }
+    /// What the scenario sets of the strategies' settings, by flag.
+    pub fn settings(&self) -> BTreeMap<String, u64> {
+        let set = self.settings.iter();
+        set.map(|(name, value)| (name.get_ref().replace('_', "-"), *value.get_ref()))
+            .collect()
+    }
+
+    /// The same as flags for every node.
+    pub fn setting_flags(&self) -> Vec<String> {
+        let set = self.settings().into_iter();
+        set.map(|(flag, value)| format!("--{flag}={value}"))
+            .collect()
     }
 
     /// Numbers that make sense. (Strategies are checked elsewhere.)
-    pub(super) fn check(&self) -> Result<(), Problem> {
+    pub(super) fn check(&self, table: &Table) -> Result<(), Problem> {
         self.sizes()?;
         if let Some(quota) = &self.quota {
             within(quota, QUOTA.0, QUOTA.1, "quota")?;
         }
         let room = MOST_NODES - self.node_count();
         within(&self.spare_nodes, 0, room, "spare_nodes")?;
-        for (name, time, least, most) in [
-            ("session_idle_s", &self.session_idle_s, 1, MAX_LIFE_S),
-            (
-                "session_absolute_s",
-                &self.session_absolute_s,
-                1,
-                MAX_LIFE_S,
-            ),
-            ("access_token_s", &self.access_token_s, 1, MAX_TOKEN_S),
-            ("token_leeway_s", &self.token_leeway_s, 0, MAX_LEEWAY_S),
-        ] {
-            if let Some(time) = time {
-                within(time, least, most, name)?;
+        self.check_settings(table)
+    }
+
+    /// That each setting is one of a strategy, in its range, and can matter.
+    fn check_settings(&self, table: &Table) -> Result<(), Problem> {
+        let known = || table.all().iter().flat_map(|about| &about.settings);
+        for (name, value) in &self.settings {
+            let flag = name.get_ref().replace('_', "-");
+            let setting = known().find(|setting| setting.flag == flag);
+            let Some((_, least, most)) = setting.and_then(Setting::number) else {
+                let numbers = known().filter(|setting| setting.number().is_some());
+                let names: BTreeSet<String> = numbers
+                    .map(|setting| setting.flag.replace('-', "_"))
+                    .collect();
+                let names: Vec<String> = names.into_iter().collect();
+                return Err(at(
+                    name,
+                    format!(
+                        "no strategy has the setting `{}`; allowed are {}",
+                        name.get_ref(),
+                        names.join(", ")
+                    ),
+                ));
+            };
+            within(value, least, most, name.get_ref())?;
+        }
+        let set = self.settings();
+        let place = self.settings.keys().next();
+        for about in table.all() {
+            let life = about.lifetime(&set);
+            if let (Some(place), Some(idle_s)) = (place, life.idle_s)
+                && idle_s > life.absolute_s
+            {
+                return Err(at(
+                    place,
+                    format!(
+                        "sessions end after {} s in any case, so an idle time of {idle_s} s could never matter",
+                        life.absolute_s
+                    ),
+                ));
             }
         }
-        let idle_s = or(self.session_idle_s.as_ref(), DEFAULT_IDLE_S);
-        let absolute_s = or(self.session_absolute_s.as_ref(), DEFAULT_ABSOLUTE_S);
-        let place = self
-            .session_absolute_s
-            .as_ref()
-            .or(self.session_idle_s.as_ref());
-        match place {
-            Some(place) if idle_s > absolute_s => Err(at(
-                place,
-                format!(
-                    "sessions end after {absolute_s} s in any case, so `session_idle_s` of {idle_s} could never matter"
-                ),
-            )),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -188,8 +216,4 @@ impl ClusterPart {
         }
         Ok(())
     }
-}
-
-fn or(life: Option<&Spanned<u64>>, default: u64) -> u64 {
-    life.map_or(default, |life| *life.get_ref())
 }

@@ -5,6 +5,7 @@
 
 mod check;
 
+use cluster::faults::FaultKind;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -16,8 +17,8 @@ pub(super) use check::check;
 pub struct FaultEntry {
     /// What is done.
     pub kind: Spanned<FaultKind>,
-    /// To whom: a node's name, `store`, `load-balancer`, [`NODES`], a link (`load-balancer->node-2`, `node-2->store`),
-    /// or a rule that chooses a node ([`RANDOM`], [`MOST_SESSIONS`]).
+    /// To whom: a node's name, `store`, `load-balancer`, `nodes`, a link (`load-balancer->node-2`, `node-2->store`),
+    /// or a rule that chooses a node (`random`, `most-sessions`).
     pub target: Spanned<String>,
     /// When, seconds after the start of the measured part.
     pub at_s: Spanned<u64>,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use agent::link::{Direction, Disturbance};
 
-use super::fault::{FaultEntry, FaultKind, MOST_SESSIONS, RANDOM, Way};
-use super::{Spec, chaos};
-use cluster::{LOAD_BALANCER, LinkName, STORE};
+use cluster::faults::{Fault, FaultAction, FaultKind, Target};
 use evidence::random::{Random, Stream};
-use evidence::target::{self, NODES};
+
+use super::fault::{FaultEntry, Way};
+use super::{Spec, chaos};
 
 impl Spec {
     /// Everything that is done, in the order of time.
@@ -52,40 +52,40 @@ pub(super) fn occurrences(fault: &FaultEntry) -> impl Iterator<Item = Fault> {
 
 /// What a file asks for.
 fn action(fault: &FaultEntry) -> FaultAction {
-        let number =
-            |field: &Option<toml::Spanned<u64>>| field.as_ref().map_or(0, |field| *field.get_ref());
-        let direction = match fault.direction.as_ref().map(toml::Spanned::get_ref) {
-            None | Some(Way::Both) => Direction::Both,
-            Some(Way::There) => Direction::There,
-            Some(Way::Back) => Direction::Back,
-        };
-        match fault.kind.get_ref() {
-            FaultKind::Kill => FaultAction::Kill,
-            FaultKind::Stop => FaultAction::Stop,
-            FaultKind::Pause => FaultAction::Pause,
-            FaultKind::Restart => FaultAction::Restart,
-            FaultKind::Slow => FaultAction::Slow {
-                running: fault.running.as_ref().map_or(1.0, |share| *share.get_ref()),
-            },
-            FaultKind::Drain => FaultAction::Drain {
-                deadline_s: fault.deadline_s.as_ref().map(|field| *field.get_ref()),
-            },
-            FaultKind::Maint => FaultAction::Maint,
-            FaultKind::Delay => FaultAction::Link(Disturbance::Delay {
-                by: Duration::from_millis(number(&fault.delay_ms)),
-                direction,
-            }),
-            FaultKind::Bandwidth => FaultAction::Link(Disturbance::Bandwidth {
-                bytes_per_s: number(&fault.kib_per_s) * 1024,
-                direction,
-            }),
-            FaultKind::Reset => FaultAction::Link(Disturbance::Reset),
-            FaultKind::Blackhole => FaultAction::Link(Disturbance::Blackhole { direction }),
-            FaultKind::Scale => FaultAction::Scale {
-                nodes: fault.nodes.as_ref().map_or(0, |nodes| *nodes.get_ref()),
-            },
-            FaultKind::RollingRestart => FaultAction::RollingRestart,
-        }
+    let number =
+        |field: &Option<toml::Spanned<u64>>| field.as_ref().map_or(0, |field| *field.get_ref());
+    let direction = match fault.direction.as_ref().map(toml::Spanned::get_ref) {
+        None | Some(Way::Both) => Direction::Both,
+        Some(Way::There) => Direction::There,
+        Some(Way::Back) => Direction::Back,
+    };
+    match fault.kind.get_ref() {
+        FaultKind::Kill => FaultAction::Kill,
+        FaultKind::Stop => FaultAction::Stop,
+        FaultKind::Pause => FaultAction::Pause,
+        FaultKind::Restart => FaultAction::Restart,
+        FaultKind::Slow => FaultAction::Slow {
+            running: fault.running.as_ref().map_or(1.0, |share| *share.get_ref()),
+        },
+        FaultKind::Drain => FaultAction::Drain {
+            deadline_s: fault.deadline_s.as_ref().map(|field| *field.get_ref()),
+        },
+        FaultKind::Maint => FaultAction::Maint,
+        FaultKind::Delay => FaultAction::Link(Disturbance::Delay {
+            by: Duration::from_millis(number(&fault.delay_ms)),
+            direction,
+        }),
+        FaultKind::Bandwidth => FaultAction::Link(Disturbance::Bandwidth {
+            bytes_per_s: number(&fault.kib_per_s) * 1024,
+            direction,
+        }),
+        FaultKind::Reset => FaultAction::Link(Disturbance::Reset),
+        FaultKind::Blackhole => FaultAction::Link(Disturbance::Blackhole { direction }),
+        FaultKind::Scale => FaultAction::Scale {
+            nodes: fault.nodes.as_ref().map_or(0, |nodes| *nodes.get_ref()),
+        },
+        FaultKind::RollingRestart => FaultAction::RollingRestart,
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +101,9 @@ mod tests {
              password = {{ memory_kib = 8, iterations = 1 }}\n[load]\nusers = 10\nthink_ms = [1, 2]\n\
              journey = {{ browse = 1 }}\nwarm_up_s = 0\nmeasure_s = 60\n{faults}"
         );
-        Scenario::parse(Path::new("a.toml"), &text).unwrap().spec
+        Scenario::parse(Path::new("a.toml"), &text, &evidence::sample::table())
+            .unwrap()
+            .spec
     }
 
     #[test]

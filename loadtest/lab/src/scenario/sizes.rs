@@ -135,7 +135,8 @@ measure_s = 20
     fn parse(from: &str, to: &str) -> Result<Scenario, String> {
         assert!(GOOD.contains(from), "{from}");
         let text = GOOD.replace(from, to);
-        Scenario::parse(Path::new("a.toml"), &text).map_err(|error| error.to_string())
+        Scenario::parse(Path::new("a.toml"), &text, &evidence::sample::table())
+            .map_err(|error| error.to_string())
     }
 
     #[test]

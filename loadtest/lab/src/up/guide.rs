@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 use agent::Agent;
+use evidence::strategy::Carriage;
 use serde_json::json;
-use session::StateLives;
-use session::kind::Carriage;
 
 use cluster::{
     Cluster, Process,
@@ -32,7 +31,7 @@ pub(super) fn text(cluster: &Cluster, accounts: u32, took: Duration) -> String {
         cluster.password()
     ));
     for strategy in cluster.strategies() {
-        let carriage = session::about(strategy).map(|about| about.carriage);
+        let carriage = cluster.about(strategy).map(|about| about.carriage);
         page.extend(match carriage {
             Some(Carriage::Tokens) => token_session(cluster, strategy),
             Some(Carriage::Cookie) | None => cookie_session(cluster, strategy),
@@ -132,7 +131,7 @@ fn operator(cluster: &Cluster) -> Vec<String> {
     let mut page =
         vec!["\nAs an operator: end every login of a user, where the strategy can".to_owned()];
     page.extend(cluster.strategies().map(|strategy| {
-        if lives_in_a_node(strategy) {
+        if lives_in_a_node(cluster, strategy) {
             // Each node knows only its own sessions, and the load balancer would ask just one of them.
             let nodes = cluster.nodes().iter();
             let nodes: Vec<_> = nodes.map(|node| cluster.node_url(node.name())).collect();
@@ -149,8 +148,10 @@ fn operator(cluster: &Cluster) -> Vec<String> {
     page
 }
 
-fn lives_in_a_node(strategy: &str) -> bool {
-    session::about(strategy).is_some_and(|about| about.state_lives == StateLives::Node)
+fn lives_in_a_node(cluster: &Cluster, strategy: &str) -> bool {
+    cluster
+        .about(strategy)
+        .is_some_and(|about| about.state_lives == "node")
 }
 
 fn login(cluster: &Cluster) -> String {

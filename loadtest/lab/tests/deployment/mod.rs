@@ -32,7 +32,7 @@ spare_nodes = 1
 strategies = ["redis", "jwt"]
 accounts = 100
 password = { memory_kib = 8, iterations = 1 }
-access_token_s = 3600
+settings = { access_token_s = 3600 }
 [load]
 users = 6
 think_ms = [100, 500]

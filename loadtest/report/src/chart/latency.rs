@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use askama::Template;
 
 use super::{Scale, Tick, WIDTH, axis_time, px, shortened};
-use evidence::format::{list, time};
 use crate::table::{Column, median};
+use evidence::format::{list, time};
 use evidence::results::{Bin, Latency, Run};
 
 const LEFT: f64 = 84.0;

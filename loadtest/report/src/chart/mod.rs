@@ -7,7 +7,7 @@ mod marks;
 pub(super) mod scale_out;
 pub(super) mod timeline;
 
-use super::format;
+use evidence::format;
 
 /// Pixels of the drawing, which scales with the page.
 const WIDTH: f64 = 820.0;

@@ -10,7 +10,7 @@ use evidence::format::figure;
 use evidence::results::Results;
 
 /// The whole text, ending in a line break.
-pub(super) fn of(files: &[(String, Results)], targets: &Targets) -> String {
+pub fn of(files: &[(String, Results)], targets: &Targets) -> String {
     let inputs = read(files);
     let mut out = String::from("What goes in\n\n");
     out += &measured(&inputs);

@@ -3,7 +3,7 @@
 
 /// What to plan for.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(super) struct Targets {
+pub struct Targets {
     /// Sessions that are alive at the same time; several with commas [default: 1000000,100000000,1000000000].
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     sessions: Vec<u64>,
@@ -58,7 +58,7 @@ const SESSIONS: [u64; 3] = [1_000_000, 100_000_000, 1_000_000_000];
 
 impl Targets {
     /// Numbers that can be calculated with.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         let none = self.sessions.contains(&0).then_some("--sessions");
         let wrong = self.all().into_iter().find(|target| {
             let too_much = target.flag == "--busy" && target.value.is_some_and(|value| value > 1.0);

@@ -1,8 +1,8 @@
 //! What several sizes of cluster say, in sentences.
 
 use super::{fitted, label, title, turn};
-use evidence::format::{figure, list};
 use crate::table::median;
+use evidence::format::{figure, list};
 use evidence::results::ScaleOut;
 
 /// Most important first.

@@ -1,8 +1,8 @@
 //! Sentences about what the checker found beyond the losses that a fault explains.
 
 use super::names;
-use evidence::format::{count, list, plural};
 use crate::table::Column;
+use evidence::format::{count, list, plural};
 use evidence::results::{Anomalies, Anomaly, Fault, Run};
 
 /// What was found, or that nothing was; then what was to be expected, and what nobody can know.

@@ -1,10 +1,10 @@
 //! Sentences that compare what a request and a session cost, from the cheapest strategy to the dearest.
 
 use super::names;
-use evidence::expectations::figures;
-use evidence::format::{TimeUnit, figure, list};
 use crate::pairs;
 use crate::table::{Column, median};
+use evidence::expectations::figures;
+use evidence::format::{TimeUnit, figure, list};
 use evidence::results::{Comparison, Conclusion, Latency, Run};
 
 pub(super) fn sentences(columns: &[Column<'_>], comparisons: &[Comparison]) -> Vec<String> {

@@ -2,8 +2,8 @@
 
 use super::names;
 use crate::fault::{self, FaultKey};
-use evidence::format::{count, list, part_of, plural, share, time};
 use crate::table::Column;
+use evidence::format::{count, list, part_of, plural, share, time};
 use evidence::results::{Fault, Run};
 
 /// What faults cost, by what it is about.

@@ -8,8 +8,8 @@ mod revocation;
 #[cfg(test)]
 mod tests;
 
-use super::format::list;
 use super::table::Column;
+use evidence::format::list;
 use evidence::results::Comparison;
 
 /// So many sentences are to be remembered, where there are so many.

@@ -1,8 +1,8 @@
 //! The sentences about what a logout is worth, and what an operator's revocation.
 
 use super::names;
-use evidence::format::{list, part_of, time};
 use crate::table::Column;
+use evidence::format::{list, part_of, time};
 use evidence::results::Revocations;
 
 /// "After its logout a credential was accepted for another 29.8 s in jwt; sticky and redis refused it at once." `None` where

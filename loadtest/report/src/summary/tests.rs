@@ -1,7 +1,8 @@
 //! The sentences, word by word.
 
-use crate::{sample, table};
+use crate::table;
 use evidence::results::{Anomalies, Results, Revocation, Revocations};
+use evidence::sample;
 
 fn sentences(results: &Results) -> String {
     let results = results.clone().judged();

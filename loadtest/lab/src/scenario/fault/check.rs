@@ -8,9 +8,12 @@ use toml::Spanned;
 
 use super::super::Spec;
 use super::super::check::{Problem, at, within};
-use super::super::schedule::{Fault, Target, occurrences};
-use super::{FaultEntry, FaultKind, MOST_SESSIONS, RANDOM};
+use super::super::schedule::occurrences;
+use super::FaultEntry;
+use cluster::faults::fault::{MOST_SESSIONS, RANDOM};
+use cluster::faults::{Fault, FaultKind, Target};
 use cluster::{BalancerKind, LOAD_BALANCER, STORE};
+use evidence::strategy::Table;
 use evidence::target::NODES;
 
 const MAX_TIMES: u64 = 1_000;
@@ -22,10 +25,10 @@ const MAX_DEADLINE_S: u64 = 43_200;
 const RUNNING: (f64, f64) = (0.01, 0.99);
 
 /// Finds the first problem.
-pub(in super::super) fn check(spec: &Spec) -> Result<(), Problem> {
+pub(in super::super) fn check(spec: &Spec, table: &Table) -> Result<(), Problem> {
     for fault in &spec.faults {
         settings(fault)?;
-        target(spec, fault)?;
+        target(spec, fault, table)?;
         numbers(spec, fault)?;
         balancer(spec, fault)?;
     }
@@ -96,19 +99,19 @@ fn settings(fault: &FaultEntry) -> Result<(), Problem> {
 }
 
 /// The target must exist, and be one that this kind can hit.
-fn target(spec: &Spec, fault: &FaultEntry) -> Result<(), Problem> {
+fn target(spec: &Spec, fault: &FaultEntry, table: &Table) -> Result<(), Problem> {
     let kind = *fault.kind.get_ref();
     let name = fault.target.get_ref();
-    let allowed = targets(spec, kind);
+    let allowed = targets(spec, kind, table);
     if allowed.contains(name) {
         return Ok(());
     }
     let parsed = Target::of(name);
     let hint = match &parsed {
-        Target::Store if !has_store(spec) => {
+        Target::Store if !has_store(spec, table) => {
             "; no strategy of this scenario keeps its state in a store"
         }
-        Target::Link(link) if link.to == STORE && !has_store(spec) => {
+        Target::Link(link) if link.to == STORE && !has_store(spec, table) => {
             "; no strategy of this scenario keeps its state in a store"
         }
         Target::Link(link) if is_node(spec, &link.from) && is_node(spec, &link.to) => {
@@ -126,7 +129,7 @@ fn target(spec: &Spec, fault: &FaultEntry) -> Result<(), Problem> {
     ))
 }
 
-fn targets(spec: &Spec, kind: FaultKind) -> Vec<String> {
+fn targets(spec: &Spec, kind: FaultKind, table: &Table) -> Vec<String> {
     let nodes = spec.cluster.node_names();
     if matches!(kind, FaultKind::Scale | FaultKind::RollingRestart) {
         return vec![NODES.into()];
@@ -135,7 +138,7 @@ fn targets(spec: &Spec, kind: FaultKind) -> Vec<String> {
         let to_nodes = nodes.iter().map(|node| format!("{LOAD_BALANCER}->{node}"));
         let to_store = nodes.iter().map(|node| format!("{node}->{STORE}"));
         return to_nodes
-            .chain(to_store.filter(|_| has_store(spec)))
+            .chain(to_store.filter(|_| has_store(spec, table)))
             .collect();
     }
     let mut targets = nodes;
@@ -145,7 +148,7 @@ fn targets(spec: &Spec, kind: FaultKind) -> Vec<String> {
         FaultKind::Stop => (true, false),
         _ => (false, false),
     };
-    if store && has_store(spec) {
+    if store && has_store(spec, table) {
         targets.push(STORE.into());
     }
     if load_balancer {
@@ -160,10 +163,8 @@ fn is_node(spec: &Spec, name: &str) -> bool {
 
 /// One strategy with a store is enough: the others get one beside them, and the same faults are done to it. That they do
 /// not care is a result, too.
-fn has_store(spec: &Spec) -> bool {
-    let in_store =
-        |strategy: &String| session::about(strategy).is_some_and(|about| about.store.is_some());
-    spec.cluster.strategy_names().iter().any(in_store)
+fn has_store(spec: &Spec, table: &Table) -> bool {
+    table.any_needs_store(&spec.cluster.strategy_names())
 }
 
 fn numbers(spec: &Spec, fault: &FaultEntry) -> Result<(), Problem> {

@@ -24,7 +24,8 @@ for_s = 4
 "#;
 
 fn parse(text: &str) -> Result<Scenario, String> {
-    Scenario::parse(Path::new("a.toml"), text).map_err(|error| error.to_string())
+    Scenario::parse(Path::new("a.toml"), text, &evidence::sample::table())
+        .map_err(|error| error.to_string())
 }
 
 fn fault(settings: &str) -> String {
