@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::theory::Expected;
-use crate::{Host, Setting, Strategy, Unfit, Values};
+use crate::{Host, Part, Setting, Strategy, Unfit, Values};
 
 /// The strategies of this crate.
 pub static KINDS: &[&dyn Kind] = &[&crate::sticky::Kind, &crate::redis::Kind, &crate::jwt::Kind];
@@ -52,6 +52,8 @@ pub struct About {
     pub needs_affinity: bool,
     /// How the credential travels.
     pub carriage: Carriage,
+    /// The parts of the credential. The first one proves the login; without it the others mean nothing.
+    pub parts: &'static [Part],
     /// How a session ends by itself.
     pub ends: Ends,
     /// How far a logout reaches.
@@ -80,14 +82,9 @@ impl About {
         self.state_lives != StateLives::Node
     }
 
-    /// The names of its cookies, without any prefix: the credential's first, then the cart's where the client carries one.
-    pub fn cookies(&self) -> Vec<String> {
-        match self.carriage {
-            Carriage::Cookie => vec![format!("session-{}", self.name)],
-            Carriage::Tokens => ["token", "cart"]
-                .map(|part| format!("{}-{part}", self.name))
-                .to_vec(),
-        }
+    /// The names of its cookies, without any prefix, that of the part that proves the login first.
+    pub fn cookies(&self) -> impl Iterator<Item = &'static str> {
+        self.parts.iter().map(|part| part.cookie)
     }
 }
 
@@ -205,6 +202,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::credential::TOKEN;
     use crate::theory::Hit;
 
     fn rows() -> impl Iterator<Item = &'static About> {
@@ -218,6 +216,23 @@ mod tests {
         assert_eq!((names.len(), ports.len()), (KINDS.len(), KINDS.len()));
         let is_fit = |sign: u8| sign.is_ascii_lowercase() || sign == b'-';
         assert!(names.iter().all(|name| name.bytes().all(is_fit)));
+    }
+
+    #[test]
+    fn what_a_row_says_of_its_credential_agrees() {
+        let mut cookies = BTreeSet::new();
+        for about in rows() {
+            assert!(about.cookies().all(|cookie| cookies.insert(cookie)));
+            let first = &about.parts[0];
+            assert_eq!(first.name, TOKEN);
+            let is_presented = first.header == Some("authorization") && first.field.is_some();
+            assert_eq!(
+                is_presented,
+                about.carriage == Carriage::Tokens,
+                "{}",
+                about.name
+            );
+        }
     }
 
     #[test]

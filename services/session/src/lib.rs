@@ -34,12 +34,10 @@ pub mod throttle;
 
 pub use cart::{Cart, Change, Line};
 pub use clock::Clock;
-pub use credential::Credential;
+pub use credential::{Credential, Part};
 pub use error::Error;
 pub use host::Host;
 pub use kind::{About, KINDS, Kind, StateLives, about};
 pub use settings::{Secret, Setting, Unfit, Values};
-pub use strategy::{
-    Changed, Eviction, Granted, KeyInUse, Listed, LoggedOut, Session, StoreUse, Strategy,
-};
+pub use strategy::{Answer, Eviction, KeyInUse, Listed, LoggedOut, Session, StoreUse, Strategy};
 pub use throttle::Throttle;
