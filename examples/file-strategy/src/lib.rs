@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use session::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
+use session::about::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
 use session::settings::{ABSOLUTE, IDLE, MAX_CART_LINES, Takes};
 use session::strategy::MAX_LISTED;
 use session::theory::{Expected, Extent, Hit, LATE};

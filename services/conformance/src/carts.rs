@@ -1,7 +1,7 @@
 //! The cart, also under changes at the same time.
 
 use session::Error;
-use session::kind::ConcurrentChanges;
+use session::about::ConcurrentChanges;
 
 use crate::lab::{Lab, add, remove};
 

@@ -1,8 +1,8 @@
 //! What a request costs, and what is handed to the client.
 
 use session::Credential;
+use session::about::RoundTrips;
 use session::credential::Lasts;
-use session::kind::RoundTrips;
 
 use crate::lab::{Lab, add, remove};
 

@@ -1,7 +1,7 @@
 //! How a session ends by itself.
 
 use session::Error;
-use session::kind::Ends;
+use session::about::Ends;
 
 use crate::lab::{Lab, add};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use session::kind::Ends;
+use session::about::Ends;
 use session::settings::MAX_CART_LINES;
 use session::{
     About, Cart, Change, Clock, Credential, Error, Host, Kind, Line, StateLives, Strategy, Values,

@@ -1,6 +1,6 @@
 //! Logging in and out, listing, revoking, and what other nodes know of it.
 
-use session::kind::Reach;
+use session::about::Reach;
 use session::{Credential, Error, LoggedOut, StateLives};
 
 use crate::lab::{Client, Lab, add};

@@ -36,8 +36,9 @@ use async_trait::async_trait;
 
 pub use self::ring::{MAX_KEYS, MIN_KEY_BYTES, Ring, RingError, Use};
 use self::token::Login;
+pub use self::token::MAX_COOKIE_BYTES;
+use crate::about::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
 use crate::credential::{Lasts, TOKEN};
-use crate::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
 use crate::settings::{Kept, MAX_CART_LINES, Takes};
 use crate::theory::Anomaly::Exposure;
 use crate::theory::{Expected, Extent, Hit};
@@ -156,7 +157,7 @@ impl crate::Kind for Kind {
         };
         let jwt = Arc::new(Jwt::new(settings, host.clock.clone()));
         if let Some(path) = &kept.path {
-            keys::watch(path.clone(), kept.secret.clone(), &jwt)
+            keys::watch(path.clone(), kept.secret.clone(), &jwt.ring)
                 .map_err(|why| Unfit(format!("the keys of the tokens cannot be watched: {why}")))?;
         }
         Ok(jwt)
@@ -184,9 +185,6 @@ fn first_ring(values: &Values) -> Result<(&Kept, Ring), Unfit> {
     Ok((kept, ring))
 }
 
-/// The most bytes of a cookie: name, value and attributes. No token is longer than this either.
-pub const MAX_COOKIE_BYTES: usize = 4096;
-
 /// What a cart's cookie has beside its own name and the token: the prefix and every attribute that `shop` may set. Where the
 /// public URL is http there is less, but how much fits into a cart must not depend on it.
 const AROUND_THE_CART: &str =
@@ -207,7 +205,7 @@ pub struct Settings {
 /// Sessions that clients carry.
 pub struct Jwt {
     /// Swapped as a whole: a request sees the old keys or the new ones.
-    ring: ArcSwap<Ring>,
+    ring: Arc<ArcSwap<Ring>>,
     lifetime_s: u64,
     leeway_s: u64,
     max_lines: usize,
@@ -218,7 +216,7 @@ impl Jwt {
     /// Ready at once: there is nothing to connect to.
     pub fn new(settings: Settings, clock: Clock) -> Self {
         Self {
-            ring: ArcSwap::from_pointee(settings.ring),
+            ring: Arc::new(ArcSwap::from_pointee(settings.ring)),
             lifetime_s: settings.lifetime.as_secs(),
             leeway_s: settings.leeway.as_secs(),
             max_lines: settings.max_lines,

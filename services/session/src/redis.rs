@@ -58,17 +58,17 @@ mod sentinels;
 mod throttle;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::Value;
 
 use self::answer::{cart, foreign_value, session};
+pub use self::given::{Password, Settings};
 use self::link::Link;
 pub use self::names::KEY_PREFIXES;
 use self::names::Names;
 use self::script::{Call, Script, Scripts};
-use crate::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips, StoreKind};
+use crate::about::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips, StoreKind};
 use crate::settings::{ABSOLUTE, IDLE, MAX_CART_LINES};
 use crate::strategy::MAX_LISTED;
 use crate::theory::Anomaly::{self, LineLost, Resurrection, Rollback, SessionLost, StaleRead};
@@ -157,28 +157,6 @@ impl crate::Kind for Kind {
             .map_err(|why| Unfit(format!("the Redis URL cannot be used: {why}")))?;
         Ok(Arc::new(redis))
     }
-}
-
-/// Tells the password of the store each time that a connection is opened: it may have been changed meanwhile. It may block.
-/// What is in the way is told without the password.
-pub type Password = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
-
-/// Where the store is, and how long sessions live. Not `Debug`: it may hold a password.
-pub struct Settings {
-    /// `redis://[user:password@]host:port[/database]`, or, for the master of which Sentinels know,
-    /// `redis+sentinel://[user:password@]host:port,host:port,…/master`.
-    pub url: String,
-    /// For a URL that holds no password.
-    pub password: Option<Password>,
-    /// Bound on every call of the store, retries included.
-    pub deadline: Duration,
-    /// A session that is not used for this long has ended. Uses are written down once a minute, so it may be a
-    /// minute less.
-    pub idle: Duration,
-    /// A session ends this long after the login, used or not.
-    pub absolute: Duration,
-    /// The most lines in a cart.
-    pub max_lines: usize,
 }
 
 /// Sessions in a Redis.

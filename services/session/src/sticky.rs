@@ -31,7 +31,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::memory::{Id, Memory, Stored};
-use crate::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
+use crate::about::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
 use crate::settings::{ABSOLUTE, IDLE, MAX_CART_LINES, Takes};
 use crate::strategy::MAX_LISTED;
 use crate::theory::Anomaly::{
