@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use session::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
+use session::about::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
 use session::settings::{ABSOLUTE, IDLE, MAX_CART_LINES, Takes};
 use session::strategy::MAX_LISTED;
 use session::theory::{Expected, Extent, Hit, LATE};
 use session::{
-    About, Cart, Change, Changed, Clock, Credential, Error, Granted, Host, Listed, LoggedOut,
-    Session, Setting, StateLives, Strategy, Unfit, Values,
+    About, Answer, Cart, Change, Clock, Credential, Error, Host, Listed, LoggedOut, Part, Session,
+    Setting, StateLives, Strategy, Unfit, Values,
 };
 
 /// What `file` says of itself.
@@ -38,6 +38,7 @@ static ABOUT: About = About {
     key_prefixes: &[],
     needs_affinity: false,
     carriage: Carriage::Cookie,
+    parts: &[Part::session_id("session-file")],
     ends: Ends::Idle {
         idle: &IDLE,
         absolute: &ABSOLUTE,
@@ -237,7 +238,7 @@ impl Files {
         &self,
         credential: &Credential,
         work: impl FnOnce(&mut Stored) -> Result<(T, After), Error> + Send,
-    ) -> Result<T, Error> {
+    ) -> Result<Answer<T>, Error> {
         let now = self.clock.now();
         let id = id(credential).ok_or(NOT_LOGGED_IN)?;
         self.with(id, |stored| {
@@ -249,7 +250,7 @@ impl Files {
             } else {
                 after
             };
-            Ok((outcome, after))
+            Ok((outcome.into(), after))
         })
         .await
     }
@@ -286,7 +287,7 @@ impl Files {
 /// The id in a credential, if it can be one: it becomes a path, so nothing else may.
 fn id(credential: &Credential) -> Option<&str> {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let id = credential.token.as_str();
+    let id = credential.token();
     (id.len() == 32 && id.bytes().all(is_digit)).then_some(id)
 }
 
@@ -301,7 +302,11 @@ impl Strategy for Files {
         &ABOUT
     }
 
-    async fn login(&self, user: &str, presented: Option<&Credential>) -> Result<Granted, Error> {
+    async fn login(
+        &self,
+        user: &str,
+        presented: Option<&Credential>,
+    ) -> Result<Answer<Session>, Error> {
         let now = self.clock.now();
         let stored = Stored {
             user: user.to_owned(),
@@ -318,37 +323,28 @@ impl Strategy for Files {
         if let Some(old) = presented.and_then(id) {
             self.remove(old).await?;
         }
-        Ok(Granted {
-            credential: Credential::new(new),
-            session: self.session(&stored),
-        })
+        Ok(Answer::with(self.session(&stored), Credential::new(new)))
     }
 
-    async fn authenticate(&self, credential: &Credential) -> Result<Session, Error> {
+    async fn authenticate(&self, credential: &Credential) -> Result<Answer<Session>, Error> {
         self.used(credential, |stored| Ok((self.session(stored), After::Keep)))
             .await
     }
 
-    async fn cart(&self, credential: &Credential) -> Result<Cart, Error> {
+    async fn cart(&self, credential: &Credential) -> Result<Answer<Cart>, Error> {
         self.used(credential, |stored| Ok((stored.cart.clone(), After::Keep)))
             .await
     }
 
-    async fn change(&self, credential: &Credential, change: Change) -> Result<Changed, Error> {
+    async fn change(&self, credential: &Credential, change: Change) -> Result<Answer<Cart>, Error> {
         self.used(credential, |stored| {
             let is_another = stored.cart.apply(change, self.max_lines)?;
-            let changed = Changed {
-                cart: stored.cart.clone(),
-                cart_token: None,
+            let after = if is_another {
+                After::Write
+            } else {
+                After::Keep
             };
-            Ok((
-                changed,
-                if is_another {
-                    After::Write
-                } else {
-                    After::Keep
-                },
-            ))
+            Ok((stored.cart.clone(), after))
         })
         .await
     }
@@ -360,27 +356,27 @@ impl Strategy for Files {
         Ok(LoggedOut::Dead)
     }
 
-    async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error> {
-        let user = self.authenticate(credential).await?.user;
+    async fn sessions(&self, credential: &Credential) -> Result<Answer<Vec<Listed>>, Error> {
+        let user = self.authenticate(credential).await?.value.user;
         let found = self.sessions_of(&user).await?.into_iter();
         let listed = found.map(|(id, session)| Listed {
-            current: id == credential.token,
+            current: id == credential.token(),
             id: handle(&id),
             issued_at: session.issued_at,
             expires_at: session.expires_at,
         });
-        Ok(listed.take(MAX_LISTED).collect())
+        Ok(listed.take(MAX_LISTED).collect::<Vec<_>>().into())
     }
 
-    async fn end(&self, credential: &Credential, named: &str) -> Result<(), Error> {
-        let user = self.authenticate(credential).await?.user;
+    async fn end(&self, credential: &Credential, named: &str) -> Result<Answer<()>, Error> {
+        let user = self.authenticate(credential).await?.value.user;
         let found = self.sessions_of(&user).await?;
         let (id, _) = found
             .iter()
             .find(|(id, _)| handle(id) == named)
             .ok_or(Error::NoSuchSession)?;
         self.remove(id).await?;
-        Ok(())
+        Ok(().into())
     }
 
     async fn revoke(&self, user: &str) -> Result<u64, Error> {

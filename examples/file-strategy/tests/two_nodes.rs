@@ -58,7 +58,13 @@ fn add(id: &str) -> Change {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_at_two_nodes_at_the_same_time_are_all_kept() {
     let nodes = nodes();
-    let login = nodes.a.login("alice", None).await.unwrap().credential;
+    let login = nodes
+        .a
+        .login("alice", None)
+        .await
+        .unwrap()
+        .reissued
+        .unwrap();
     let tasks: Vec<_> = (0..100)
         .map(|number| {
             let node = [&nodes.a, &nodes.b][number % 2].clone();
@@ -69,7 +75,7 @@ async fn changes_at_two_nodes_at_the_same_time_are_all_kept() {
     for task in tasks {
         task.await.unwrap().unwrap();
     }
-    let cart = nodes.b.cart(&login).await.unwrap();
+    let cart = nodes.b.cart(&login).await.unwrap().value;
     assert_eq!((cart.version, cart.lines.len()), (100, 100));
 }
 
@@ -81,7 +87,7 @@ async fn the_death_of_a_node_costs_nothing_and_a_logout_counts_everywhere() {
         folder: _folder,
         ..
     } = nodes();
-    let login = a.login("alice", None).await.unwrap().credential;
+    let login = a.login("alice", None).await.unwrap().reissued.unwrap();
     a.change(&login, add("a")).await.unwrap();
     b.logout(&login).await.unwrap();
     assert!(a.authenticate(&login).await.is_err());
@@ -90,10 +96,15 @@ async fn the_death_of_a_node_costs_nothing_and_a_logout_counts_everywhere() {
         "not brought back"
     );
 
-    let login = a.login("alice", None).await.unwrap().credential;
+    let login = a.login("alice", None).await.unwrap().reissued.unwrap();
     drop(a);
-    assert_eq!(b.authenticate(&login).await.unwrap().user, "alice");
-    let again = b.login("alice", Some(&login)).await.unwrap().credential;
+    assert_eq!(b.authenticate(&login).await.unwrap().value.user, "alice");
+    let again = b
+        .login("alice", Some(&login))
+        .await
+        .unwrap()
+        .reissued
+        .unwrap();
     assert!(
         b.authenticate(&login).await.is_err(),
         "a new login, a new id"
@@ -104,10 +115,22 @@ async fn the_death_of_a_node_costs_nothing_and_a_logout_counts_everywhere() {
 #[tokio::test]
 async fn logins_are_listed_ended_and_revoked_by_user() {
     let nodes = nodes();
-    let one = nodes.a.login("alice", None).await.unwrap().credential;
-    let two = nodes.b.login("alice", None).await.unwrap().credential;
-    let bob = nodes.b.login("bob", None).await.unwrap().credential;
-    let listed = nodes.b.sessions(&one).await.unwrap();
+    let one = nodes
+        .a
+        .login("alice", None)
+        .await
+        .unwrap()
+        .reissued
+        .unwrap();
+    let two = nodes
+        .b
+        .login("alice", None)
+        .await
+        .unwrap()
+        .reissued
+        .unwrap();
+    let bob = nodes.b.login("bob", None).await.unwrap().reissued.unwrap();
+    let listed = nodes.b.sessions(&one).await.unwrap().value;
     assert_eq!(listed.len(), 2);
     let other = listed.iter().find(|entry| !entry.current).unwrap();
     nodes.a.end(&one, &other.id).await.unwrap();
@@ -120,7 +143,13 @@ async fn logins_are_listed_ended_and_revoked_by_user() {
 #[tokio::test]
 async fn a_session_ends_when_it_is_not_used_and_at_its_absolute_end() {
     let nodes = nodes();
-    let login = nodes.a.login("alice", None).await.unwrap().credential;
+    let login = nodes
+        .a
+        .login("alice", None)
+        .await
+        .unwrap()
+        .reissued
+        .unwrap();
     for _ in 0..40 {
         nodes.clock.turn(Duration::from_mins(18));
         if nodes.a.authenticate(&login).await.is_err() {
@@ -129,7 +158,13 @@ async fn a_session_ends_when_it_is_not_used_and_at_its_absolute_end() {
     }
     let refused = nodes.a.authenticate(&login).await;
     assert!(refused.is_err(), "twelve hours are over");
-    let login = nodes.a.login("alice", None).await.unwrap().credential;
+    let login = nodes
+        .a
+        .login("alice", None)
+        .await
+        .unwrap()
+        .reissued
+        .unwrap();
     nodes.clock.turn(Duration::from_mins(31));
     assert!(nodes.b.authenticate(&login).await.is_err());
 }
@@ -137,8 +172,14 @@ async fn a_session_ends_when_it_is_not_used_and_at_its_absolute_end() {
 #[tokio::test]
 async fn what_holds_a_lock_for_ever_costs_one_deadline() {
     let nodes = nodes();
-    let login = nodes.a.login("alice", None).await.unwrap().credential;
-    let name = format!("lock-{}", &login.token[..1]);
+    let login = nodes
+        .a
+        .login("alice", None)
+        .await
+        .unwrap()
+        .reissued
+        .unwrap();
+    let name = format!("lock-{}", &login.token()[..1]);
     let lock = File::open(nodes.folder.path().join(name)).unwrap();
     lock.lock().unwrap();
     let refused = nodes.a.authenticate(&login).await;

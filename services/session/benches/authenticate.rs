@@ -42,7 +42,7 @@ fn measure(lab: impl Future<Output = Lab>, requests: usize) {
         let mut credentials = Vec::with_capacity(USERS);
         for user in 0..USERS {
             let granted = lab.a.login(&format!("user-{user:06}"), None).await;
-            credentials.push(granted.unwrap().credential);
+            credentials.push(granted.unwrap().reissued.unwrap());
         }
         let credentials = Arc::new(credentials);
         run(&lab.a, &credentials, AT_A_TIME, requests / 10).await;

@@ -191,7 +191,7 @@ async fn log_in_and_out(user: usize, node: Arc<Redis>, goes_on: Arc<AtomicBool>)
             .await
         {
             Ok(granted) => seen.logins.push(Login {
-                credential: granted.credential,
+                credential: granted.reissued.unwrap(),
                 asked,
                 acknowledged: Instant::now(),
                 logout: None,

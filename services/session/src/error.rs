@@ -1,4 +1,5 @@
-//! Everything that a strategy can refuse, once. `shop` turns each case into one answer of its own.
+//! Everything that a strategy can refuse, once: a request ([`Error`], which `shop` turns into an answer, case by case), and
+//! settings ([`Unfit`]).
 
 /// Why a strategy did not do what was asked. Never carries a credential.
 #[derive(Debug, thiserror::Error)]
@@ -57,3 +58,8 @@ pub enum Error {
         why: &'static str,
     },
 }
+
+/// A setting that cannot be served: what is wrong, and what to do about it. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unfit(pub String);

@@ -36,13 +36,15 @@ use async_trait::async_trait;
 
 pub use self::ring::{MAX_KEYS, MIN_KEY_BYTES, Ring, RingError, Use};
 use self::token::Login;
-use crate::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
+pub use self::token::MAX_COOKIE_BYTES;
+use crate::about::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
+use crate::credential::{Lasts, TOKEN};
 use crate::settings::{Kept, MAX_CART_LINES, Takes};
 use crate::theory::Anomaly::Exposure;
 use crate::theory::{Expected, Extent, Hit};
 use crate::{
-    About, Cart, Change, Changed, Clock, Credential, Error, Granted, Host, KeyInUse, Listed,
-    LoggedOut, Session, Setting, StateLives, Strategy, Unfit, Values, secret,
+    About, Answer, Cart, Change, Clock, Credential, Error, Host, KeyInUse, Listed, LoggedOut, Part,
+    Session, Setting, StateLives, Strategy, Unfit, Values, secret,
 };
 
 /// What `jwt` says of itself.
@@ -55,6 +57,16 @@ static ABOUT: About = About {
     key_prefixes: &[],
     needs_affinity: false,
     carriage: Carriage::Tokens,
+    parts: &[
+        Part {
+            name: TOKEN,
+            cookie: "jwt-token",
+            header: Some("authorization"),
+            field: Some("access_token"),
+            lasts: Lasts::Login,
+        },
+        CART,
+    ],
     ends: Ends::Fixed {
         lifetime: &LIFETIME,
     },
@@ -79,6 +91,15 @@ const THEORY: &[Expected] = &[
     Expected::new(Hit::Anything,   &[], &[],         &[], Extent::AsListed,
         "The client carries login and cart. No node and no store has anything to lose."),
 ];
+
+/// The second part of the credential.
+const CART: Part = Part {
+    name: "cart",
+    cookie: "jwt-cart",
+    header: Some("x-cart"),
+    field: None,
+    lasts: Lasts::Change,
+};
 
 static KEY_FILE: Setting = Setting {
     flag: "jwt-key-file",
@@ -136,7 +157,7 @@ impl crate::Kind for Kind {
         };
         let jwt = Arc::new(Jwt::new(settings, host.clock.clone()));
         if let Some(path) = &kept.path {
-            keys::watch(path.clone(), kept.secret.clone(), &jwt)
+            keys::watch(path.clone(), kept.secret.clone(), &jwt.ring)
                 .map_err(|why| Unfit(format!("the keys of the tokens cannot be watched: {why}")))?;
         }
         Ok(jwt)
@@ -164,9 +185,6 @@ fn first_ring(values: &Values) -> Result<(&Kept, Ring), Unfit> {
     Ok((kept, ring))
 }
 
-/// The most bytes of a cookie: name, value and attributes. No token is longer than this either.
-pub const MAX_COOKIE_BYTES: usize = 4096;
-
 /// What a cart's cookie has beside its own name and the token: the prefix and every attribute that `shop` may set. Where the
 /// public URL is http there is less, but how much fits into a cart must not depend on it.
 const AROUND_THE_CART: &str =
@@ -187,22 +205,18 @@ pub struct Settings {
 /// Sessions that clients carry.
 pub struct Jwt {
     /// Swapped as a whole: a request sees the old keys or the new ones.
-    ring: ArcSwap<Ring>,
+    ring: Arc<ArcSwap<Ring>>,
     lifetime_s: u64,
     leeway_s: u64,
     max_lines: usize,
-    /// What a cart's cookie has beside the token.
-    bytes_around_cart: usize,
     clock: Clock,
 }
 
 impl Jwt {
     /// Ready at once: there is nothing to connect to.
     pub fn new(settings: Settings, clock: Clock) -> Self {
-        let cart_cookie = ABOUT.cookies().pop().unwrap_or_default();
         Self {
-            bytes_around_cart: AROUND_THE_CART.len() + cart_cookie.len(),
-            ring: ArcSwap::from_pointee(settings.ring),
+            ring: Arc::new(ArcSwap::from_pointee(settings.ring)),
             lifetime_s: settings.lifetime.as_secs(),
             leeway_s: settings.leeway.as_secs(),
             max_lines: settings.max_lines,
@@ -216,13 +230,13 @@ impl Jwt {
     }
 
     fn verify<'r>(&self, ring: &'r Ring, credential: &Credential) -> Result<Login<'r>, Error> {
-        token::verify_access(ring, &credential.token, self.clock.now(), self.leeway_s)
+        token::verify_access(ring, credential.token(), self.clock.now(), self.leeway_s)
     }
 }
 
 /// The cart that came along. No cart token is an empty cart: nobody has added anything since the login.
 fn verify_cart(credential: &Credential, login: &Login<'_>) -> Result<Cart, Error> {
-    match &credential.cart {
+    match credential.part(CART.name) {
         Some(token) => token::verify_cart(token, login),
         None => Ok(Cart::default()),
     }
@@ -234,7 +248,11 @@ impl Strategy for Jwt {
         &ABOUT
     }
 
-    async fn login(&self, user: &str, _presented: Option<&Credential>) -> Result<Granted, Error> {
+    async fn login(
+        &self,
+        user: &str,
+        _presented: Option<&Credential>,
+    ) -> Result<Answer<Session>, Error> {
         let now = self.clock.now();
         let session = Session {
             user: user.to_owned(),
@@ -243,40 +261,35 @@ impl Strategy for Jwt {
         };
         let id = secret::text(&secret::draw());
         let token = token::sign_access(&self.ring.load(), &session, &id)?;
-        Ok(Granted {
-            credential: Credential::new(token),
-            session,
-        })
+        Ok(Answer::with(session, Credential::new(token)))
     }
 
-    async fn authenticate(&self, credential: &Credential) -> Result<Session, Error> {
+    async fn authenticate(&self, credential: &Credential) -> Result<Answer<Session>, Error> {
         let ring = self.ring.load();
-        Ok(self.verify(&ring, credential)?.into_session())
+        Ok(self.verify(&ring, credential)?.into_session().into())
     }
 
-    async fn cart(&self, credential: &Credential) -> Result<Cart, Error> {
+    async fn cart(&self, credential: &Credential) -> Result<Answer<Cart>, Error> {
         let ring = self.ring.load();
         let login = self.verify(&ring, credential)?;
-        verify_cart(credential, &login)
+        verify_cart(credential, &login).map(Answer::from)
     }
 
-    async fn change(&self, credential: &Credential, change: Change) -> Result<Changed, Error> {
+    async fn change(&self, credential: &Credential, change: Change) -> Result<Answer<Cart>, Error> {
         let ring = self.ring.load();
         let login = self.verify(&ring, credential)?;
         let mut cart = verify_cart(credential, &login)?;
         cart.apply(change, self.max_lines)?;
         let token = token::sign_cart(&login, &cart)?;
-        let bytes = self.bytes_around_cart + token.len();
+        let bytes = AROUND_THE_CART.len() + CART.cookie.len() + token.len();
         if bytes > MAX_COOKIE_BYTES {
             return Err(Error::CartTooLarge {
                 bytes,
                 max_bytes: MAX_COOKIE_BYTES,
             });
         }
-        Ok(Changed {
-            cart,
-            cart_token: Some(token),
-        })
+        let reissued = Credential::default().with(CART.name, token);
+        Ok(Answer::with(cart, reissued))
     }
 
     async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error> {
@@ -288,14 +301,14 @@ impl Strategy for Jwt {
         })
     }
 
-    async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error> {
+    async fn sessions(&self, credential: &Credential) -> Result<Answer<Vec<Listed>>, Error> {
         self.verify(&self.ring.load(), credential)?;
         Err(unsupported(
             "no server remembers which tokens it has issued",
         ))
     }
 
-    async fn end(&self, credential: &Credential, _id: &str) -> Result<(), Error> {
+    async fn end(&self, credential: &Credential, _id: &str) -> Result<Answer<()>, Error> {
         self.verify(&self.ring.load(), credential)?;
         Err(unsupported(
             "a token that was issued is valid until it expires",

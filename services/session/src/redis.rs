@@ -58,24 +58,24 @@ mod sentinels;
 mod throttle;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::Value;
 
 use self::answer::{cart, foreign_value, session};
+pub use self::given::{Password, Settings};
 use self::link::Link;
 pub use self::names::KEY_PREFIXES;
 use self::names::Names;
 use self::script::{Call, Script, Scripts};
-use crate::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips, StoreKind};
+use crate::about::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips, StoreKind};
 use crate::settings::{ABSOLUTE, IDLE, MAX_CART_LINES};
 use crate::strategy::MAX_LISTED;
 use crate::theory::Anomaly::{self, LineLost, Resurrection, Rollback, SessionLost, StaleRead};
 use crate::theory::{Expected, Extent, Hit, LATE};
 use crate::{
-    About, Cart, Change, Changed, Clock, Credential, Error, Eviction, Granted, Host, Listed,
-    LoggedOut, Session, StateLives, StoreUse, Strategy, Throttle, Unfit, Values, secret,
+    About, Answer, Cart, Change, Clock, Credential, Error, Eviction, Host, Listed, LoggedOut, Part,
+    Session, StateLives, StoreUse, Strategy, Throttle, Unfit, Values, secret,
 };
 
 /// What `redis` says of itself.
@@ -88,6 +88,7 @@ static ABOUT: About = About {
     key_prefixes: &KEY_PREFIXES,
     needs_affinity: false,
     carriage: Carriage::Cookie,
+    parts: &[Part::session_id("session-redis")],
     ends: Ends::Idle {
         idle: &IDLE,
         absolute: &ABSOLUTE,
@@ -158,28 +159,6 @@ impl crate::Kind for Kind {
     }
 }
 
-/// Tells the password of the store each time that a connection is opened: it may have been changed meanwhile. It may block.
-/// What is in the way is told without the password.
-pub type Password = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
-
-/// Where the store is, and how long sessions live. Not `Debug`: it may hold a password.
-pub struct Settings {
-    /// `redis://[user:password@]host:port[/database]`, or, for the master of which Sentinels know,
-    /// `redis+sentinel://[user:password@]host:port,host:port,…/master`.
-    pub url: String,
-    /// For a URL that holds no password.
-    pub password: Option<Password>,
-    /// Bound on every call of the store, retries included.
-    pub deadline: Duration,
-    /// A session that is not used for this long has ended. Uses are written down once a minute, so it may be a
-    /// minute less.
-    pub idle: Duration,
-    /// A session ends this long after the login, used or not.
-    pub absolute: Duration,
-    /// The most lines in a cart.
-    pub max_lines: usize,
-}
-
 /// Sessions in a Redis.
 pub struct Redis {
     link: Link,
@@ -246,7 +225,11 @@ impl Strategy for Redis {
         &ABOUT
     }
 
-    async fn login(&self, user: &str, presented: Option<&Credential>) -> Result<Granted, Error> {
+    async fn login(
+        &self,
+        user: &str,
+        presented: Option<&Credential>,
+    ) -> Result<Answer<Session>, Error> {
         let secret = secret::draw();
         let tag = secret::tag(user);
         let names = Names::new(&tag, &secret::digest(&secret));
@@ -282,29 +265,27 @@ impl Strategy for Redis {
         let mut token = String::from_utf8_lossy(&tag).into_owned();
         token.push('.');
         token.push_str(&secret::text(&secret));
-        Ok(Granted {
-            credential: Credential::new(token),
-            session: Session {
-                user: user.to_owned(),
-                issued_at: now,
-                expires_at: now + self.idle_s.min(self.absolute_s),
-            },
-        })
+        let session = Session {
+            user: user.to_owned(),
+            issued_at: now,
+            expires_at: now + self.idle_s.min(self.absolute_s),
+        };
+        Ok(Answer::with(session, Credential::new(token)))
     }
 
-    async fn authenticate(&self, credential: &Credential) -> Result<Session, Error> {
+    async fn authenticate(&self, credential: &Credential) -> Result<Answer<Session>, Error> {
         let answer = self
             .call_plainly(&self.scripts.authenticate, credential)
             .await?;
-        session(answer).ok_or_else(foreign_value)
+        session(answer).map(Answer::from).ok_or_else(foreign_value)
     }
 
-    async fn cart(&self, credential: &Credential) -> Result<Cart, Error> {
+    async fn cart(&self, credential: &Credential) -> Result<Answer<Cart>, Error> {
         let answer = self.call_plainly(&self.scripts.cart, credential).await?;
-        cart(answer).ok_or_else(foreign_value)
+        cart(answer).map(Answer::from).ok_or_else(foreign_value)
     }
 
-    async fn change(&self, credential: &Credential, change: Change) -> Result<Changed, Error> {
+    async fn change(&self, credential: &Credential, change: Change) -> Result<Answer<Cart>, Error> {
         let names = Names::of(credential)?;
         let [ahead, idle, absolute] = self.times();
         let keys = [&names.session[..], &names.index];
@@ -336,10 +317,7 @@ impl Strategy for Redis {
                 max_lines: self.max_lines,
             });
         }
-        Ok(Changed {
-            cart: cart(answer).ok_or_else(foreign_value)?,
-            cart_token: None,
-        })
+        cart(answer).map(Answer::from).ok_or_else(foreign_value)
     }
 
     async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error> {
@@ -355,7 +333,7 @@ impl Strategy for Redis {
         Ok(LoggedOut::Dead)
     }
 
-    async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error> {
+    async fn sessions(&self, credential: &Credential) -> Result<Answer<Vec<Listed>>, Error> {
         let names = Names::of(credential)?;
         let [ahead, idle, absolute] = self.times();
         let answer = self
@@ -379,10 +357,10 @@ impl Strategy for Redis {
                 expires_at: entry.expires_at,
             })
         });
-        entries.collect()
+        entries.collect::<Result<Vec<_>, _>>().map(Answer::from)
     }
 
-    async fn end(&self, credential: &Credential, id: &str) -> Result<(), Error> {
+    async fn end(&self, credential: &Credential, id: &str) -> Result<Answer<()>, Error> {
         let names = Names::of(credential)?;
         let other = names.sibling(id).ok_or(Error::NoSuchSession)?;
         let answer = self
@@ -394,7 +372,7 @@ impl Strategy for Redis {
             })
             .await?;
         match answer {
-            Value::BulkString(word) if word == b"ok" => Ok(()),
+            Value::BulkString(word) if word == b"ok" => Ok(().into()),
             _ => Err(Error::NoSuchSession),
         }
     }

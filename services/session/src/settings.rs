@@ -13,11 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use self::secret::Secret;
-
-/// A setting that cannot be served: what is wrong, and what to do about it. Never holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unfit(pub String);
+use crate::Unfit;
 
 /// One setting.
 #[derive(Debug, Serialize)]

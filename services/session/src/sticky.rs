@@ -31,7 +31,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::memory::{Id, Memory, Stored};
-use crate::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
+use crate::about::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips};
 use crate::settings::{ABSOLUTE, IDLE, MAX_CART_LINES, Takes};
 use crate::strategy::MAX_LISTED;
 use crate::theory::Anomaly::{
@@ -39,8 +39,8 @@ use crate::theory::Anomaly::{
 };
 use crate::theory::{Expected, Extent, Hit};
 use crate::{
-    About, Cart, Change, Changed, Clock, Credential, Error, Granted, Host, Listed, LoggedOut,
-    Session, Setting, StateLives, Strategy, Unfit, Values,
+    About, Answer, Cart, Change, Clock, Credential, Error, Host, Listed, LoggedOut, Part, Session,
+    Setting, StateLives, Strategy, Unfit, Values,
 };
 
 /// What `sticky` says of itself.
@@ -53,6 +53,7 @@ static ABOUT: About = About {
     key_prefixes: &[],
     needs_affinity: true,
     carriage: Carriage::Cookie,
+    parts: &[Part::session_id("session-sticky")],
     ends: Ends::Idle {
         idle: &IDLE,
         absolute: &ABSOLUTE,
@@ -187,7 +188,7 @@ pub struct Sticky {
     clock: Clock,
     /// The second in which a complete sweep found nothing to remove. Time is counted in whole seconds,
     /// so within this second nothing more can have expired, and a full node need not look again.
-    swept_in_vain_at: AtomicU64,
+    last_empty_sweep_s: AtomicU64,
 }
 
 impl Sticky {
@@ -199,7 +200,7 @@ impl Sticky {
             absolute_s: settings.absolute.as_secs(),
             settings,
             clock,
-            swept_in_vain_at: AtomicU64::new(0),
+            last_empty_sweep_s: AtomicU64::new(0),
         }
     }
 
@@ -223,8 +224,8 @@ impl Sticky {
         &self,
         credential: &Credential,
         work: impl FnOnce(Id, &mut Stored) -> T,
-    ) -> Result<T, Error> {
-        let id = Id::parse(&credential.token).ok_or(MALFORMED)?;
+    ) -> Result<Answer<T>, Error> {
+        let id = Id::parse(credential.token()).ok_or(MALFORMED)?;
         let now = self.clock.now();
         let found = self.memory.with(id, |session| {
             if self.expires_at(session) <= now {
@@ -235,7 +236,7 @@ impl Sticky {
             Some(work(id, session))
         });
         match found {
-            Some(Some(outcome)) => Ok(outcome),
+            Some(Some(outcome)) => Ok(outcome.into()),
             Some(None) => {
                 self.memory.remove(id);
                 Err(EXPIRED)
@@ -250,7 +251,7 @@ impl Sticky {
             return Ok(());
         }
         let now = self.clock.now();
-        if self.swept_in_vain_at.load(Ordering::Relaxed) != now {
+        if self.last_empty_sweep_s.load(Ordering::Relaxed) != now {
             for _ in 0..self.memory.shards() {
                 self.sweep_step();
                 if self.memory.take_place() {
@@ -259,7 +260,7 @@ impl Sticky {
                 // A complete sweep of a large memory takes milliseconds: let other requests of this thread go first.
                 tokio::task::yield_now().await;
             }
-            self.swept_in_vain_at.store(now, Ordering::Relaxed);
+            self.last_empty_sweep_s.store(now, Ordering::Relaxed);
         }
         Err(Error::Full {
             max_sessions: self.settings.max_sessions,
@@ -283,7 +284,11 @@ impl Strategy for Sticky {
         &ABOUT
     }
 
-    async fn login(&self, user: &str, presented: Option<&Credential>) -> Result<Granted, Error> {
+    async fn login(
+        &self,
+        user: &str,
+        presented: Option<&Credential>,
+    ) -> Result<Answer<Session>, Error> {
         self.take_place().await?;
         let now = self.clock.now();
         let session = Stored::new(user, now);
@@ -295,16 +300,13 @@ impl Strategy for Sticky {
         let id = Id::draw();
         self.memory.insert(id, session);
         // Only now that the new session exists: a login that found no place leaves the old one as it was.
-        if let Some(old) = presented.and_then(|old| Id::parse(&old.token)) {
+        if let Some(old) = presented.and_then(|old| Id::parse(old.token())) {
             self.memory.remove(old);
         }
-        Ok(Granted {
-            credential: Credential::new(id.text()),
-            session: granted,
-        })
+        Ok(Answer::with(granted, Credential::new(id.text())))
     }
 
-    async fn authenticate(&self, credential: &Credential) -> Result<Session, Error> {
+    async fn authenticate(&self, credential: &Credential) -> Result<Answer<Session>, Error> {
         self.with_session(credential, |_, session| Session {
             user: session.user.to_string(),
             issued_at: session.issued_at,
@@ -312,25 +314,21 @@ impl Strategy for Sticky {
         })
     }
 
-    async fn cart(&self, credential: &Credential) -> Result<Cart, Error> {
+    async fn cart(&self, credential: &Credential) -> Result<Answer<Cart>, Error> {
         self.with_session(credential, |_, session| session.cart())
     }
 
-    async fn change(&self, credential: &Credential, change: Change) -> Result<Changed, Error> {
-        self.with_session(credential, |_, session| {
-            session
-                .cart_mut()
-                .apply(change, self.settings.max_lines)
-                .map(|_| Changed {
-                    cart: session.cart(),
-                    cart_token: None,
-                })
-        })?
+    async fn change(&self, credential: &Credential, change: Change) -> Result<Answer<Cart>, Error> {
+        let changed = self.with_session(credential, |_, session| {
+            let changed = session.cart_mut().apply(change, self.settings.max_lines);
+            changed.map(|_| session.cart())
+        });
+        changed?.value.map(Answer::from)
     }
 
     async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error> {
         // What is no id at all, no node accepts.
-        let Some(id) = Id::parse(&credential.token) else {
+        let Some(id) = Id::parse(credential.token()) else {
             return Ok(LoggedOut::Dead);
         };
         Ok(match self.memory.remove(id) {
@@ -340,9 +338,9 @@ impl Strategy for Sticky {
         })
     }
 
-    async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error> {
-        let (own, user) =
-            self.with_session(credential, |id, session| (id, session.user.clone()))?;
+    async fn sessions(&self, credential: &Credential) -> Result<Answer<Vec<Listed>>, Error> {
+        let asked = self.with_session(credential, |id, session| (id, session.user.clone()));
+        let (own, user) = asked?.value;
         let now = self.clock.now();
         let mut listed = Vec::new();
         // One's own login is always among them, however many there are.
@@ -357,12 +355,12 @@ impl Strategy for Sticky {
             });
             listed.extend(entry.filter(|entry| entry.expires_at > now));
         }
-        Ok(listed)
+        Ok(listed.into())
     }
 
-    async fn end(&self, credential: &Credential, id: &str) -> Result<(), Error> {
-        let user = self.with_session(credential, |_, session| session.user.clone())?;
-        let ids = self.memory.ids_of(&user, usize::MAX);
+    async fn end(&self, credential: &Credential, id: &str) -> Result<Answer<()>, Error> {
+        let asked = self.with_session(credential, |_, session| session.user.clone());
+        let ids = self.memory.ids_of(&asked?.value, usize::MAX);
         let mut named = None;
         for some in ids.chunks(AT_A_TIME) {
             named = some.iter().copied().find(|known| known.handle() == id);
@@ -373,7 +371,7 @@ impl Strategy for Sticky {
         }
         let ended = named.and_then(|named| self.memory.remove(named));
         match ended {
-            Some(session) if self.expires_at(&session) > self.clock.now() => Ok(()),
+            Some(session) if self.expires_at(&session) > self.clock.now() => Ok(().into()),
             _ => Err(Error::NoSuchSession),
         }
     }
@@ -413,7 +411,8 @@ mod tests {
     }
 
     async fn login(sticky: &Sticky, user: &str) -> Credential {
-        sticky.login(user, None).await.unwrap().credential
+        let granted = sticky.login(user, None).await.unwrap();
+        granted.reissued.unwrap()
     }
 
     #[tokio::test]
@@ -468,11 +467,11 @@ mod tests {
 
         let replaced = login(&sticky, "alice").await;
         let granted = sticky.login("bob", Some(&replaced)).await.unwrap();
-        let bob = granted.credential;
+        let bob = granted.reissued.unwrap();
 
         let other = login(&sticky, "bob").await;
         let listed = sticky.sessions(&bob).await.unwrap();
-        let other_id = listed.iter().find(|entry| !entry.current).unwrap();
+        let other_id = listed.value.iter().find(|entry| !entry.current).unwrap();
         sticky.end(&bob, &other_id.id).await.unwrap();
         assert!(sticky.authenticate(&other).await.is_err());
 

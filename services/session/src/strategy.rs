@@ -10,35 +10,48 @@ pub const MAX_LISTED: usize = 1000;
 
 /// A way to keep the state of logins. All nodes of a cluster run the same one.
 ///
-/// Methods take a [`Credential`] as the client presented it and judge it themselves, so that a caller cannot forget to.
+/// Methods take a [`Credential`] as the client presented it and judge it themselves, so that a caller cannot forget to. Any of
+/// them may hand state back to the client in its [`Answer`].
 #[async_trait]
 pub trait Strategy: Send + Sync + 'static {
     /// What this strategy says of itself.
     fn about(&self) -> &'static About;
 
-    /// Starts a session for `user`, whose password the caller has checked, with an empty cart.
+    /// Starts a session for `user`, whose password the caller has checked, with an empty cart; the answer holds its credential.
     /// What was `presented` is dead afterwards wherever the strategy can kill it (session fixation).
-    async fn login(&self, user: &str, presented: Option<&Credential>) -> Result<Granted, Error>;
+    async fn login(
+        &self,
+        user: &str,
+        presented: Option<&Credential>,
+    ) -> Result<Answer<Session>, Error>;
 
     /// Who is logged in. Slides the idle expiry where the strategy has one.
-    async fn authenticate(&self, credential: &Credential) -> Result<Session, Error>;
+    async fn authenticate(&self, credential: &Credential) -> Result<Answer<Session>, Error>;
 
     /// Authenticates and reads the cart, in one step.
-    async fn cart(&self, credential: &Credential) -> Result<Cart, Error>;
+    async fn cart(&self, credential: &Credential) -> Result<Answer<Cart>, Error>;
 
     /// Authenticates and changes the cart, in one atomic step: of two changes at the same time, none is lost.
     /// (`jwt` cannot promise that: the client holds the cart, and its last answer wins.)
-    async fn change(&self, credential: &Credential, change: Change) -> Result<Changed, Error>;
+    async fn change(&self, credential: &Credential, change: Change) -> Result<Answer<Cart>, Error>;
+
+    /// Exchanges a refresh token for the next access token and refresh token.
+    async fn refresh(&self, _credential: &Credential) -> Result<Answer<Session>, Error> {
+        Err(Error::Unsupported {
+            strategy: self.about().name,
+            why: "it has no refresh token",
+        })
+    }
 
     /// Ends the session wherever the strategy can, and says what that achieved. Ending what is not there succeeds, but
     /// promises no more than this node knows.
     async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error>;
 
     /// The logins of the user who presents `credential`, at most [`MAX_LISTED`].
-    async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error>;
+    async fn sessions(&self, credential: &Credential) -> Result<Answer<Vec<Listed>>, Error>;
 
     /// Ends the login `id` (from [`Strategy::sessions`]) of the user who presents `credential`.
-    async fn end(&self, credential: &Credential, id: &str) -> Result<(), Error>;
+    async fn end(&self, credential: &Credential, id: &str) -> Result<Answer<()>, Error>;
 
     /// Ends every login of `user` that this strategy can reach; how many.
     /// The caller has checked that an operator asks.
@@ -77,6 +90,43 @@ pub trait Strategy: Send + Sync + 'static {
     }
 }
 
+/// What a strategy answers to whoever presents a credential.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer<T> {
+    /// What was asked for.
+    pub value: T,
+    /// What the client must present from now on: the parts in it replace those that it has.
+    pub reissued: Option<Credential>,
+}
+
+impl<T> From<T> for Answer<T> {
+    /// An answer that hands nothing back.
+    fn from(value: T) -> Self {
+        Self {
+            value,
+            reissued: None,
+        }
+    }
+}
+
+impl<T> Answer<T> {
+    /// An answer that hands this back.
+    pub fn with(value: T, reissued: Credential) -> Self {
+        Self {
+            value,
+            reissued: Some(reissued),
+        }
+    }
+
+    /// The same with another value.
+    pub fn map<U>(self, work: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer {
+            value: work(self.value),
+            reissued: self.reissued,
+        }
+    }
+}
+
 /// A login as the rest of the node sees it. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -86,24 +136,6 @@ pub struct Session {
     pub issued_at: u64,
     /// When it ends if nothing more is heard from the client.
     pub expires_at: u64,
-}
-
-/// The answer to a login.
-#[derive(Debug)]
-pub struct Granted {
-    /// What the client must present from now on.
-    pub credential: Credential,
-    /// The new session.
-    pub session: Session,
-}
-
-/// The answer to a change of the cart.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Changed {
-    /// The cart after the change.
-    pub cart: Cart,
-    /// The new cart token to hand to the client, where the client carries the cart.
-    pub cart_token: Option<String>,
 }
 
 /// What a logout achieved; the greater, the more lives on.

@@ -9,10 +9,10 @@ mod support;
 
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, prop_oneof};
 use proptest::strategy::Strategy as Generator;
-use session::{Change, Credential, Error, Line, Strategy};
+use session::{Change, Error, Line, Strategy};
 use tokio::runtime::Runtime;
 
-use support::{Client, Lab};
+use support::{CART, Client, Lab, credential_of};
 
 /// A cart as a list of lines and a counter: what `GET /cart` should show.
 #[derive(Default)]
@@ -75,7 +75,7 @@ fn carts_agree_with_the_model(lab: impl Future<Output = Lab>, cases: u32) {
                 prop_assert_eq!(cart.version, model.version);
                 prop_assert_eq!(&cart.lines, &model.lines);
             }
-            let cart = lab.a.cart(&client.credential).await.unwrap();
+            let cart = lab.a.cart(&client.credential).await.unwrap().value;
             prop_assert_eq!((cart.version, cart.lines), (model.version, model.lines));
             lab.a.logout(&client.credential).await.unwrap();
             Ok(())
@@ -119,7 +119,7 @@ fn nobody_is_logged_in(lab: impl Future<Output = Lab>, cases: u32) {
     let outcome = runner.run(&texts, |(token, cart)| {
         runtime.block_on(async {
             let node: &dyn Strategy = &*lab.a;
-            let credential = Credential { token, cart };
+            let credential = credential_of(&token, cart.as_deref());
             let refused = node.authenticate(&credential).await;
             let is_refused = matches!(refused, Err(Error::NotLoggedIn { .. }));
             prop_assert!(is_refused);
@@ -155,8 +155,7 @@ fn no_text_is_a_cart_of_jwt() {
     let client = runtime.block_on(Client::login(&*lab.a, "alice"));
     let mut runner = proptest::test_runner::TestRunner::new(config(1000));
     let outcome = runner.run(&nearly_a_credential(), |cart| {
-        let mut credential = client.credential.clone();
-        credential.cart = Some(cart);
+        let credential = client.credential.clone().with(CART, cart);
         let refused = runtime.block_on(lab.a.cart(&credential));
         let is_refused = matches!(refused, Err(Error::CartNotValid { .. }));
         prop_assert!(is_refused);

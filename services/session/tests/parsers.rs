@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use session::{Credential, Error};
 use tokio::runtime::Runtime;
 
-use support::{Client, Lab, add};
+use support::{CART, Client, Lab, add, credential_of};
 
 /// Strategies that need no store, within a runtime of their own.
 fn labs() -> (Runtime, [Lab; 2]) {
@@ -63,7 +63,7 @@ proptest! {
     fn what_nobody_was_given_is_nobodys_login(token in credential(), cart in prop::option::of(credential())) {
         let (runtime, labs) = labs();
         for lab in &labs {
-            let credential = Credential { token: token.clone(), cart: cart.clone() };
+            let credential = credential_of(&token, cart.as_deref());
             prop_assert!(runtime.block_on(is_refused(&*lab.a, &credential)));
             // Ending what is not there succeeds, and harms nobody.
             prop_assert!(runtime.block_on(lab.a.logout(&credential)).is_ok());
@@ -75,7 +75,7 @@ proptest! {
         let (runtime, [_, jwt]) = labs();
         runtime.block_on(async {
             let mut client = Client::login(&*jwt.a, "alice").await;
-            client.credential.cart = Some(cart);
+            client.credential = client.credential.with(CART, cart);
             let refused = jwt.a.cart(&client.credential).await;
             let is_refused = matches!(refused, Err(Error::CartNotValid { .. }));
             prop_assert!(is_refused);
@@ -96,21 +96,21 @@ proptest! {
                 let mut client = Client::login(&*lab.a, "alice").await;
                 client.change(&*lab.a, add("a")).await.unwrap();
                 let good = client.credential.clone();
-                let shorter = good.token[..good.token.len().saturating_sub(cut)].to_owned();
-                for token in [changed(&good.token, at, with), shorter, good.token.clone() + &more, more.clone() + &good.token] {
-                    if token != good.token {
-                        let bad = Credential { token, ..good.clone() };
-                        prop_assert!(is_refused(&*lab.a, &bad).await, "{}", bad.token);
+                let token = good.token().to_owned();
+                let shorter = token[..token.len().saturating_sub(cut)].to_owned();
+                for bad in [changed(&token, at, with), shorter, format!("{token}{more}"), format!("{more}{token}")] {
+                    if bad != token {
+                        let bad = credential_of(&bad, good.part(CART));
+                        prop_assert!(is_refused(&*lab.a, &bad).await, "{}", bad.token());
                     }
                 }
-                if let Some(cart) = &good.cart {
+                if let Some(cart) = good.part(CART) {
                     let bad = changed(cart, at, with);
                     if bad != *cart {
-                        let bad = Credential { cart: Some(bad), ..good.clone() };
-                        prop_assert!(lab.a.cart(&bad).await.is_err());
+                        prop_assert!(lab.a.cart(&good.clone().with(CART, bad)).await.is_err());
                     }
                 }
-                prop_assert_eq!(lab.a.cart(&good).await.unwrap().lines.len(), 1);
+                prop_assert_eq!(lab.a.cart(&good).await.unwrap().value.lines.len(), 1);
                 Ok(())
             })?;
         }
@@ -132,8 +132,8 @@ proptest! {
                         expected.push(line.clone());
                     }
                 }
-                prop_assert_eq!(&lab.a.authenticate(&client.credential).await.unwrap().user, &user);
-                let cart = lab.a.cart(&client.credential).await.unwrap();
+                prop_assert_eq!(&lab.a.authenticate(&client.credential).await.unwrap().value.user, &user);
+                let cart = lab.a.cart(&client.credential).await.unwrap().value;
                 let ids: Vec<_> = cart.lines.into_iter().map(|line| line.id).collect();
                 prop_assert_eq!(ids, expected);
                 Ok(())

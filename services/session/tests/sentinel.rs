@@ -56,7 +56,7 @@ impl Load {
             tokio::spawn(async move {
                 while goes_on.load(Ordering::Relaxed) {
                     if let Ok(granted) = node.login(&format!("user-{user}"), None).await {
-                        acknowledged.lock().unwrap().push(granted.credential);
+                        acknowledged.lock().unwrap().push(granted.reissued.unwrap());
                     }
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }

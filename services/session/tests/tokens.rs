@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use session::jwt::{Jwt, MAX_COOKIE_BYTES, Ring, Use};
 use session::{Clock, Credential, Error, LoggedOut, Strategy};
 
-use support::{Client, IDLE, KEY, LEEWAY, add, jwt_node, jwt_node_with};
+use support::{CART, Client, IDLE, KEY, LEEWAY, add, jwt_node, jwt_node_with};
 
 const NEW_KEY: &[u8] = b"the key that comes after the first";
 
@@ -52,7 +52,7 @@ async fn lab() -> (Jwt, Clock, Value) {
     let clock = Clock::system();
     let node = jwt_node(KEY, &clock);
     let client = Client::login(&node, "alice").await;
-    let claims = claims(&client.credential.token);
+    let claims = claims(client.credential.token());
     (node, clock, claims)
 }
 
@@ -189,7 +189,7 @@ async fn the_same_header_in_another_spelling_is_accepted() {
         let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256);
         let token = format!("{message}.{}", signature.unwrap());
         let answer = node.authenticate(&Credential::new(token)).await;
-        assert_eq!(answer.unwrap().user, "alice");
+        assert_eq!(answer.unwrap().value.user, "alice");
     }
 }
 
@@ -288,10 +288,10 @@ async fn a_cart_belongs_to_one_login_of_one_user() {
     let (node, _, _) = lab().await;
     let mut alice = Client::login(&node, "alice").await;
     alice.change(&node, add("a")).await.unwrap();
-    let cart_token = alice.credential.cart.clone();
+    let cart_token = alice.credential.part(CART).unwrap().to_owned();
     for other in ["alice", "bob"] {
         let mut later = Client::login(&node, other).await;
-        later.credential.cart.clone_from(&cart_token);
+        later.credential = later.credential.with(CART, &cart_token);
         let refused = node.cart(&later.credential).await;
         assert!(matches!(
             refused,
@@ -303,19 +303,12 @@ async fn a_cart_belongs_to_one_login_of_one_user() {
         assert!(matches!(refused, Err(Error::CartNotValid { .. })));
     }
     // An access token is no cart, a cart is no access token, and what is neither is neither.
-    for (token, cart) in [
-        (
-            alice.credential.token.clone(),
-            alice.credential.token.clone(),
-        ),
-        (alice.credential.token.clone(), String::new()),
-        (alice.credential.token.clone(), "a.b.c".to_owned()),
-    ] {
-        let cart = Some(cart);
-        let refused = node.cart(&Credential { token, cart }).await;
+    for cart in [alice.credential.token(), "", "a.b.c"] {
+        let credential = alice.credential.clone().with(CART, cart);
+        let refused = node.cart(&credential).await;
         assert!(matches!(refused, Err(Error::CartNotValid { .. })));
     }
-    why_refused(&node, cart_token.unwrap()).await;
+    why_refused(&node, cart_token).await;
 }
 
 #[tokio::test]
@@ -323,19 +316,21 @@ async fn a_cart_that_a_browser_would_drop_is_refused_and_the_old_one_stays() {
     let (node, _, _) = lab().await;
     let mut client = Client::login(&node, "alice").await;
     for number in 0.. {
+        let parts = node.about().parts.iter();
+        let cookie = parts.map(|part| part.cookie).last().unwrap();
         let cookie_bytes = |cart: &str| {
-            format!("__Host-jwt-cart={cart}; HttpOnly; Secure; SameSite=Lax; Path=/; Max-Age=1800")
+            format!("__Host-{cookie}={cart}; HttpOnly; Secure; SameSite=Lax; Path=/; Max-Age=1800")
                 .len()
         };
         match client.change(&node, add(&number.to_string())).await {
             Ok(_) => {
-                let token = client.credential.cart.as_ref().unwrap();
+                let token = client.credential.part(CART).unwrap();
                 assert!(cookie_bytes(token) <= MAX_COOKIE_BYTES);
             }
             Err(Error::CartTooLarge { bytes, max_bytes }) => {
                 assert!(bytes > max_bytes);
                 assert_eq!(max_bytes, MAX_COOKIE_BYTES);
-                let cart = node.cart(&client.credential).await.unwrap();
+                let cart = node.cart(&client.credential).await.unwrap().value;
                 assert_eq!(cart.lines.len(), number);
                 assert!(number > 50, "room for a real cart");
                 return;
@@ -351,7 +346,7 @@ async fn no_error_carries_a_token() {
     let other = jwt_node(b"another key that has 32 bytes too", &Clock::system());
     let client = Client::login(&other, "alice").await;
     let error = node.authenticate(&client.credential).await.unwrap_err();
-    let [_, _, signature] = parts(&client.credential.token)[..] else {
+    let [_, _, signature] = parts(client.credential.token())[..] else {
         panic!("three parts");
     };
     assert!(!format!("{error} {error:?}").contains(signature));
@@ -399,7 +394,10 @@ async fn a_change_of_the_key_logs_nobody_out_whichever_node_goes_first() {
             }
         }
     }
-    let ids: Vec<_> = clients.iter().map(|it| kid(&it.credential.token)).collect();
+    let ids: Vec<_> = clients
+        .iter()
+        .map(|it| kid(it.credential.token()))
+        .collect();
     assert_eq!(ids.first(), Some(&id(KEY)));
     assert_eq!(ids.last(), Some(&id(NEW_KEY)));
 }
@@ -425,7 +423,7 @@ async fn a_retired_key_is_refused_at_its_time_though_its_tokens_have_not_expired
     assert!(old.is_logged_in(&node).await);
     clock.turn(Duration::from_secs(10));
     assert_eq!(state(&id(KEY)), "retired");
-    let token = old.credential.token.clone();
+    let token = old.credential.token().to_owned();
     assert_eq!(why_refused(&node, &token).await, "token of a retired key");
     assert!(node.cart(&old.credential).await.is_err());
     assert!(old.change(&node, add("pot")).await.is_err());
@@ -449,9 +447,12 @@ async fn a_cart_retires_with_its_login_and_not_before() {
     old.change(&ahead, add("tea")).await.unwrap();
     new.change(&node, add("tea")).await.unwrap();
     for client in [&old, &new] {
-        let cart = client.credential.cart.as_ref().unwrap();
-        assert_eq!(kid(cart), kid(&client.credential.token));
+        let cart = client.credential.part(CART).unwrap();
+        assert_eq!(kid(cart), kid(client.credential.token()));
     }
     clock.turn(Duration::from_mins(10));
-    assert_eq!(ahead.cart(&new.credential).await.unwrap().lines.len(), 1);
+    assert_eq!(
+        ahead.cart(&new.credential).await.unwrap().value.lines.len(),
+        1
+    );
 }

@@ -1,12 +1,12 @@
 //! Between HTTP and the strategies: how credentials come out of a request and go into an answer.
 //!
-//! | carriage | comes as | goes as |
-//! | --- | --- | --- |
-//! | cookie | cookie `session-<strategy>` | `Set-Cookie` |
-//! | tokens, bearer | `Authorization: Bearer`, cart in `x-cart` | body of the login, `x-cart` |
-//! | tokens, cookies | cookies `<strategy>-token` and `<strategy>-cart` | `Set-Cookie` |
+//! A strategy's table says how each part of its credential travels (`session`, `credential.rs`); of the built-in ones:
 //!
-//! Which of them, a strategy says of itself (`session`, `kind.rs`).
+//! | the client | presents | is handed |
+//! | --- | --- | --- |
+//! | has a session id | cookie `session-<strategy>` | `Set-Cookie` |
+//! | has tokens and is a bearer | `Authorization: Bearer`, cart in `x-cart` | a field of the body, `x-cart` |
+//! | has tokens and is a browser | cookies `<strategy>-token` and `<strategy>-cart` | `Set-Cookie` |
 //!
 //! With an https URL in `--public-url` the names of cookies begin with `__Host-`, see `cookies`.
 //! Cookies are told apart by name because they ignore ports: all strategies on one host share one jar.
@@ -15,56 +15,130 @@
 //! and clearing would then throw the new session away; a dead credential does no harm and the next login replaces it.
 //! A 400 for several cookies of one name does clear: those that no login can have set, see `cookies`.
 
+use std::collections::BTreeMap;
+
 use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use session::{About, Credential, kind};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use session::{About, Answer, Credential, Part};
 
 use crate::cookies::{Cookie, Visit};
 use crate::node::Served;
 use crate::problem::Problem;
 
-/// Carries the cart token of bearers, both ways.
-pub(crate) const X_CART: HeaderName = HeaderName::from_static("x-cart");
-
 /// No strategy has longer credentials, and a browser stores no longer cookies. What is longer proves nothing,
 /// so it counts as not there.
 const MAX_CREDENTIAL_BYTES: usize = 4096;
 
-/// How the credential of a strategy travels.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Carriage {
-    /// As one opaque value in this cookie.
-    Cookie(Cookie),
-    /// As a signed token that the client can also present itself, and a cart token beside it.
-    Token {
-        /// The token's cookie.
-        token: Cookie,
-        /// The cart's cookie.
-        cart: Cookie,
-    },
+/// Carries the credential of one strategy to the client and back.
+#[derive(Debug)]
+pub(crate) struct Carrier {
+    /// The part that proves the login first.
+    parts: Vec<Carried>,
 }
 
-impl Carriage {
-    /// The carriage that the strategy names. `secure` where browsers come over https.
+/// One part of it.
+#[derive(Debug)]
+struct Carried {
+    part: &'static Part,
+    cookie: Cookie,
+    header: Option<HeaderName>,
+}
+
+/// By which way a credential came, and its successor goes. A login may ask for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Transport {
+    /// In headers, and in fields of the body.
+    #[default]
+    Bearer,
+    /// In cookies.
+    Cookie,
+}
+
+/// What is answered, with the parts of the credential that a bearer finds in the body.
+#[derive(Serialize)]
+struct Body<T> {
+    #[serde(flatten)]
+    fields: BTreeMap<&'static str, String>,
+    #[serde(flatten)]
+    value: Option<T>,
+}
+
+impl Carrier {
+    /// The carrier for a strategy. `secure` where browsers come over https.
     pub(crate) fn of(about: &About, secure: bool) -> Self {
-        let names = about.cookies();
-        let cookie =
-            |index: usize| Cookie::new(names.get(index).map_or("", String::as_str), secure);
-        match about.carriage {
-            kind::Carriage::Cookie => Self::Cookie(cookie(0)),
-            kind::Carriage::Tokens => Self::Token {
-                token: cookie(0),
-                cart: cookie(1),
-            },
+        let parts = about.parts.iter().map(|part| Carried {
+            part,
+            cookie: Cookie::new(part.cookie, secure),
+            header: part.header.map(HeaderName::from_static),
+        });
+        Self {
+            parts: parts.collect(),
         }
     }
 
-    /// Makes the client forget each cookie of this carriage that came along with the request.
+    /// Whether clients can present the credential without cookies.
+    pub(crate) fn has_bearers(&self) -> bool {
+        let first = self.parts.first();
+        first.is_some_and(|first| first.header == Some(AUTHORIZATION))
+    }
+
+    /// Makes the client forget each cookie that came along with the request.
     pub(crate) fn clear(&self, answer: &mut HeaderMap, visit: &Visit) -> Result<(), Problem> {
         self.cookies()
             .try_for_each(|cookie| cookie.clear(answer, visit))
+    }
+
+    /// The answer to the client: 200 with a value or 204 without one, and what the strategy handed back goes by this way.
+    /// With the visit of a login, what the client held before is cleared.
+    pub(crate) fn respond<T: Serialize>(
+        &self,
+        answer: Answer<Option<T>>,
+        transport: Transport,
+        login: Option<&Visit>,
+    ) -> Result<Response, Problem> {
+        let handed = answer.reissued.unwrap_or_default();
+        let by_cookie = transport == Transport::Cookie;
+        let mut headers = HeaderMap::new();
+        let mut fields = BTreeMap::new();
+        for Carried {
+            part,
+            cookie,
+            header,
+        } in &self.parts
+        {
+            let value = handed.part(part.name);
+            match (login, value) {
+                (Some(visit), Some(_)) if by_cookie => cookie.clear_others(&mut headers, visit)?,
+                // A cookie that stayed would be the part of another login, perhaps of another user.
+                (Some(visit), _) => cookie.clear(&mut headers, visit)?,
+                (None, _) => {}
+            }
+            match (value, part.field, header) {
+                (None, ..) => {}
+                (Some(value), ..) if by_cookie => cookie.set(&mut headers, value)?,
+                (Some(value), Some(field), _) => {
+                    fields.insert(field, value.to_owned());
+                }
+                (Some(value), None, Some(header)) => {
+                    headers.insert(header, HeaderValue::try_from(value).map_err(unfit)?);
+                }
+                // Browsers alone have it.
+                (Some(_), None, None) => {}
+            }
+        }
+        let value = answer.value;
+        let mut response = if value.is_none() && fields.is_empty() {
+            StatusCode::NO_CONTENT.into_response()
+        } else {
+            axum::Json(Body { fields, value }).into_response()
+        };
+        response.headers_mut().extend(headers);
+        Ok(response)
     }
 
     /// The refusal of several credentials of one name, which also clears the cookies that cannot be ours.
@@ -78,21 +152,39 @@ impl Carriage {
     }
 
     fn cookies(&self) -> impl Iterator<Item = &Cookie> {
-        let (first, second) = match self {
-            Self::Cookie(cookie) => (cookie, None),
-            Self::Token { token, cart } => (token, Some(cart)),
-        };
-        std::iter::once(first).chain(second)
+        self.parts.iter().map(|carried| &carried.cookie)
     }
-}
 
-/// By which way a credential came, and its successor goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
-    /// In the `Authorization` header and `x-cart`.
-    Bearer,
-    /// In cookies.
-    Cookie,
+    /// What came by this way; `None` without the part that proves the login.
+    fn find(
+        &self,
+        transport: Transport,
+        headers: &HeaderMap,
+    ) -> Result<Option<Credential>, Problem> {
+        let mut credential = Credential::default();
+        for (
+            index,
+            Carried {
+                part,
+                cookie,
+                header,
+            },
+        ) in self.parts.iter().enumerate()
+        {
+            let value = match (transport, header) {
+                (Transport::Cookie, _) => cookie.find(headers)?,
+                (Transport::Bearer, Some(name)) if name == AUTHORIZATION => bearer(headers)?,
+                (Transport::Bearer, Some(name)) => single(headers, name)?.map(text),
+                (Transport::Bearer, None) => None,
+            };
+            match value {
+                Some(value) => credential = credential.with(part.name, value),
+                None if index == 0 => return Ok(None),
+                None => {}
+            }
+        }
+        Ok(Some(credential))
+    }
 }
 
 /// A credential that came along with a request. The strategy has not judged it yet.
@@ -104,22 +196,66 @@ pub(crate) struct Presented {
     pub transport: Transport,
 }
 
+impl Presented {
+    /// The answer to whoever presented this; see [`Carrier::respond`].
+    pub(crate) fn respond(
+        &self,
+        served: &Served,
+        answer: Answer<impl Serialize>,
+    ) -> Result<Response, Problem> {
+        let carrier = &served.lane().carrier;
+        carrier.respond(answer.map(Some), self.transport, None)
+    }
+}
+
 /// For endpoints that need a login: 401 without a credential.
 impl FromRequestParts<Served> for Presented {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
-        let carriage = &served.lane().carriage;
-        let found =
-            Found::in_headers(&parts.headers, carriage).map_err(|problem| match problem {
-                Problem::AmbiguousCredential { .. } => carriage.ambiguous(&Visit::of(parts)),
+        let carrier = &served.lane().carrier;
+        let find = |transport| {
+            let found = carrier.find(transport, &parts.headers);
+            found.map_err(|problem| match problem {
+                Problem::AmbiguousCredential { .. } => carrier.ambiguous(&Visit::of(parts)),
                 other => other,
-            })?;
-        found
-            .agreed(served)
+            })
+        };
+        let bearer = find(Transport::Bearer)?;
+        let cookie = find(Transport::Cookie)?;
+        agreed(bearer, cookie, served)
             .await?
             .ok_or(Problem::NotLoggedIn { presented: false })
     }
+}
+
+/// The one credential that counts. With both ways in use the header does, because a browser sends cookies unasked;
+/// but when both are valid and belong to different users, somebody is about to act for the wrong one.
+async fn agreed(
+    bearer: Option<Credential>,
+    cookie: Option<Credential>,
+    served: &Served,
+) -> Result<Option<Presented>, Problem> {
+    if let (Some(bearer), Some(cookie)) = (&bearer, &cookie)
+        && bearer.token() != cookie.token()
+    {
+        let strategy = served.strategy();
+        let by_bearer = strategy.authenticate(bearer).await;
+        let by_cookie = strategy.authenticate(cookie).await;
+        if let (Ok(by_bearer), Ok(by_cookie)) = (by_bearer, by_cookie)
+            && by_bearer.value.user != by_cookie.value.user
+        {
+            return Err(Problem::TwoUsers);
+        }
+    }
+    let presented = |transport| {
+        move |credential| Presented {
+            credential,
+            transport,
+        }
+    };
+    let bearer = bearer.map(presented(Transport::Bearer));
+    Ok(bearer.or_else(|| cookie.map(presented(Transport::Cookie))))
 }
 
 /// For login and logout, which end whatever was presented: each credential once, by either way and however often. Which one
@@ -130,78 +266,15 @@ impl FromRequestParts<Served> for Brought {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
-        let headers = &parts.headers;
-        let mut tokens = match &served.lane().carriage {
-            Carriage::Cookie(cookie) => cookie.all(headers),
-            Carriage::Token { token, .. } => {
-                let mut tokens = token.all(headers);
-                tokens.extend(bearer(headers)?);
-                tokens
-            }
-        };
+        let (headers, carrier) = (&parts.headers, &served.lane().carrier);
+        let first = carrier.cookies().next();
+        let mut tokens = first.map_or_else(Vec::new, |cookie| cookie.all(headers));
+        if carrier.has_bearers() {
+            tokens.extend(bearer(headers)?);
+        }
         tokens.sort_unstable();
         tokens.dedup();
         Ok(Self(tokens.into_iter().map(Credential::new).collect()))
-    }
-}
-
-/// What a request holds, by either way.
-struct Found {
-    bearer: Option<Credential>,
-    cookie: Option<Credential>,
-}
-
-impl Found {
-    fn in_headers(headers: &HeaderMap, carriage: &Carriage) -> Result<Self, Problem> {
-        match carriage {
-            Carriage::Cookie(cookie) => Ok(Self {
-                bearer: None,
-                cookie: cookie.find(headers)?.map(Credential::new),
-            }),
-            Carriage::Token { token, cart } => Ok(Self {
-                bearer: match bearer(headers)? {
-                    Some(token) => Some(Credential {
-                        token,
-                        cart: single(headers, &X_CART)?.map(text),
-                    }),
-                    None => None,
-                },
-                cookie: match token.find(headers)? {
-                    Some(token) => Some(Credential {
-                        token,
-                        cart: cart.find(headers)?,
-                    }),
-                    None => None,
-                },
-            }),
-        }
-    }
-
-    /// The one credential that counts. With both ways in use the header does, because a browser sends cookies unasked;
-    /// but when both are valid and belong to different users, somebody is about to act for the wrong one.
-    async fn agreed(self, served: &Served) -> Result<Option<Presented>, Problem> {
-        if let (Some(bearer), Some(cookie)) = (&self.bearer, &self.cookie)
-            && bearer.token != cookie.token
-        {
-            let strategy = served.strategy();
-            let by_bearer = strategy.authenticate(bearer).await;
-            let by_cookie = strategy.authenticate(cookie).await;
-            if let (Ok(by_bearer), Ok(by_cookie)) = (by_bearer, by_cookie)
-                && by_bearer.user != by_cookie.user
-            {
-                return Err(Problem::TwoUsers);
-            }
-        }
-        let bearer = self.bearer.map(|credential| Presented {
-            credential,
-            transport: Transport::Bearer,
-        });
-        Ok(bearer.or_else(|| {
-            self.cookie.map(|credential| Presented {
-                credential,
-                transport: Transport::Cookie,
-            })
-        }))
     }
 }
 
@@ -250,20 +323,6 @@ pub(crate) fn is_bearer_of(headers: &HeaderMap, token: &[u8]) -> bool {
     })
 }
 
-/// Hands a cart token to the client by the way that its credential came.
-pub(crate) fn hand_cart(
-    headers: &mut HeaderMap,
-    carriage: &Carriage,
-    transport: Transport,
-    cart_token: &str,
-) -> Result<(), Problem> {
-    if let (Carriage::Token { cart, .. }, Transport::Cookie) = (carriage, transport) {
-        return cart.set(headers, cart_token);
-    }
-    headers.insert(X_CART, HeaderValue::try_from(cart_token).map_err(unfit)?);
-    Ok(())
-}
-
 /// A strategy made a credential that no header can carry. The value itself must not be logged.
 pub(crate) fn unfit(_: http::header::InvalidHeaderValue) -> Problem {
     tracing::error!("a strategy made a credential that no header can carry");
@@ -300,6 +359,38 @@ mod tests {
         }
         let twice = presented(&[b"Bearer a", b"Basic b"]);
         assert_eq!(twice, Err(Problem::ambiguous()));
+    }
+
+    /// Whichever call it is that hands a credential out: here one that answers with a value, and one that does not.
+    #[tokio::test]
+    async fn what_a_strategy_hands_back_goes_by_the_way_that_the_credential_came() {
+        let about = session::about("jwt").unwrap();
+        let carrier = Carrier::of(about, true);
+        let reissued = || Credential::new("token-2").with("cart", "cart-2");
+        for value in [Some(serde_json::json!({"version": 1})), None] {
+            let answer = || Answer::with(value.clone(), reissued());
+            let response = carrier.respond(answer(), Transport::Bearer, None).unwrap();
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(response.headers()["x-cart"], "cart-2");
+            let body = axum::body::to_bytes(response.into_body(), 4096).await;
+            let body: serde_json::Value = serde_json::from_slice(&body.unwrap()).unwrap();
+            let mut expected = value.clone().unwrap_or_else(|| serde_json::json!({}));
+            expected["access_token"] = "token-2".into();
+            assert_eq!(body, expected);
+
+            let response = carrier.respond(answer(), Transport::Cookie, None).unwrap();
+            assert!(!response.headers().contains_key("x-cart"));
+            let cookies = response.headers().get_all(http::header::SET_COOKIE).iter();
+            let cookies: Vec<_> = cookies.map(|line| line.to_str().unwrap()).collect();
+            assert!(cookies[0].starts_with("__Host-jwt-token=token-2; "));
+            assert!(cookies[1].starts_with("__Host-jwt-cart=cart-2; "));
+            let status = if value.is_some() {
+                StatusCode::OK
+            } else {
+                StatusCode::NO_CONTENT
+            };
+            assert_eq!(response.status(), status);
+        }
     }
 
     proptest! {

@@ -21,14 +21,14 @@ struct Row {
     #[serde(flatten)]
     about: &'static About,
     /// Names without any prefix.
-    cookies: Vec<String>,
+    cookies: Vec<&'static str>,
 }
 
 /// Prints what `kinds` say of themselves.
 pub(crate) fn print(kinds: &[&dyn Kind], to: &mut impl Write) -> io::Result<()> {
     let rows = kinds.iter().map(|kind| Row {
         about: kind.about(),
-        cookies: kind.about().cookies(),
+        cookies: kind.about().cookies().collect(),
     });
     let description = Description {
         schema: SCHEMA,

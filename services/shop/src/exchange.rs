@@ -17,7 +17,6 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONNECTION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::credentials::Carriage;
 use crate::endpoints::Endpoint;
 use crate::input::json_or_nothing;
 use crate::metrics::Requests;
@@ -146,8 +145,7 @@ impl<'a> Exchange<'a> {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(lane) = lane {
             headers.insert(X_SESSION_STRATEGY, lane.name_header.clone());
-            let is_token = matches!(lane.carriage, Carriage::Token { .. });
-            if status == StatusCode::UNAUTHORIZED && is_token {
+            if status == StatusCode::UNAUTHORIZED && lane.carrier.has_bearers() {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
         }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use session::throttle::{self, Limits};
-use session::{Clock, Secret, StateLives, Strategy};
+use session::{Clock, Secret, Strategy};
 
 use crate::accounts::Accounts;
-use crate::credentials::Carriage;
+use crate::credentials::Carrier;
 use crate::metrics::Requests;
 use crate::origin::{Origin, Scheme};
 use crate::peer::TrustedBalancers;
@@ -72,8 +72,8 @@ pub(crate) struct Lane {
     pub name_header: HeaderValue,
     /// The strategy itself.
     pub strategy: Arc<dyn Strategy>,
-    /// How its credential travels.
-    pub carriage: Carriage,
+    /// Carries its credential.
+    pub carrier: Carrier,
     /// What was asked of it.
     pub requests: Requests,
 }
@@ -85,7 +85,7 @@ impl Lane {
         Self {
             name: about.name,
             name_header: HeaderValue::from_static(about.name),
-            carriage: Carriage::of(about, secure),
+            carrier: Carrier::of(about, secure),
             strategy,
             requests: Requests::new(),
         }
@@ -208,7 +208,7 @@ impl Served {
     /// Whether a client without a session should get one elsewhere: the balancer says that the node drains, or it is about
     /// to end and what is kept in its memory with it.
     pub(crate) fn takes_no_new_sessions(&self, request: &HeaderMap) -> bool {
-        let dies_with_node = || self.strategy().about().state_lives == StateLives::Node;
+        let dies_with_node = || !self.strategy().about().survives_node_death();
         request.contains_key(X_BALANCER_DRAIN) || (self.node.is_draining() && dies_with_node())
     }
 

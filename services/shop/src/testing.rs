@@ -9,14 +9,14 @@ use axum::body::Body;
 use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
+use session::about::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips, StoreKind};
 use session::jwt::{self, Jwt, Ring};
-use session::kind::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips, StoreKind};
 use session::settings::{ABSOLUTE, IDLE};
 use session::sticky::{self, Sticky};
 use session::throttle::Limits;
 use session::{
-    About, Cart, Change, Changed, Clock, Credential, Error, Granted, Listed, LoggedOut, Secret,
-    Session, StateLives, Strategy,
+    About, Cart, Change, Clock, Credential, Error, Listed, LoggedOut, Part, Secret, Session,
+    StateLives, Strategy,
 };
 use tower::ServiceExt;
 
@@ -237,6 +237,7 @@ static BROKEN: About = About {
     key_prefixes: &[],
     needs_affinity: false,
     carriage: Carriage::Cookie,
+    parts: &[Part::session_id("session-broken")],
     ends: Ends::Idle {
         idle: &IDLE,
         absolute: &ABSOLUTE,
@@ -268,25 +269,29 @@ impl Strategy for Broken {
     fn about(&self) -> &'static About {
         &BROKEN
     }
-    async fn login(&self, _: &str, _: Option<&Credential>) -> Result<Granted, Error> {
+    async fn login(
+        &self,
+        _: &str,
+        _: Option<&Credential>,
+    ) -> Result<session::Answer<Session>, Error> {
         away()
     }
-    async fn authenticate(&self, _: &Credential) -> Result<Session, Error> {
+    async fn authenticate(&self, _: &Credential) -> Result<session::Answer<Session>, Error> {
         away()
     }
-    async fn cart(&self, _: &Credential) -> Result<Cart, Error> {
+    async fn cart(&self, _: &Credential) -> Result<session::Answer<Cart>, Error> {
         away()
     }
-    async fn change(&self, _: &Credential, _: Change) -> Result<Changed, Error> {
+    async fn change(&self, _: &Credential, _: Change) -> Result<session::Answer<Cart>, Error> {
         away()
     }
     async fn logout(&self, _: &Credential) -> Result<LoggedOut, Error> {
         away()
     }
-    async fn sessions(&self, _: &Credential) -> Result<Vec<Listed>, Error> {
+    async fn sessions(&self, _: &Credential) -> Result<session::Answer<Vec<Listed>>, Error> {
         away()
     }
-    async fn end(&self, _: &Credential, _: &str) -> Result<(), Error> {
+    async fn end(&self, _: &Credential, _: &str) -> Result<session::Answer<()>, Error> {
         away()
     }
     async fn revoke(&self, _: &str) -> Result<u64, Error> {

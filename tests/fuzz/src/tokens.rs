@@ -13,11 +13,14 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, crypto, decode};
 use serde_json::Value;
 use session::{
-    Clock, Credential, Session, Strategy as _,
+    Answer, Clock, Credential, Session, Strategy as _,
     jwt::{Jwt, Ring, Settings},
 };
 
 use crate::RUNTIME;
+
+/// The second part of the credential.
+const CART: &str = "cart";
 
 /// Signs the tokens of the seeds.
 pub const KEY: &[u8] = b"a-token-key-of-at-least-32-bytes";
@@ -68,17 +71,15 @@ pub fn check(input: &[u8]) {
             let (token, cart) = text
                 .split_once(' ')
                 .map_or((&*text, None), |(token, cart)| (token, Some(cart)));
-            Credential {
-                token: token.to_owned(),
-                cart: cart.map(str::to_owned),
-            }
+            let credential = Credential::new(token);
+            cart.map_or(credential.clone(), |cart| credential.with(CART, cart))
         }
         b'c' => Credential::new(signed(&lab.header, &URL_SAFE_NO_PAD.encode(rest))),
         b'h' => Credential::new(signed(&URL_SAFE_NO_PAD.encode(rest), &lab.claims)),
-        b'l' => Credential {
-            token: signed(&lab.header, &lab.claims),
-            cart: Some(signed(&lab.cart_header, &URL_SAFE_NO_PAD.encode(rest))),
-        },
+        b'l' => Credential::new(signed(&lab.header, &lab.claims)).with(
+            CART,
+            signed(&lab.cart_header, &URL_SAFE_NO_PAD.encode(rest)),
+        ),
         _ => return,
     };
     let session = RUNTIME.block_on(lab.jwt.authenticate(&credential));
@@ -87,14 +88,15 @@ pub fn check(input: &[u8]) {
         assert!(cart.is_err(), "a cart without a login");
         return;
     };
-    assert_is_genuine(&credential.token, &session);
-    let Ok(cart) = cart else {
+    let session = session.value;
+    assert_is_genuine(credential.token(), &session);
+    let Ok(Answer { value: cart, .. }) = cart else {
         return;
     };
-    if let Some(token) = &credential.cart {
+    if let Some(token) = credential.part(CART) {
         let claims = claims(token);
         assert_eq!(claims["sub"], session.user.as_str());
-        assert_eq!(claims["login"], self::claims(&credential.token)["jti"]);
+        assert_eq!(claims["login"], self::claims(credential.token())["jti"]);
         assert_eq!(claims["version"], cart.version);
         let lines: Vec<_> = cart
             .lines

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use session::{
-    About, Cart, Change, Changed, Credential, Error, Eviction, Granted, Host, KINDS, KeyInUse,
-    Kind, Listed, LoggedOut, Session, StoreUse, Strategy, Throttle, Unfit, Values,
+    About, Answer, Cart, Change, Credential, Error, Eviction, Host, KINDS, KeyInUse, Kind, Listed,
+    LoggedOut, Session, StoreUse, Strategy, Throttle, Unfit, Values,
 };
 
 /// Every so many times the deed is done.
@@ -100,15 +100,19 @@ impl Strategy for Saboteur {
         self.strategy.about()
     }
 
-    async fn login(&self, user: &str, presented: Option<&Credential>) -> Result<Granted, Error> {
+    async fn login(
+        &self,
+        user: &str,
+        presented: Option<&Credential>,
+    ) -> Result<Answer<Session>, Error> {
         self.strategy.login(user, presented).await
     }
 
-    async fn authenticate(&self, credential: &Credential) -> Result<Session, Error> {
+    async fn authenticate(&self, credential: &Credential) -> Result<Answer<Session>, Error> {
         self.strategy.authenticate(credential).await
     }
 
-    async fn cart(&self, credential: &Credential) -> Result<Cart, Error> {
+    async fn cart(&self, credential: &Credential) -> Result<Answer<Cart>, Error> {
         if matches!(self.deed, Deed::SwapUsers) {
             let other = self
                 .last
@@ -125,17 +129,18 @@ impl Strategy for Saboteur {
         self.strategy.cart(credential).await
     }
 
-    async fn change(&self, credential: &Credential, change: Change) -> Result<Changed, Error> {
+    async fn change(&self, credential: &Credential, change: Change) -> Result<Answer<Cart>, Error> {
         let adds = matches!(change, Change::Add(_));
         if adds && matches!(self.deed, Deed::DropWrites) && self.is_time() {
             let mut cart = self.strategy.cart(credential).await?;
-            cart.apply(change, usize::MAX)?;
-            return Ok(Changed {
-                cart,
-                cart_token: None,
-            });
+            cart.value.apply(change, usize::MAX)?;
+            return Ok(cart);
         }
         self.strategy.change(credential, change).await
+    }
+
+    async fn refresh(&self, credential: &Credential) -> Result<Answer<Session>, Error> {
+        self.strategy.refresh(credential).await
     }
 
     async fn logout(&self, credential: &Credential) -> Result<LoggedOut, Error> {
@@ -145,11 +150,11 @@ impl Strategy for Saboteur {
         self.strategy.logout(credential).await
     }
 
-    async fn sessions(&self, credential: &Credential) -> Result<Vec<Listed>, Error> {
+    async fn sessions(&self, credential: &Credential) -> Result<Answer<Vec<Listed>>, Error> {
         self.strategy.sessions(credential).await
     }
 
-    async fn end(&self, credential: &Credential, id: &str) -> Result<(), Error> {
+    async fn end(&self, credential: &Credential, id: &str) -> Result<Answer<()>, Error> {
         self.strategy.end(credential, id).await
     }
 

@@ -21,9 +21,10 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use chrono::DateTime;
 
-use super::{Jwt, Ring, Use};
+use super::ring::{Ring, Use};
 use crate::Secret;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -69,20 +70,20 @@ fn seconds(time: &str) -> Option<u64> {
     u64::try_from(time.timestamp()).ok()
 }
 
-/// Watches the file that `taken` was read from, for as long as the strategy is there.
+/// Watches the file that `taken` was read from, and changes the `keys` in use, for as long as somebody uses them.
 ///
 /// On a thread of its own: reading a file can block, and the blocking threads of the runtime belong to password checks.
-pub(super) fn watch(path: PathBuf, taken: Secret, strategy: &Arc<Jwt>) -> io::Result<()> {
-    let strategy = Arc::downgrade(strategy);
+pub(super) fn watch(path: PathBuf, taken: Secret, keys: &Arc<ArcSwap<Ring>>) -> io::Result<()> {
+    let in_use = Arc::downgrade(keys);
     let look = move || {
         let mut watch = Watch::new(taken);
-        while let Some(strategy) = pause(&strategy) {
+        while let Some(in_use) = pause(&in_use) {
             let found = Secret::read(&path).map_err(|why| why.to_string());
             match watch.look(found) {
                 Look::AsBefore => {}
                 Look::Changed(ring) => {
                     let keys = format!("{ring:?}");
-                    strategy.change_keys(ring);
+                    in_use.store(Arc::new(ring));
                     tracing::info!(keys, "the keys of the tokens were changed");
                 }
                 Look::Unusable(why) => tracing::error!(
@@ -99,9 +100,9 @@ pub(super) fn watch(path: PathBuf, taken: Secret, strategy: &Arc<Jwt>) -> io::Re
         .map(drop)
 }
 
-fn pause(strategy: &Weak<Jwt>) -> Option<Arc<Jwt>> {
+fn pause(in_use: &Weak<ArcSwap<Ring>>) -> Option<Arc<ArcSwap<Ring>>> {
     thread::sleep(LOOK_EVERY);
-    strategy.upgrade()
+    in_use.upgrade()
 }
 
 /// What was found, or why nothing was.

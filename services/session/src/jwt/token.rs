@@ -18,9 +18,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, crypto, decode_header};
 use serde::{Deserialize, Serialize};
 
-use super::MAX_COOKIE_BYTES;
 use super::ring::{Key, Kind, Ring};
 use crate::{Cart, Error, Line, Session};
+
+/// The most bytes of a cookie: name, value and attributes. No token is longer than this either.
+pub const MAX_COOKIE_BYTES: usize = 4096;
 
 const ISSUER: &str = "session-lab";
 const AUDIENCE: &str = "shop";

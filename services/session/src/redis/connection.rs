@@ -16,9 +16,8 @@ use redis::{
     AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value,
 };
 use tokio::task::{JoinHandle, yield_now};
-use tokio::time::timeout;
 
-use super::dial::dial;
+use super::dial::{dial, within};
 
 /// Calls that find room in the connection's queue while it is writing.
 const QUEUE: usize = 1024;
@@ -138,13 +137,19 @@ pub(super) fn refusal_as_error(answer: Value) -> RedisResult<Value> {
     }
 }
 
-/// What takes longer than the deadline counts as a connection that broke.
-pub(super) async fn within<T>(
-    deadline: Duration,
-    exchange: impl Future<Output = RedisResult<T>>,
-) -> RedisResult<T> {
-    timeout(deadline, exchange).await.unwrap_or_else(|_| {
-        let late = (ErrorKind::Io, "it did not answer in time");
-        Err(RedisError::from(late))
-    })
+/// The same, with a password that stands beside the URL.
+pub(super) fn with_password(info: &ConnectionInfo, password: Option<&str>) -> ConnectionInfo {
+    let info = info.clone();
+    match password {
+        None => info,
+        Some(password) => {
+            let settings = info.redis_settings().clone();
+            info.set_redis_settings(settings.set_password(password))
+        }
+    }
+}
+
+/// A Redis that answers, and not as it should.
+pub(super) fn unfit(why: String) -> RedisError {
+    RedisError::from((ErrorKind::Client, "not the master", why))
 }

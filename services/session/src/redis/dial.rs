@@ -14,8 +14,7 @@ use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-
-use super::connection::within;
+use tokio::time::timeout;
 
 /// Of those behind one name, the ones that are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -89,6 +88,17 @@ async fn look_up(host: &str, port: u16) -> RedisResult<Vec<SocketAddr>> {
 
 fn looked_up() -> MutexGuard<'static, BTreeSet<(String, u16)>> {
     LOOKED_UP.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What takes longer than the deadline counts as a connection that broke.
+pub(super) async fn within<T>(
+    deadline: Duration,
+    exchange: impl Future<Output = RedisResult<T>>,
+) -> RedisResult<T> {
+    timeout(deadline, exchange).await.unwrap_or_else(|_| {
+        let late = (ErrorKind::Io, "it did not answer in time");
+        Err(RedisError::from(late))
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Password, Settings};
 use crate::settings::{ABSOLUTE, IDLE, Kept, MAX_CART_LINES, Takes, Text};
 use crate::{Secret, Setting, Unfit, Values};
 
@@ -41,6 +40,28 @@ pub(super) static TIMEOUT: Setting = Setting {
         most: 60_000,
     },
 };
+
+/// Tells the password of the store each time that a connection is opened: it may have been changed meanwhile. It may block.
+/// What is in the way is told without the password.
+pub type Password = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+/// Where the store is, and how long sessions live. Not `Debug`: it may hold a password.
+pub struct Settings {
+    /// `redis://[user:password@]host:port[/database]`, or, for the master of which Sentinels know,
+    /// `redis+sentinel://[user:password@]host:port,host:port,…/master`.
+    pub url: String,
+    /// For a URL that holds no password.
+    pub password: Option<Password>,
+    /// Bound on every call of the store, retries included.
+    pub deadline: Duration,
+    /// A session that is not used for this long has ended. Uses are written down once a minute, so it may be a
+    /// minute less.
+    pub idle: Duration,
+    /// A session ends this long after the login, used or not.
+    pub absolute: Duration,
+    /// The most lines in a cart.
+    pub max_lines: usize,
+}
 
 /// Judges them.
 pub(super) fn settings(name: &str, values: &Values) -> Result<Settings, Unfit> {

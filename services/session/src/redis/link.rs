@@ -35,9 +35,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Password;
 use super::connection::{Driver, open, ping, refusal_as_error, role};
 use super::eviction::ask_policy;
+use super::given::Password;
 use super::meter::Meter;
 use super::place::Place;
 use super::script::Call;

@@ -34,7 +34,7 @@ impl Names {
 
     /// The names behind `tag.secret`. Both parts are checked, so that nothing else ever gets into a key.
     pub(super) fn of(credential: &Credential) -> Result<Self, Error> {
-        let (tag, secret) = credential.token.split_once('.').ok_or(MALFORMED)?;
+        let (tag, secret) = credential.token().split_once('.').ok_or(MALFORMED)?;
         secret::parse(tag).ok_or(MALFORMED)?;
         let secret = secret::parse(secret).ok_or(MALFORMED)?;
         let tag = tag.as_bytes().try_into().map_err(|_| MALFORMED)?;

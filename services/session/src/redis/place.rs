@@ -17,8 +17,9 @@ use redis::{
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::Password;
-use super::connection::{role, within};
+use super::connection::{role, unfit, with_password};
+use super::dial::within;
+use super::given::Password;
 use super::sentinels::Sentinels;
 
 /// Where a Sentinel listens when its URL does not say.
@@ -146,23 +147,6 @@ async fn is_master(connection: &mut MultiplexedConnection, deadline: Duration) -
     Err(unfit(format!(
         "the Sentinels call it the master, and it calls itself {role}"
     )))
-}
-
-/// The same, with a password that stands beside the URL.
-pub(super) fn with_password(info: &ConnectionInfo, password: Option<&str>) -> ConnectionInfo {
-    let info = info.clone();
-    match password {
-        None => info,
-        Some(password) => {
-            let settings = info.redis_settings().clone();
-            info.set_redis_settings(settings.set_password(password))
-        }
-    }
-}
-
-/// A Redis that answers, and not as it should.
-pub(super) fn unfit(why: String) -> RedisError {
-    RedisError::from((ErrorKind::Client, "not the master", why))
 }
 
 /// Reads what comes behind `redis+sentinel://`.

@@ -25,8 +25,8 @@ use redis::{Cmd, ConnectionInfo, RedisConnectionInfo, RedisResult, Value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::connection::{ask, items, open, text, within};
-use super::place::{unfit, with_password};
+use super::connection::{ask, items, open, text, unfit, with_password};
+use super::dial::within;
 
 /// How long all Sentinels must name another master that is not in a newer configuration.
 const ANEW_AFTER: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
-use super::Unfit;
+use crate::Unfit;
 
 /// Files larger than this hold no secret; someone named the wrong file.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;

@@ -113,8 +113,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn login(node: &dyn Strategy, user: &str) -> Self {
-        let credential = node.login(user, None).await.unwrap().credential;
-        Self { credential }
+        let granted = node.login(user, None).await.unwrap();
+        Self {
+            credential: granted.reissued.unwrap(),
+        }
     }
 
     pub(crate) async fn change(
@@ -123,10 +125,10 @@ impl Client {
         change: Change,
     ) -> Result<Cart, Error> {
         let changed = node.change(&self.credential, change).await?;
-        if changed.cart_token.is_some() {
-            self.credential.cart = changed.cart_token;
+        if let Some(reissued) = changed.reissued {
+            self.credential.take(reissued);
         }
-        Ok(changed.cart)
+        Ok(changed.value)
     }
 
     pub(crate) async fn is_logged_in(&self, node: &dyn Strategy) -> bool {
@@ -135,6 +137,17 @@ impl Client {
             Err(Error::NotLoggedIn { .. }) => false,
             Err(other) => panic!("{other}"),
         }
+    }
+}
+
+/// The name of the cart in the credential of `jwt`.
+pub(crate) const CART: &str = "cart";
+
+pub(crate) fn credential_of(token: &str, cart: Option<&str>) -> Credential {
+    let credential = Credential::new(token);
+    match cart {
+        Some(cart) => credential.with(CART, cart),
+        None => credential,
     }
 }
 

@@ -5,12 +5,12 @@
 //! by the way that its credential came.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
-use session::{Cart, Change, Line};
+use session::{Change, Line};
 
-use crate::credentials::{Presented, hand_cart};
+use crate::credentials::Presented;
 use crate::input::{Identifier, Json, MAX_IDENTIFIER_BYTES, PathId, Quantity};
 use crate::node::Served;
 use crate::problem::Problem;
@@ -26,10 +26,9 @@ pub(super) struct NewLine {
 pub(super) async fn read(
     State(served): State<Served>,
     presented: Presented,
-) -> Result<axum::Json<Cart>, Problem> {
-    Ok(axum::Json(
-        served.strategy().cart(&presented.credential).await?,
-    ))
+) -> Result<Response, Problem> {
+    let cart = served.strategy().cart(&presented.credential).await?;
+    presented.respond(&served, cart)
 }
 
 pub(super) async fn add(
@@ -59,19 +58,10 @@ async fn change(
     change: Change,
     success: StatusCode,
 ) -> Result<Response, Problem> {
-    let changed = served
-        .strategy()
-        .change(&presented.credential, change)
-        .await?;
-    let mut response = (success, axum::Json(changed.cart)).into_response();
-    if let Some(token) = changed.cart_token {
-        hand_cart(
-            response.headers_mut(),
-            &served.lane().carriage,
-            presented.transport,
-            &token,
-        )?;
-    }
+    let strategy = served.strategy();
+    let changed = strategy.change(&presented.credential, change).await?;
+    let mut response = presented.respond(served, changed)?;
+    *response.status_mut() = success;
     Ok(response)
 }
 

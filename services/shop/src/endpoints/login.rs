@@ -8,14 +8,15 @@
 //! `bearer` in the body (default), `cookie` as `HttpOnly` cookies for browsers. Others always set their cookie.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use session::{Credential, Error, Granted, Session};
+use session::{Answer, Credential, Error, Session};
 use tokio::sync::oneshot;
 
+use super::me::Me;
 use crate::attempts;
-use crate::cookies::{Cookie, Visit};
-use crate::credentials::{Brought, Carriage, Transport, hand_cart};
+use crate::cookies::Visit;
+use crate::credentials::{Brought, Transport};
 use crate::input::{Identifier, Json, Password};
 use crate::node::{STARTED, Served, X_SESSION_EVENT};
 use crate::patience::AnswerBy;
@@ -28,35 +29,20 @@ pub(super) struct Login {
     user: Identifier,
     password: Password,
     #[serde(default)]
-    transport: Wanted,
+    transport: Transport,
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Wanted {
-    #[default]
-    Bearer,
-    Cookie,
-}
-
-/// The answer where the credential went into a cookie of its own.
+/// The answer.
 #[derive(Serialize)]
-struct LoggedIn {
-    user: String,
-    strategy: &'static str,
-    node: String,
-    issued_at: u64,
-    expires_at: u64,
-}
-
-/// The answer where it is a token.
-#[derive(Serialize)]
-struct Tokens {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    access_token: Option<String>,
-    #[serde(rename = "token_type")]
-    kind: &'static str,
-    expires_in: u64,
+#[serde(untagged)]
+enum Granted {
+    /// Where clients have tokens (RFC 6749).
+    Tokens {
+        token_type: &'static str,
+        expires_in: u64,
+    },
+    /// Where they have no more than a cookie.
+    LoggedIn(Me),
 }
 
 pub(super) async fn login(
@@ -72,14 +58,13 @@ pub(super) async fn login(
         return Err(Problem::NoNewSessions);
     }
     attempts::check(&served, &user, address, login.password, answer_by).await?;
-    let granted = begin(&served, user, presented).await?;
-    let mut response = match &served.lane().carriage {
-        Carriage::Cookie(cookie) => by_session_cookie(&served, cookie, &visit, granted)?,
-        Carriage::Token { token, cart } => match login.transport {
-            Wanted::Bearer => by_bearer(&served, &visit, granted)?,
-            Wanted::Cookie => by_token_cookie(token, cart, &visit, &granted)?,
-        },
+    let session = begin(&served, user, presented).await?;
+    let transport = if served.lane().carrier.has_bearers() {
+        login.transport
+    } else {
+        Transport::Cookie
     };
+    let mut response = granted(&served, session, transport, Some(&visit))?;
     response.headers_mut().insert(X_SESSION_EVENT, STARTED);
     Ok(response)
 }
@@ -101,7 +86,7 @@ async fn begin(
     served: &Served,
     user: String,
     presented: Vec<Credential>,
-) -> Result<Granted, Problem> {
+) -> Result<Answer<Session>, Problem> {
     let (told, granted) = oneshot::channel();
     let served = served.clone();
     tokio::spawn(async move {
@@ -121,7 +106,7 @@ async fn replace(
     served: &Served,
     user: &str,
     presented: &[Credential],
-) -> Result<Granted, Problem> {
+) -> Result<Answer<Session>, Problem> {
     let strategy = served.strategy();
     let mut presented = presented.iter();
     let granted = strategy.login(user, presented.next()).await?;
@@ -137,80 +122,37 @@ async fn replace(
 }
 
 /// Ends a session whose credential nobody was given.
-async fn take_back(served: &Served, granted: &Granted) {
-    if let Err(error) = served.strategy().logout(&granted.credential).await {
+async fn take_back(served: &Served, granted: &Answer<Session>) {
+    let Some(credential) = &granted.reissued else {
+        return;
+    };
+    if let Err(error) = served.strategy().logout(credential).await {
         tracing::debug!(%error, "a session that nobody was told of stays until it expires");
     }
 }
 
-fn by_session_cookie(
+/// The answer to a login, or to a refresh, which comes without a `login`.
+pub(super) fn granted(
     served: &Served,
-    cookie: &Cookie,
-    visit: &Visit,
-    granted: Granted,
+    session: Answer<Session>,
+    transport: Transport,
+    login: Option<&Visit>,
 ) -> Result<Response, Problem> {
-    let Session {
-        user,
-        issued_at,
-        expires_at,
-    } = granted.session;
-    let body = LoggedIn {
-        user,
-        strategy: served.lane().name,
-        node: served.node.name.clone(),
-        issued_at,
-        expires_at,
-    };
-    let mut response = axum::Json(body).into_response();
-    cookie.clear_others(response.headers_mut(), visit)?;
-    cookie.set(response.headers_mut(), &granted.credential.token)?;
-    Ok(response)
-}
-
-fn by_bearer(served: &Served, visit: &Visit, granted: Granted) -> Result<Response, Problem> {
-    let body = Tokens {
-        expires_in: lifetime_s(&granted.session),
-        access_token: Some(granted.credential.token),
-        kind: "Bearer",
-    };
-    let mut response = axum::Json(body).into_response();
-    let (headers, carriage) = (response.headers_mut(), &served.lane().carriage);
-    // The login of a cookie that stayed beside this token would be a second one, perhaps another user's.
-    carriage.clear(headers, visit)?;
-    if let Some(cart) = &granted.credential.cart {
-        hand_cart(headers, carriage, Transport::Bearer, cart)?;
-    }
-    Ok(response)
-}
-
-fn by_token_cookie(
-    token_cookie: &Cookie,
-    cart_cookie: &Cookie,
-    visit: &Visit,
-    granted: &Granted,
-) -> Result<Response, Problem> {
-    let body = Tokens {
-        expires_in: lifetime_s(&granted.session),
-        access_token: None,
-        kind: "cookie",
-    };
-    let mut response = axum::Json(body).into_response();
-    let headers = response.headers_mut();
-    token_cookie.clear_others(headers, visit)?;
-    token_cookie.set(headers, &granted.credential.token)?;
-    match &granted.credential.cart {
-        Some(cart) => {
-            cart_cookie.clear_others(headers, visit)?;
-            cart_cookie.set(headers, cart)?;
-        }
-        // The cart of the login before must not come along with this one.
-        None => cart_cookie.clear(headers, visit)?,
-    }
-    Ok(response)
-}
-
-fn lifetime_s(session: &Session) -> u64 {
-    session.expires_at.saturating_sub(session.issued_at)
+    let carrier = &served.lane().carrier;
+    let body = session.map(|session| {
+        Some(if carrier.has_bearers() {
+            Granted::Tokens {
+                token_type: match transport {
+                    Transport::Bearer => "Bearer",
+                    Transport::Cookie => "cookie",
+                },
+                expires_in: session.expires_at.saturating_sub(session.issued_at),
+            }
+        } else {
+            Granted::LoggedIn(Me::of(session, served))
+        })
+    });
+    carrier.respond(body, transport, login)
 }
 
 #[cfg(test)]

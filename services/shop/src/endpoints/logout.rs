@@ -62,7 +62,7 @@ pub(super) async fn logout(
     if let LoggedOut::AliveUntil(time) = logged_out {
         headers.insert(X_CREDENTIAL_ALIVE_UNTIL, HeaderValue::from(time));
     }
-    served.lane().carriage.clear(headers, &visit)?;
+    served.lane().carrier.clear(headers, &visit)?;
     Ok(response)
 }
 

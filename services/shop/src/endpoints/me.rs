@@ -1,15 +1,17 @@
 //! `GET /me`: who is logged in, and until when.
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use serde::Serialize;
+use session::Session;
 
 use crate::credentials::Presented;
 use crate::node::Served;
 use crate::problem::Problem;
 
+/// A login, as the one who is logged in may see it.
 #[derive(Serialize)]
-struct Me {
+pub(super) struct Me {
     user: String,
     strategy: &'static str,
     node: String,
@@ -17,21 +19,25 @@ struct Me {
     expires_at: u64,
 }
 
+impl Me {
+    pub(super) fn of(session: Session, served: &Served) -> Self {
+        Self {
+            user: session.user,
+            strategy: served.lane().name,
+            node: served.node.name.clone(),
+            issued_at: session.issued_at,
+            expires_at: session.expires_at,
+        }
+    }
+}
+
 pub(super) async fn me(
     State(served): State<Served>,
     presented: Presented,
-) -> Result<Json<impl Serialize>, Problem> {
-    let session = served
-        .strategy()
-        .authenticate(&presented.credential)
-        .await?;
-    Ok(Json(Me {
-        user: session.user,
-        strategy: served.lane().name,
-        node: served.node.name.clone(),
-        issued_at: session.issued_at,
-        expires_at: session.expires_at,
-    }))
+) -> Result<Response, Problem> {
+    let strategy = served.strategy();
+    let session = strategy.authenticate(&presented.credential).await?;
+    presented.respond(&served, session.map(|session| Me::of(session, &served)))
 }
 
 #[cfg(test)]

@@ -1,14 +1,29 @@
-//! `POST /refresh`: for strategies with a refresh token. None of those served today has one.
+//! `POST /refresh`: exchanges a refresh token, where the strategy has them. The answer is that of a login.
 
 use axum::extract::State;
+use axum::response::Response;
+use session::Credential;
 
+use super::login::granted;
+use crate::credentials::Presented;
 use crate::node::Served;
 use crate::problem::Problem;
 
-pub(super) async fn refresh(State(served): State<Served>) -> Problem {
-    Problem::Unsupported {
-        strategy: served.lane().name,
-        why: "it has no refresh token",
+pub(super) async fn refresh(
+    State(served): State<Served>,
+    presented: Result<Presented, Problem>,
+) -> Result<Response, Problem> {
+    let strategy = served.strategy();
+    match presented {
+        Ok(presented) => {
+            let session = strategy.refresh(&presented.credential).await?;
+            granted(&served, session, presented.transport, None)
+        }
+        Err(problem) => {
+            // That a strategy has no refresh tokens is said first, whatever else is wrong.
+            strategy.refresh(&Credential::default()).await?;
+            Err(problem)
+        }
     }
 }
 

@@ -1,8 +1,7 @@
 //! A user's own logins: `GET /sessions` lists them, `DELETE /sessions/{id}` ends one.
 
-use axum::Json;
 use axum::extract::State;
-use http::StatusCode;
+use axum::response::Response;
 use serde::Serialize;
 use session::Listed;
 
@@ -22,18 +21,19 @@ struct Sessions {
 pub(super) async fn list(
     State(served): State<Served>,
     presented: Presented,
-) -> Result<Json<impl Serialize>, Problem> {
-    let sessions = served.strategy().sessions(&presented.credential).await?;
-    Ok(Json(Sessions { sessions }))
+) -> Result<Response, Problem> {
+    let listed = served.strategy().sessions(&presented.credential).await?;
+    presented.respond(&served, listed.map(|sessions| Sessions { sessions }))
 }
 
 pub(super) async fn end(
     State(served): State<Served>,
     presented: Presented,
     PathId(id): PathId<MAX_SESSION_ID_BYTES>,
-) -> Result<StatusCode, Problem> {
-    served.strategy().end(&presented.credential, &id).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<Response, Problem> {
+    let ended = served.strategy().end(&presented.credential, &id).await?;
+    let carrier = &served.lane().carrier;
+    carrier.respond(ended.map(|()| None::<()>), presented.transport, None)
 }
 
 #[cfg(test)]
