@@ -10,16 +10,15 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use serde::Serialize;
 use tracing::warn;
 
 use crate::{
-    clock::as_ms,
+    clock::{as_ms, since_1970},
     config::AccessLogTarget,
-    group::Group,
     http1::glimpse::Glimpse,
     metrics::{Counter, Moved},
     problem::Problem,
@@ -123,15 +122,11 @@ impl AccessLog {
     }
 
     /// Logs a request that is over. Never waits.
-    pub(crate) fn log(&self, group: &Group, seen: &Seen<'_>, progress: &Progress, took: Duration) {
+    pub(crate) fn log(&self, listener: &str, seen: &Seen<'_>, progress: &Progress, took: Duration) {
         let moved = progress.moved.filter(|_| progress.own_answer.is_none());
         self.send(&Line {
-            at_ms: as_ms(
-                SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default(),
-            ),
-            listener: &group.strategy,
+            at_ms: as_ms(since_1970()),
+            listener,
             client: &seen.client,
             request_id: str::from_utf8(seen.id.bytes()).unwrap_or_default(),
             traceparent: seen.head.value("traceparent").map(cut),

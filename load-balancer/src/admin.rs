@@ -101,7 +101,7 @@ impl Admin {
             ("/metrics", _, &(Method::GET | Method::HEAD)) => answer(
                 StatusCode::OK,
                 "text/plain; version=0.0.4",
-                metrics::render(&self.groups, self.access_log.as_deref()),
+                metrics::page::render(&self.groups, self.access_log.as_deref()),
             ),
             (_, Some(node), &Method::PUT) => {
                 let node = node.to_owned();
@@ -226,7 +226,7 @@ impl Admin {
                 strategy: &group.strategy,
                 address: group.address.to_string(),
                 requests: group.stats.requests.get(),
-                under_way: group.under_way(),
+                under_way: group.stats.under_way(),
                 nodes: group
                     .nodes
                     .load()

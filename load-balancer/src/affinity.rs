@@ -14,14 +14,11 @@
 //! can set it. A browser may send several cookies of the name (another path, another site of the domain): the
 //! first one counts that is genuine and names a node that there is. The others cannot lock anybody out.
 
-use crate::config::{AffinityCookie, Secret};
 use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-/// What every affinity cookie is called that has no name from the configuration: this, or this with more behind a `-`.
-pub(crate) const FAMILY: &str = "affinity";
-/// What the names of cookies begin with that browsers guard.
-const GUARDS: [&[u8]; 2] = [b"__Host-", b"__Secure-"];
+use crate::config::{AffinityCookie, COOKIE_FAMILY, HOST_PREFIX, SECURE_PREFIX, Secret};
+
 /// Cookies of one request whose mac is looked at. Real clients send one, rarely two.
 const MAX_LOOKED_AT: usize = 8;
 /// Clocks of two balancers may differ by this much.
@@ -296,8 +293,9 @@ impl OurCookies {
 }
 
 fn is_of_the_family(name: &[u8]) -> bool {
-    let bare = GUARDS.iter().find_map(|guard| name.strip_prefix(*guard));
-    let rest = bare.unwrap_or(name).strip_prefix(FAMILY.as_bytes());
+    let mut prefixes = [HOST_PREFIX, SECURE_PREFIX].iter();
+    let bare = prefixes.find_map(|prefix| name.strip_prefix(prefix.as_bytes()));
+    let rest = bare.unwrap_or(name).strip_prefix(COOKIE_FAMILY.as_bytes());
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'-')))
 }
 

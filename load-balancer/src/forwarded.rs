@@ -25,11 +25,6 @@ impl TrustedProxies {
         Self(networks.into_iter().map(canonical).collect())
     }
 
-    /// Is nobody trusted?
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Is there a proxy at this address?
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

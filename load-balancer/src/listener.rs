@@ -236,7 +236,7 @@ async fn serve(mut io: TcpStream, peer: SocketAddr, permit: Permit, is_busy: Arc
     match tls {
         None => proxy.serve(io, client, &is_busy).await,
         Some(tls) => {
-            let handshake = timeout(proxy.patience().head, tls.accept(io)).await;
+            let handshake = timeout(proxy.limits().head, tls.accept(io)).await;
             if let Ok(Ok(io)) = handshake {
                 proxy.serve(io, client, &is_busy).await;
             }
@@ -251,7 +251,7 @@ async fn client_of_proxy(
     proxy: &Proxy,
 ) -> Option<SocketAddr> {
     let is_trusted = proxy.rules().trusted_proxies.contains(peer.ip());
-    let header = timeout(proxy.patience().head, proxy_protocol::receive(io));
+    let header = timeout(proxy.limits().head, proxy_protocol::receive(io));
     match header.await {
         Ok(Ok(source)) if is_trusted => return Some(source.unwrap_or(peer)),
         // Whoever only looks whether the port is open said nothing wrong.

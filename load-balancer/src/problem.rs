@@ -5,16 +5,9 @@
 //! next one.
 
 use crate::{
-    http1::fields::{put, put_number},
+    http1::fields::{OUTCOME, Outcome, RETRIES, put, put_number},
     request_id::RequestId,
-    verdict::Outcome,
 };
-
-/// Tells the client how many other nodes were asked before.
-pub(crate) const RETRIES: &str = "x-balancer-retries";
-
-/// Tells the client what a request that failed has done.
-pub(crate) const OUTCOME: &str = "x-outcome";
 
 /// Methods that are passed on: all but CONNECT, of which these have a meaning.
 const ALLOWED: &[u8] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
@@ -173,10 +166,10 @@ impl Problem {
             put(output, b"retry-after", b"1");
         }
         if let Some(outcome) = self.outcome() {
-            put(output, OUTCOME.as_bytes(), outcome.word().as_bytes());
+            put(output, OUTCOME, outcome.word().as_bytes());
         }
         if retries > 0 {
-            put_number(output, RETRIES.as_bytes(), retries as u64);
+            put_number(output, RETRIES, retries as u64);
         }
         output.extend_from_slice(b"\r\n");
         if !is_head {

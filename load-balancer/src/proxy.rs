@@ -19,31 +19,33 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{net::TcpStream, time::Instant};
 use tracing::debug;
 
 use crate::{
-    access_log::Seen,
-    config::PinRule,
+    access_log::{AccessLog, Seen},
+    clock::now_s,
+    config::{ClientLimits, PinRule},
     group::Group,
     http1::{
         answer::{self, Answer},
-        client::{Client, Patience, Wire},
-        exchange::{Broken, Exchange, NodePatience},
-        fields::{DRAINS, put, put_number},
+        client::{Client, Wire},
+        exchange::{Broken, Exchange},
+        fields::{DRAINS, OUTCOME, Outcome, RETRIES, put, put_number},
         glimpse::Glimpse,
         pool,
         request::{self, Peer, Request, Rules},
         upload::Upload,
     },
     node::Attempt,
-    problem::{self, Problem},
+    problem::Problem,
     progress::{Failure, Progress},
     request_id::RequestId,
-    route::{self, Router, now_s},
-    verdict::{self, Outcome, PinChange},
+    route::Router,
+    verdict::{self, PinChange},
 };
 
 /// Interim answers of a node to one request, at most.
@@ -55,7 +57,8 @@ pub(crate) struct Proxy {
     group: Arc<Group>,
     router: Router,
     rules: Rules,
-    patience: Patience,
+    limits: ClientLimits,
+    access_log: Option<Arc<AccessLog>>,
 }
 
 /// What becomes of a client's connection after a request.
@@ -128,12 +131,19 @@ struct Held {
 
 impl Proxy {
     /// A proxy for the listener of `group`.
-    pub(crate) fn new(group: Arc<Group>, router: Router, rules: Rules, patience: Patience) -> Self {
+    pub(crate) fn new(
+        group: Arc<Group>,
+        router: Router,
+        rules: Rules,
+        limits: ClientLimits,
+        access_log: Option<Arc<AccessLog>>,
+    ) -> Self {
         Self {
             group,
             router,
             rules,
-            patience,
+            limits,
+            access_log,
         }
     }
 
@@ -147,14 +157,14 @@ impl Proxy {
         &self.rules
     }
 
-    /// What clients make us wait for.
-    pub(crate) fn patience(&self) -> &Patience {
-        &self.patience
+    /// What clients may take of us.
+    pub(crate) fn limits(&self) -> &ClientLimits {
+        &self.limits
     }
 
     /// Serves a connection of a client until its end. `is_busy` is set while a request is under way.
     pub(crate) async fn serve<C: Wire>(&self, io: C, address: SocketAddr, is_busy: &AtomicBool) {
-        let mut client = Client::new(io, Instant::now(), &self.patience);
+        let mut client = Client::new(io, Instant::now(), &self.limits);
         // An IPv4 client of an IPv6 socket is an IPv4 client.
         let ip = address.ip().to_canonical();
         let peer = Peer {
@@ -164,7 +174,7 @@ impl Proxy {
         };
         let mut is_first = true;
         loop {
-            let head = client.read_head(&self.patience, is_first).await;
+            let head = client.read_head(&self.limits, is_first).await;
             is_busy.store(true, Ordering::Relaxed);
             let then = match head {
                 // Nothing is left to answer, and somebody may still be there to be told so.
@@ -176,7 +186,7 @@ impl Proxy {
             is_first = false;
             match then {
                 Then::Keep => {}
-                Then::Close => return Box::pin(client.close(&self.patience)).await,
+                Then::Close => return Box::pin(client.close(&self.limits)).await,
                 Then::Drop => return,
             }
         }
@@ -199,7 +209,7 @@ impl Proxy {
             client.input.consume(head);
             Ok(request)
         });
-        let log = self.group.access_log.as_deref();
+        let log = self.access_log.as_deref();
         // The log is written when the head is long gone.
         let logged: Vec<u8>;
         let (id, sender);
@@ -225,7 +235,7 @@ impl Proxy {
                     is_head,
                     id: &id,
                 };
-                (self.answer_itself(client, own, &mut progress).await, 0)
+                (self.respond_locally(client, own, &mut progress).await, 0)
             }
         };
         let took = progress.started.elapsed();
@@ -246,7 +256,7 @@ impl Proxy {
                 bytes_in,
                 bytes_out: end.bytes_out,
             };
-            log.log(&self.group, &seen, &progress, took);
+            log.log(&self.group.strategy, &seen, &progress, took);
         }
         end.then
     }
@@ -266,8 +276,8 @@ impl Proxy {
         progress: &mut Progress,
     ) -> End {
         let mut held = None;
-        while let Ok(patience) = self.router.choose(request, progress) {
-            let (node, is_reused) = match self.connect(request, patience, progress).await {
+        while let Ok(timeouts) = self.router.choose(request, progress) {
+            let (node, is_reused) = match self.connect(request, timeouts.connect, progress).await {
                 Some(connected) => connected,
                 None if self.router.may_retry(progress) => continue,
                 None => break,
@@ -276,23 +286,11 @@ impl Proxy {
             self.tell(upload, progress);
             if !request.body.is_done() {
                 // One that cannot answer in time can say so, and when to try again, before we do.
-                let left_ms = patience.read.as_millis().to_string();
+                let left_ms = timeouts.answer.as_millis().to_string();
                 upload.tell(b"x-answer-within-ms", left_ms.as_bytes());
             }
-            let timeouts = &self.group.timeouts;
-            let node_patience = NodePatience {
-                write: timeouts.write,
-                answer: patience.read,
-                body: timeouts.read,
-            };
-            let mut exchange = Exchange::new(
-                client,
-                &self.patience,
-                node,
-                node_patience,
-                upload,
-                Instant::now(),
-            );
+            let mut exchange =
+                Exchange::new(client, &self.limits, node, timeouts, upload, Instant::now());
             let judged = match self.ask(&mut exchange, request).await {
                 Ok((answer, at)) => {
                     self.judge(&mut exchange, answer, at, request, progress)
@@ -319,7 +317,7 @@ impl Proxy {
                 Broken::ClientGone => return End::ABANDONED,
                 Broken::Client(problem) => {
                     let own = OwnAnswer::to(request, problem);
-                    return self.answer_itself(client, own, progress).await;
+                    return self.respond_locally(client, own, progress).await;
                 }
                 Broken::NodeSlow | Broken::NodeClosed | Broken::NodeInvalid => {
                     self.failed(progress, failure_of(broken), is_reused);
@@ -337,7 +335,7 @@ impl Proxy {
             }
             _ => {
                 let own = OwnAnswer::to(request, progress.problem());
-                self.answer_itself(client, own, progress).await
+                self.respond_locally(client, own, progress).await
             }
         }
     }
@@ -359,7 +357,7 @@ impl Proxy {
     async fn connect(
         &self,
         request: &Request,
-        patience: route::Patience,
+        within: Duration,
         progress: &mut Progress,
     ) -> Option<(TcpStream, bool)> {
         let node = Arc::clone(progress.attempt.as_ref()?.node());
@@ -369,7 +367,7 @@ impl Proxy {
             node.connected(true);
             return Some((kept, true));
         }
-        match Box::pin(pool::connect(&node, patience.connect)).await {
+        match Box::pin(pool::connect(&node, within)).await {
             Ok(connection) => {
                 node.connected(false);
                 return Some((connection, false));
@@ -486,7 +484,7 @@ impl Proxy {
         client.output.extend_from_slice(&held.head);
         self.end_head(&held.answer, request, progress, &mut client.output);
         client.output.extend_from_slice(&held.body);
-        let sent = Box::pin(client.send(&self.patience)).await;
+        let sent = Box::pin(client.send(&self.limits)).await;
         End {
             then: match sent {
                 Ok(()) if held.answer.client_keeps => Then::Keep,
@@ -507,11 +505,7 @@ impl Proxy {
         output: &mut Vec<u8>,
     ) {
         if progress.retries() > 0 {
-            put_number(
-                output,
-                problem::RETRIES.as_bytes(),
-                progress.retries() as u64,
-            );
+            put_number(output, RETRIES, progress.retries() as u64);
         }
         if let Some(outcome) = answer.outcome {
             // That this node did nothing does not undo what another one did.
@@ -520,11 +514,7 @@ impl Proxy {
             } else {
                 outcome
             };
-            put(
-                output,
-                problem::OUTCOME.as_bytes(),
-                outcome.word().as_bytes(),
-            );
+            put(output, OUTCOME, outcome.word().as_bytes());
         }
         self.change_pin(answer, request, progress, output);
         output.extend_from_slice(b"\r\n");
@@ -581,7 +571,7 @@ impl Proxy {
                 let Exchange { client, .. } = exchange;
                 if client.take_back() {
                     let own = OwnAnswer::to(request, progress.problem());
-                    return self.answer_itself(client, own, progress).await;
+                    return self.respond_locally(client, own, progress).await;
                 }
                 return End {
                     then: Then::Drop,
@@ -612,7 +602,7 @@ impl Proxy {
     }
 
     /// Answers in place of a node.
-    async fn answer_itself<C: Wire>(
+    async fn respond_locally<C: Wire>(
         &self,
         client: &mut Client<C>,
         own: OwnAnswer<'_>,
@@ -625,7 +615,7 @@ impl Proxy {
         } = own;
         progress.attempt = None;
         progress.own_answer = Some(problem);
-        self.group.stats.answered_itself(problem);
+        self.group.stats.responded_locally(problem);
         problem.write(
             &mut client.output,
             is_head,
@@ -633,7 +623,7 @@ impl Proxy {
             id,
             progress.retries(),
         );
-        let then = match Box::pin(client.send(&self.patience)).await {
+        let then = match Box::pin(client.send(&self.limits)).await {
             Ok(()) => Then::Close,
             Err(_) => Then::Drop,
         };

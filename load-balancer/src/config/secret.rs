@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// Bytes that are never printed.
 #[derive(Clone, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     affinity::{Affinity, OurCookies, Pins},
+    clock::now_s,
     forwarded::{Told, TrustedProxies},
     http1::{
         fields::{Connection, Field, Length, field, is_named, put, put_number},
@@ -21,7 +22,6 @@ use crate::{
     },
     problem::Problem,
     request_id::{RequestId, RequestIds},
-    route::now_s,
 };
 
 /// Fields of one head, at most.

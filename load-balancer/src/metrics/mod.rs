@@ -4,14 +4,12 @@
 //! A node's counters live in the node and leave with it. Counters only ever grow; what is now (state, in
 //! flight) is read from the nodes when somebody asks.
 
-mod page;
+pub(crate) mod page;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-
-pub(crate) use page::render;
 
 use crate::{admin_state::AdminState, affinity::Refusal, problem::Problem};
 
@@ -214,6 +212,13 @@ impl Moved {
 }
 
 impl ListenerStats {
+    /// Requests that came in and are not over, down to the last byte of the answer.
+    pub(crate) fn under_way(&self) -> u64 {
+        // In this order: a request that ends in between must not make the difference negative.
+        let over = self.over.get();
+        self.requests.get().saturating_sub(over)
+    }
+
     /// An answer went out, a node's or our own, this long after the request came in.
     pub(crate) fn answered(&self, status: u16, took: Duration) {
         self.answers.count(status, took);
@@ -235,7 +240,7 @@ impl ListenerStats {
     }
 
     /// The balancer answered in place of a node.
-    pub(crate) fn answered_itself(&self, problem: Problem) {
+    pub(crate) fn responded_locally(&self, problem: Problem) {
         self.own_answers[problem as usize].count();
     }
 }

@@ -44,7 +44,7 @@ const LISTENER_VALUES: [Number<ListenerStats>; 9] = [
         "requests_under_way",
         "gauge",
         "Requests that are not over.",
-        |stats| stats.requests.get().saturating_sub(stats.over.get()),
+        ListenerStats::under_way,
     ),
     (
         "unanswered_total",
@@ -345,7 +345,7 @@ mod tests {
         stats.repinned(Moved::Removed);
         stats.moved(Moved::Retried);
         stats.refused(Refusal::Forged, 1);
-        stats.answered_itself(Problem::NoNode);
+        stats.responded_locally(Problem::NoNode);
         stats.answered(503, Duration::ZERO);
         let node = up("node-1");
         let _in_flight = Attempt::at(&node).expect("room");
