@@ -16,8 +16,9 @@
 
 use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use listen::Secret;
 
-use crate::config::{AffinityCookie, COOKIE_FAMILY, HOST_PREFIX, SECURE_PREFIX, Secret};
+use crate::config::{AffinityCookie, COOKIE_FAMILY, HOST_PREFIX, SECURE_PREFIX};
 
 /// Cookies of one request whose mac is looked at. Real clients send one, rarely two.
 const MAX_LOOKED_AT: usize = 8;
@@ -47,7 +48,7 @@ pub(crate) struct Pin {
 
 /// Why a cookie was ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum CookieRefusal {
     /// Not the shape of our cookie.
     Malformed,
     /// The right shape, but not sealed with our key.
@@ -60,7 +61,7 @@ pub(crate) enum Refusal {
     Surplus,
 }
 
-impl Refusal {
+impl CookieRefusal {
     /// Every reason, in the order of the metrics.
     pub(crate) const ALL: [(Self, &str); 5] = [
         (Self::Malformed, "malformed"),
@@ -75,7 +76,7 @@ impl Refusal {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pins {
     genuine: [Option<Pin>; MAX_LOOKED_AT],
-    refused: [u16; Refusal::ALL.len()],
+    refused: [u16; CookieRefusal::ALL.len()],
     /// There is a cookie of the name, whatever it says.
     pub(crate) is_there: bool,
 }
@@ -87,14 +88,14 @@ impl Pins {
     }
 
     /// Why cookies were ignored, each as often as it happened.
-    pub(crate) fn refused(&self) -> impl Iterator<Item = (Refusal, u64)> {
-        let counts = Refusal::ALL.into_iter().zip(self.refused);
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (CookieRefusal, u64)> {
+        let counts = CookieRefusal::ALL.into_iter().zip(self.refused);
         counts
             .filter(|(_, count)| *count > 0)
             .map(|((reason, _), count)| (reason, count.into()))
     }
 
-    fn refuse(&mut self, reason: Refusal) {
+    fn refuse(&mut self, reason: CookieRefusal) {
         let count = &mut self.refused[reason as usize];
         *count = count.saturating_add(1);
     }
@@ -173,8 +174,8 @@ impl Affinity {
         for value in values {
             pins.is_there = true;
             let opened = match decode(value) {
-                None => Err(Refusal::Malformed),
-                Some(_) if looked_at == MAX_LOOKED_AT => Err(Refusal::Surplus),
+                None => Err(CookieRefusal::Malformed),
+                Some(_) if looked_at == MAX_LOOKED_AT => Err(CookieRefusal::Surplus),
                 Some(cookie) => {
                     looked_at += 1;
                     self.open(&cookie, now_s)
@@ -191,19 +192,19 @@ impl Affinity {
         pins
     }
 
-    fn open(&self, cookie: &[u8; COOKIE_BYTES], now_s: u32) -> Result<Pin, Refusal> {
+    fn open(&self, cookie: &[u8; COOKIE_BYTES], now_s: u32) -> Result<Pin, CookieRefusal> {
         let (signed, mac) = cookie.split_at(SIGNED_BYTES);
         constant_time::verify_slices_are_equal(&self.mac(signed), mac)
-            .map_err(|_| Refusal::Forged)?;
+            .map_err(|_| CookieRefusal::Forged)?;
 
         let (tag, issued) = signed.split_at(TAG_BYTES);
         let issued_s = u32::from_be_bytes(front(issued));
         if issued_s > now_s.saturating_add(CLOCK_SKEW_S) {
-            return Err(Refusal::Expired);
+            return Err(CookieRefusal::Expired);
         }
         let age_s = now_s.saturating_sub(issued_s);
         if age_s >= self.lifetime_s {
-            return Err(Refusal::Expired);
+            return Err(CookieRefusal::Expired);
         }
         Ok(Pin {
             tag: Tag(front(tag)),
