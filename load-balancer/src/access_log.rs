@@ -76,7 +76,7 @@ struct Line<'a> {
 
 /// What was seen of a request from outside.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct FinishedRequest<'a> {
     /// Its address, or the one that a trusted proxy told.
     pub(crate) client: String,
     /// The head that was made for the node; of a refused request what came.
@@ -122,7 +122,13 @@ impl AccessLog {
     }
 
     /// Logs a request that is over. Never waits.
-    pub(crate) fn log(&self, listener: &str, seen: &Seen<'_>, progress: &Progress, took: Duration) {
+    pub(crate) fn log(
+        &self,
+        listener: &str,
+        seen: &FinishedRequest<'_>,
+        progress: &Progress,
+        took: Duration,
+    ) {
         let moved = progress.moved.filter(|_| progress.own_answer.is_none());
         self.send(&Line {
             at_ms: as_ms(since_1970()),

@@ -65,7 +65,7 @@ impl Ejection {
     }
 
     /// Begins an ejection; how long it lasts.
-    pub(crate) fn begin(&self, rule: &config::Ejection) -> Duration {
+    pub(crate) fn begin(&self, rule: &config::EjectionRule) -> Duration {
         let now = now_ms();
         let long_ago = self
             .until_ms
@@ -89,7 +89,7 @@ impl Ejection {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) const RULE: config::Ejection = config::Ejection {
+    pub(crate) const RULE: config::EjectionRule = config::EjectionRule {
         failures: 3,
         base: Duration::from_secs(1),
         max: Duration::from_secs(5),

@@ -35,7 +35,7 @@ pub(crate) struct Group {
     pub(crate) health: Health,
     pub(crate) timeouts: Timeouts,
     pub(crate) max_in_flight: u64,
-    pub(crate) ejection: config::Ejection,
+    pub(crate) ejection: config::EjectionRule,
     pub(crate) budget: Budget,
     pub(crate) nodes: NodeSet,
     pub(crate) stats: ListenerStats,
@@ -112,7 +112,7 @@ pub(crate) mod tests {
             },
             timeouts: TIMEOUTS,
             max_in_flight: 4,
-            ejection: config::Ejection {
+            ejection: config::EjectionRule {
                 failures: 3,
                 base: SECOND,
                 max: SECOND,

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use listen::Secret;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
@@ -20,7 +21,7 @@ use tokio::{
 
 use crate::{
     affinity::{Affinity, OurCookies, Pins},
-    config::{AffinityCookie, ClientLimits, SameSite, Secret},
+    config::{AffinityCookie, ClientLimits, SameSite},
     forwarded::TrustedProxies,
     http1::{
         answer,
@@ -94,7 +95,7 @@ impl Listener {
             lifetime_s: LIFETIME_S,
             is_persistent: false,
         };
-        let affinity = Arc::new(Affinity::new(&Secret::of(key), &cookie));
+        let affinity = Arc::new(Affinity::new(&Secret::new(key.to_vec()), &cookie));
         Self {
             rules: Rules {
                 strategy: STRATEGY.to_owned(),

@@ -83,7 +83,7 @@ impl Group {
 
 /// Ejects the node, unless it is out already, too many would be, or no other node is left to take its
 /// clients. The caller makes sure that two nodes are not judged at the same time.
-fn eject(node: &Node, nodes: &[Arc<Node>], rule: &config::Ejection) -> Option<Duration> {
+fn eject(node: &Node, nodes: &[Arc<Node>], rule: &config::EjectionRule) -> Option<Duration> {
     let others = || {
         nodes
             .iter()
@@ -138,7 +138,7 @@ mod tests {
         assert!(eject(&nodes[1], &nodes, &RULE).is_some());
         assert!(eject(&nodes[2], &nodes, &RULE).is_none(), "three of five");
 
-        let all = config::Ejection {
+        let all = config::EjectionRule {
             max_percent: 100,
             ..RULE
         };

@@ -26,17 +26,17 @@ use tokio::{net::TcpStream, time::Instant};
 use tracing::debug;
 
 use crate::{
-    access_log::{AccessLog, Seen},
+    access_log::{AccessLog, FinishedRequest},
     clock::now_s,
     config::{ClientLimits, PinRule},
     group::Group,
     http1::{
         answer::{self, Answer},
         client::{Client, Wire},
-        exchange::{Broken, Exchange},
         fields::{DRAINS, OUTCOME, Outcome, RETRIES, put, put_number},
         glimpse::Glimpse,
         pool,
+        relay::{Broken, Relay},
         request::{self, Peer, Request, Rules},
         upload::Upload,
     },
@@ -248,7 +248,7 @@ impl Proxy {
             self.group.stats.unanswered.count();
         }
         if let Some(log) = log {
-            let seen = Seen {
+            let seen = FinishedRequest {
                 client: sender.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
                 head: Glimpse::of(&logged),
                 id: &id,
@@ -283,35 +283,32 @@ impl Proxy {
                 None => break,
             };
             upload.rewind();
-            self.tell(upload, progress);
+            self.tell_drain(upload, progress);
             if !request.body.is_done() {
                 // One that cannot answer in time can say so, and when to try again, before we do.
                 let left_ms = timeouts.answer.as_millis().to_string();
                 upload.tell(b"x-answer-within-ms", left_ms.as_bytes());
             }
-            let mut exchange =
-                Exchange::new(client, &self.limits, node, timeouts, upload, Instant::now());
-            let judged = match self.ask(&mut exchange, request).await {
-                Ok((answer, at)) => {
-                    self.judge(&mut exchange, answer, at, request, progress)
-                        .await
-                }
+            let mut relay =
+                Relay::new(client, &self.limits, node, timeouts, upload, Instant::now());
+            let judged = match self.ask(&mut relay, request).await {
+                Ok((answer, at)) => self.judge(&mut relay, answer, at, request, progress).await,
                 Err(broken) => Err(broken),
             };
             let broken = match judged {
                 Ok(Judged::PassOn(answer)) => {
                     return self
-                        .answer(exchange, request, answer, is_reused, progress)
+                        .answer(relay, request, answer, is_reused, progress)
                         .await;
                 }
                 Ok(Judged::Hold(refused)) => {
-                    Self::leave(exchange, &refused, progress);
+                    Self::leave_node(relay, &refused, progress);
                     held = Some(refused);
                     continue;
                 }
                 Err(broken) => broken,
             };
-            drop(exchange);
+            drop(relay);
             debug!(listener = self.group.strategy, ?broken, "attempt failed");
             match broken {
                 Broken::ClientGone => return End::ABANDONED,
@@ -320,7 +317,7 @@ impl Proxy {
                     return self.respond_locally(client, own, progress).await;
                 }
                 Broken::NodeSlow | Broken::NodeClosed | Broken::NodeInvalid => {
-                    self.failed(progress, failure_of(broken), is_reused);
+                    self.fail_attempt(progress, failure_of(broken), is_reused);
                 }
             }
             let may_repeat =
@@ -342,7 +339,7 @@ impl Proxy {
 
     /// Tells a node that drains of it, with the requests of clients that are pinned to it: it is to start no session
     /// for one that has none there.
-    fn tell(&self, upload: &mut Upload, progress: &Progress) {
+    fn tell_drain(&self, upload: &mut Upload, progress: &Progress) {
         let node = progress.attempt.as_ref().map(Attempt::node);
         if self.group.pin == PinRule::Session
             && progress.is_at_own_node()
@@ -389,23 +386,23 @@ impl Proxy {
     /// its end. Returns where it begins in the client's output.
     async fn ask<C: Wire>(
         &self,
-        exchange: &mut Exchange<'_, C>,
+        relay: &mut Relay<'_, C>,
         request: &Request,
     ) -> Result<(Answer, usize), Broken> {
         for _ in 0..MAX_INTERIM {
-            let head = exchange.ask().await?;
-            let may_keep = exchange.upload.is_done()
-                && !exchange.client.is_over()
+            let head = relay.ask().await?;
+            let may_keep = relay.upload.is_done()
+                && !relay.client.is_over()
                 && !self.group.lifecycle.is_ending();
-            let output = &mut exchange.client.output;
+            let output = &mut relay.client.output;
             let before = output.len();
-            let bytes = &exchange.input.bytes()[..head];
+            let bytes = &relay.input.bytes()[..head];
             let ours = &self.rules.our_cookies;
             let Ok(answer) = answer::read(bytes, request, ours, may_keep, output) else {
                 output.truncate(before);
                 return Err(Broken::NodeInvalid);
             };
-            exchange.input.consume(head);
+            relay.input.consume(head);
             if answer.is_final() {
                 return Ok((answer, before));
             }
@@ -422,28 +419,28 @@ impl Proxy {
     /// again, because another node may do better.
     async fn judge<C: Wire>(
         &self,
-        exchange: &mut Exchange<'_, C>,
+        relay: &mut Relay<'_, C>,
         mut answer: Answer,
         at: usize,
         request: &Request,
         progress: &mut Progress,
     ) -> Result<Judged, Broken> {
         let may_leave = verdict::wants_another(&answer, request, progress)
-            && exchange.upload.can_repeat()
+            && relay.upload.can_repeat()
             && progress
                 .attempt
                 .as_ref()
                 .is_some_and(|attempt| self.router.may_leave(attempt.node(), progress));
         if !may_leave {
-            self.end_head(&answer, request, progress, &mut exchange.client.output);
+            self.end_head(&answer, request, progress, &mut relay.client.output);
             return Ok(Judged::PassOn(answer));
         }
-        let head = exchange.client.output.split_off(at);
-        let is_whole = Box::pin(exchange.hold(&mut answer)).await;
-        let output = &mut exchange.client.output;
+        let head = relay.client.output.split_off(at);
+        let is_whole = Box::pin(relay.hold(&mut answer)).await;
+        let output = &mut relay.client.output;
         let body = output.split_off(at);
         if is_whole? {
-            let body_bytes = exchange.body_bytes;
+            let body_bytes = relay.body_bytes;
             return Ok(Judged::Hold(Held {
                 head,
                 body,
@@ -459,12 +456,12 @@ impl Proxy {
     }
 
     /// The node that answered cannot serve the request, and another one is asked.
-    fn leave<C: Wire>(exchange: Exchange<'_, C>, held: &Held, progress: &mut Progress) {
+    fn leave_node<C: Wire>(relay: Relay<'_, C>, held: &Held, progress: &mut Progress) {
         if let Some(attempt) = &progress.attempt {
             let node = attempt.node();
             node.answered(held.answer.status, progress.started.elapsed());
-            if exchange.upload.is_done() && held.answer.node_keeps && exchange.input.is_empty() {
-                pool::give(node, exchange.node, Instant::now());
+            if relay.upload.is_done() && held.answer.node_keeps && relay.input.is_empty() {
+                pool::give(node, relay.node, Instant::now());
             }
         }
         progress.bound = false;
@@ -551,7 +548,7 @@ impl Proxy {
     /// Passes the answer's body on, and keeps what can be used again.
     async fn answer<C: Wire>(
         &self,
-        mut exchange: Exchange<'_, C>,
+        mut relay: Relay<'_, C>,
         request: &Request,
         mut answer: Answer,
         is_reused: bool,
@@ -559,16 +556,16 @@ impl Proxy {
     ) -> End {
         let attempt = &mut progress.attempt;
         let node_is_done = || attempt.iter_mut().for_each(Attempt::node_is_done);
-        let moved = exchange.answer(&mut answer, node_is_done).await;
-        let bytes_out = exchange.body_bytes;
-        let is_whole = moved.is_ok() && exchange.upload.is_done();
+        let moved = relay.answer(&mut answer, node_is_done).await;
+        let bytes_out = relay.body_bytes;
+        let is_whole = moved.is_ok() && relay.upload.is_done();
         let then = match moved {
             Ok(()) if answer.client_keeps && is_whole => Then::Keep,
             Ok(()) => Then::Close,
             Err(Broken::ClientGone | Broken::Client(_)) => Then::Drop,
             Err(broken) => {
-                self.failed(progress, failure_of(broken), is_reused);
-                let Exchange { client, .. } = exchange;
+                self.fail_attempt(progress, failure_of(broken), is_reused);
+                let Relay { client, .. } = relay;
                 if client.take_back() {
                     let own = OwnAnswer::to(request, progress.problem());
                     return self.respond_locally(client, own, progress).await;
@@ -583,9 +580,9 @@ impl Proxy {
         if let Some(attempt) = &progress.attempt
             && is_whole
             && answer.node_keeps
-            && exchange.input.is_empty()
+            && relay.input.is_empty()
         {
-            pool::give(attempt.node(), exchange.node, Instant::now());
+            pool::give(attempt.node(), relay.node, Instant::now());
         }
         End {
             then,
@@ -595,7 +592,7 @@ impl Proxy {
     }
 
     /// The node failed after something may have been sent.
-    fn failed(&self, progress: &mut Progress, failure: Failure, is_reused: bool) {
+    fn fail_attempt(&self, progress: &mut Progress, failure: Failure, is_reused: bool) {
         if let Some(node) = progress.fail(failure) {
             self.group.attempt_failed(&node, failure, is_reused);
         }

@@ -13,11 +13,11 @@
 use std::sync::Arc;
 
 use crate::{
-    affinity::Refusal,
+    affinity::CookieRefusal,
     clock,
     config::OnDeadNode,
     group::Group,
-    http1::{exchange::AttemptTimeouts, request::Request},
+    http1::{relay::AttemptTimeouts, request::Request},
     metrics::Moved,
     node::{Attempt, Away, Node},
     problem::Problem,
@@ -121,7 +121,7 @@ impl Router {
                 }
                 return self.select(nodes, progress);
             }
-            self.group.stats.refused(Refusal::Unknown, 1);
+            self.group.stats.refused(CookieRefusal::Unknown, 1);
             is_removed = true;
         }
         progress.moved = is_removed.then_some(Moved::Removed);

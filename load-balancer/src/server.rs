@@ -33,7 +33,7 @@ use crate::{
     group::Group,
     http1::{request::Rules, target::PrivatePaths},
     lifecycle::Lifecycle,
-    listener::{Listener, Shared},
+    listener::{ListenerService, Shared},
     proxy::Proxy,
     request_id::RequestIds,
     route::Router,
@@ -186,7 +186,7 @@ fn server(
             access_log.clone(),
         );
         let tls = listener.tls.clone().map(TlsAcceptor::from);
-        let service = server.add_service(Listener {
+        let service = server.add_service(ListenerService {
             threads: config.threads,
             shared: Arc::new(Shared::new(
                 proxy,

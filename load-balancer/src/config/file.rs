@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::{
     settings::{
-        AccessLogTarget, Balance, ClientLimits, Drain, Ejection, Health, Limits, OnDeadNode,
+        AccessLogTarget, Balance, ClientLimits, Drain, EjectionRule, Health, Limits, OnDeadNode,
         PinRule, Retries, SameSite, Shutdown, Timeouts,
     },
     value::{CookieName, CookiePath, Label, number, private_paths},
@@ -38,7 +38,7 @@ pub(super) struct Document {
     pub(super) retries: Retries,
     #[serde(default)]
     pub(super) limits: Limits,
-    pub(super) ejection: Option<Spanned<Ejection>>,
+    pub(super) ejection: Option<Spanned<EjectionRule>>,
     #[serde(default)]
     pub(super) drain: Drain,
     #[serde(default)]

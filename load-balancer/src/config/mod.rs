@@ -24,11 +24,11 @@ mod value;
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
+use listen::Token;
 use toml::Spanned;
 
 use error::{ConfigError, Source};
 
-pub(crate) use secret::Secret;
 pub(crate) use settings::*;
 
 /// A load balancer for the session lab: one listener a strategy, affinity, health checks, bounded retries.
@@ -127,10 +127,7 @@ pub(crate) fn load(
                 .as_deref()
                 .or(file.admin_token_file.as_deref());
             let token = secret::ADMIN_TOKEN.read(path, &variable)?;
-            if !token.bytes().iter().all(u8::is_ascii_graphic) {
-                let problem = "holds blanks or non-ASCII bytes, which no HTTP header can carry";
-                return Err(secret::ADMIN_TOKEN.error(problem.to_owned()));
-            }
+            let token = Token::new(token).map_err(|problem| secret::ADMIN_TOKEN.error(problem))?;
             Some(Admin { address, token })
         }
         None => None,

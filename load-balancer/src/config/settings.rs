@@ -9,13 +9,11 @@ use std::{
 };
 
 use ipnet::IpNet;
+use listen::{Secret, Token};
 use serde::Deserialize;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::{
-    secret::Secret,
-    value::{millis, networks, number, seconds, url_path},
-};
+use super::value::{millis, networks, number, seconds, url_path};
 
 /// Everything the balancer needs to know, checked.
 #[derive(Debug)]
@@ -30,7 +28,7 @@ pub(crate) struct Config {
     pub(crate) clients: ClientLimits,
     pub(crate) retries: Retries,
     pub(crate) limits: Limits,
-    pub(crate) ejection: Ejection,
+    pub(crate) ejection: EjectionRule,
     pub(crate) drain: Drain,
     pub(crate) shutdown: Shutdown,
     pub(crate) access_log: Option<AccessLogTarget>,
@@ -41,7 +39,7 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) address: SocketAddr,
-    pub(crate) token: Secret,
+    pub(crate) token: Token,
 }
 
 /// Where the nodes come from.
@@ -65,14 +63,14 @@ pub(crate) struct NodeAddress {
 pub(crate) struct Listener {
     pub(crate) strategy: String,
     pub(crate) address: SocketAddr,
-    /// ClientLimits are pinned to nodes.
+    /// Clients are pinned to nodes.
     pub(crate) affinity: bool,
     /// Who gets a pin, where there is affinity.
     pub(crate) pin: PinRule,
     /// The cookie that proves it.
     pub(crate) cookie: AffinityCookie,
     pub(crate) balance: Balance,
-    /// ClientLimits come over TLS, ended here or in front of us.
+    /// Clients come over TLS, ended here or in front of us.
     pub(crate) is_https: bool,
     /// TLS ends here.
     pub(crate) tls: Option<Arc<ServerConfig>>,
@@ -87,7 +85,7 @@ pub(crate) struct AffinityCookie {
     pub(crate) name: String,
     pub(crate) path: String,
     pub(crate) same_site: SameSite,
-    /// ClientLimits come over TLS.
+    /// Clients come over TLS.
     pub(crate) is_secure: bool,
     /// How long a pin holds.
     pub(crate) lifetime_s: u32,
@@ -345,7 +343,7 @@ impl Default for Limits {
 /// When a node that fails requests is left out for a while.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Ejection {
+pub(crate) struct EjectionRule {
     /// Failures in a row; 0 is never.
     #[serde(deserialize_with = "number::<_, _, 0, 1_000>")]
     pub(crate) failures: u32,
@@ -360,12 +358,12 @@ pub(crate) struct Ejection {
     pub(crate) max_percent: usize,
 }
 
-impl Default for Ejection {
+impl Default for EjectionRule {
     fn default() -> Self {
         Self {
             failures: 5,
             base: Duration::from_secs(5),
-            max: Duration::from_secs(60),
+            max: Duration::from_mins(1),
             max_percent: 50,
         }
     }
@@ -383,7 +381,7 @@ impl Default for Drain {
     fn default() -> Self {
         Self {
             // Carts are rarely left alone for longer, and an operator who waits wants an end.
-            deadline: Duration::from_secs(300),
+            deadline: Duration::from_mins(5),
         }
     }
 }

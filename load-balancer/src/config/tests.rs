@@ -394,7 +394,7 @@ fn a_secret_file_loses_its_last_newline_and_wins_over_the_environment() {
     let config = load_text(GOOD, &["--admin-token-file", path]).expect("good");
     assert_eq!(
         config.admin.expect("an admin port").token,
-        Secret::of(b"the-token-from-the-file")
+        Token::new(listen::Secret::new(b"the-token-from-the-file".to_vec())).expect("a token")
     );
 
     let error = load_text(GOOD, &["--affinity-key-file", "/no/such/file"]).expect_err("no file");

@@ -40,7 +40,7 @@ pub(crate) struct AttemptTimeouts {
     pub(crate) body: Duration,
 }
 
-/// Why an exchange ended early.
+/// Why a relay ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// The client is gone, or as good as gone.
@@ -67,7 +67,7 @@ enum Waiting {
 
 /// One attempt.
 #[derive(Debug)]
-pub(crate) struct Exchange<'a, C> {
+pub(crate) struct Relay<'a, C> {
     pub(crate) client: &'a mut Client<C>,
     client_limits: &'a ClientLimits,
     pub(crate) node: TcpStream,
@@ -86,7 +86,7 @@ pub(crate) struct Exchange<'a, C> {
     waiting: Option<(Waiting, u64)>,
 }
 
-impl<'a, C: Wire> Exchange<'a, C> {
+impl<'a, C: Wire> Relay<'a, C> {
     /// An attempt that begins `now`.
     pub(crate) fn new(
         client: &'a mut Client<C>,

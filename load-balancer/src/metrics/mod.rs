@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{admin_state::AdminState, affinity::Refusal, problem::Problem};
+use crate::{admin_state::AdminState, affinity::CookieRefusal, problem::Problem};
 
 /// One counter.
 #[derive(Debug, Default)]
@@ -144,17 +144,17 @@ pub(crate) struct ListenerStats {
     /// Requests that ended without an answer: the client was gone.
     pub(crate) unanswered: Counter,
     /// Connections of clients.
-    pub(crate) connections: Connections,
+    pub(crate) connections: ConnectionStats,
     answers: Answers,
     moved: [Counter; Moved::ALL.len()],
     repins: [Counter; Moved::ALL.len()],
-    refused: [Counter; Refusal::ALL.len()],
+    refused: [Counter; CookieRefusal::ALL.len()],
     own_answers: [Counter; Problem::ALL.len()],
 }
 
 /// Connections of clients to a listener.
 #[derive(Debug, Default)]
-pub(crate) struct Connections {
+pub(crate) struct ConnectionStats {
     /// Opened so far.
     pub(crate) opened: Counter,
     /// Of these, closed again.
@@ -165,7 +165,7 @@ pub(crate) struct Connections {
     pub(crate) unproven: Counter,
 }
 
-impl Connections {
+impl ConnectionStats {
     /// How many are open now.
     pub(crate) fn open(&self) -> u64 {
         // In this order: one that closes in between must not make the difference negative.
@@ -235,7 +235,7 @@ impl ListenerStats {
     }
 
     /// Affinity cookies were ignored.
-    pub(crate) fn refused(&self, reason: Refusal, count: u64) {
+    pub(crate) fn refused(&self, reason: CookieRefusal, count: u64) {
         self.refused[reason as usize].add(count);
     }
 
@@ -291,7 +291,7 @@ mod tests {
         for (index, (change, _)) in Change::ALL.into_iter().enumerate() {
             assert_eq!(change as usize, index);
         }
-        for (index, (reason, _)) in Refusal::ALL.into_iter().enumerate() {
+        for (index, (reason, _)) in CookieRefusal::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
         }
     }
