@@ -10,16 +10,15 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use serde::Serialize;
 use tracing::warn;
 
 use crate::{
-    clock::as_ms,
+    clock::{as_ms, since_1970},
     config::AccessLogTarget,
-    group::Group,
     http1::glimpse::Glimpse,
     metrics::{Counter, Moved},
     problem::Problem,
@@ -77,7 +76,7 @@ struct Line<'a> {
 
 /// What was seen of a request from outside.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct FinishedRequest<'a> {
     /// Its address, or the one that a trusted proxy told.
     pub(crate) client: String,
     /// The head that was made for the node; of a refused request what came.
@@ -123,15 +122,17 @@ impl AccessLog {
     }
 
     /// Logs a request that is over. Never waits.
-    pub(crate) fn log(&self, group: &Group, seen: &Seen<'_>, progress: &Progress, took: Duration) {
+    pub(crate) fn log(
+        &self,
+        listener: &str,
+        seen: &FinishedRequest<'_>,
+        progress: &Progress,
+        took: Duration,
+    ) {
         let moved = progress.moved.filter(|_| progress.own_answer.is_none());
         self.send(&Line {
-            at_ms: as_ms(
-                SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default(),
-            ),
-            listener: &group.strategy,
+            at_ms: as_ms(since_1970()),
+            listener,
             client: &seen.client,
             request_id: str::from_utf8(seen.id.bytes()).unwrap_or_default(),
             traceparent: seen.head.value("traceparent").map(cut),

@@ -14,9 +14,9 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use pingora::{apps::http_app::ServeHttp, http::RequestHeader, protocols::http::ServerSession};
+use listen::Token;
+use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::timeout;
@@ -25,7 +25,6 @@ use crate::{
     access_log::AccessLog,
     admin_state::{AdminState, Order},
     clock::as_ms,
-    config::Secret,
     group::Group,
     lifecycle::Lifecycle,
     metrics,
@@ -41,7 +40,7 @@ const MAX_DRAIN_S: u64 = 12 * 60 * 60;
 
 /// Serves the admin port.
 pub(crate) struct Admin {
-    token: Secret,
+    token: Token,
     groups: Vec<Arc<Group>>,
     lifecycle: Arc<Lifecycle>,
     access_log: Option<Arc<AccessLog>>,
@@ -61,7 +60,7 @@ struct OrderBody {
 impl Admin {
     /// An admin port over all listeners.
     pub(crate) fn new(
-        token: Secret,
+        token: Token,
         groups: Vec<Arc<Group>>,
         lifecycle: Arc<Lifecycle>,
         access_log: Option<Arc<AccessLog>>,
@@ -76,37 +75,38 @@ impl Admin {
         }
     }
 
-    async fn answer(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+    async fn respond(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
         let path = request.uri.path();
         match path {
-            "/healthz" => return answer(StatusCode::OK, "text/plain", "alive\n".to_owned()),
-            "/readyz" => return self.readiness(),
+            "/healthz" => return response(StatusCode::OK, "text/plain", "alive\n".to_owned()),
+            "/readyz" => return self.tell_readiness(),
             _ => {}
         }
-        if !self.is_authorized(request) {
+        let given = request.headers.get(header::AUTHORIZATION);
+        if !self.token.is_in(given.map(HeaderValue::as_bytes)) {
             let problem = problem(
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
-                "The admin token is wanted",
+                "The admin token is required",
                 None,
             );
-            return with(problem, header::WWW_AUTHENTICATE, "Bearer");
+            return with_header(problem, header::WWW_AUTHENTICATE, "Bearer");
         }
         let node = path
             .strip_prefix("/nodes/")
             .and_then(|rest| rest.strip_suffix("/state"));
         match (path, node, &request.method) {
-            ("/nodes", _, &(Method::GET | Method::HEAD)) => self.nodes(|_| true),
-            ("/metrics", _, &(Method::GET | Method::HEAD)) => answer(
+            ("/nodes", _, &(Method::GET | Method::HEAD)) => self.list_nodes(|_| true),
+            ("/metrics", _, &(Method::GET | Method::HEAD)) => response(
                 StatusCode::OK,
                 "text/plain; version=0.0.4",
-                metrics::render(&self.groups, self.access_log.as_deref()),
+                metrics::page::render(&self.groups, self.access_log.as_deref()),
             ),
             (_, Some(node), &Method::PUT) => {
                 let node = node.to_owned();
                 match read_body(session).await {
-                    Ok(body) => self.order(&node, &body),
+                    Ok(body) => self.give_order(&node, &body),
                     Err(error) => error.problem(),
                 }
             }
@@ -121,21 +121,9 @@ impl Admin {
         }
     }
 
-    fn is_authorized(&self, request: &RequestHeader) -> bool {
-        let given = request
-            .headers
-            .get(header::AUTHORIZATION)
-            .map(HeaderValue::as_bytes);
-        let token = given.and_then(|value| {
-            let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-            scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
-        });
-        token.is_some_and(|token| verify_slices_are_equal(token, self.token.bytes()).is_ok())
-    }
-
-    fn readiness(&self) -> Response<Vec<u8>> {
+    fn tell_readiness(&self) -> Response<Vec<u8>> {
         if self.lifecycle.is_ready() {
-            answer(StatusCode::OK, "text/plain", "ready\n".to_owned())
+            response(StatusCode::OK, "text/plain", "ready\n".to_owned())
         } else {
             problem(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -147,7 +135,7 @@ impl Admin {
     }
 
     /// Sets the administrative state of a node.
-    fn order(&self, name: &str, body: &[u8]) -> Response<Vec<u8>> {
+    fn give_order(&self, name: &str, body: &[u8]) -> Response<Vec<u8>> {
         let (order, listener) = match self.parse(body) {
             Ok(parsed) => parsed,
             Err(detail) => return invalid(detail),
@@ -162,7 +150,7 @@ impl Admin {
             known |= group.order(name, order);
         }
         if known {
-            return self.nodes(|node| node.name == name);
+            return self.list_nodes(|node| node.name == name);
         }
         let groups: Vec<_> = self.groups.iter().map(|group| group.nodes.load()).collect();
         let mut names: Vec<_> = groups
@@ -218,7 +206,7 @@ impl Admin {
     }
 
     /// All listeners with those of their nodes that are wanted.
-    fn nodes(&self, wanted: impl Fn(&Node) -> bool) -> Response<Vec<u8>> {
+    fn list_nodes(&self, wanted: impl Fn(&Node) -> bool) -> Response<Vec<u8>> {
         let listeners: Vec<_> = self
             .groups
             .iter()
@@ -226,7 +214,7 @@ impl Admin {
                 strategy: &group.strategy,
                 address: group.address.to_string(),
                 requests: group.stats.requests.get(),
-                under_way: group.under_way(),
+                under_way: group.stats.under_way(),
                 nodes: group
                     .nodes
                     .load()
@@ -237,14 +225,14 @@ impl Admin {
             })
             .collect();
         let body = json!({ "listeners": listeners }).to_string();
-        answer(StatusCode::OK, "application/json", body)
+        response(StatusCode::OK, "application/json", body)
     }
 }
 
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        let answer = self.answer(session).await;
+        let answer = self.respond(session).await;
         if !session.is_body_done() || self.lifecycle.is_ending() {
             // What is left of a body must not be taken for the next request.
             session.set_keepalive(None);
@@ -366,7 +354,7 @@ fn not_allowed(method: &'static str) -> Response<Vec<u8>> {
         &format!("Only {method} is allowed"),
         None,
     );
-    with(problem, header::ALLOW, method)
+    with_header(problem, header::ALLOW, method)
 }
 
 fn problem(
@@ -376,17 +364,17 @@ fn problem(
     detail: Option<String>,
 ) -> Response<Vec<u8>> {
     let mut body = json!({
-        "type": format!("urn:session-lab:{kind}"),
+        "type": format!("/problems/{kind}"),
         "title": title,
         "status": status.as_u16(),
     });
     if let Some(detail) = detail {
         body["detail"] = detail.into();
     }
-    answer(status, "application/problem+json", body.to_string())
+    response(status, "application/problem+json", body.to_string())
 }
 
-fn with(
+fn with_header(
     mut answer: Response<Vec<u8>>,
     name: header::HeaderName,
     value: &'static str,
@@ -397,13 +385,13 @@ fn with(
     answer
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Vec<u8>> {
+fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Vec<u8>> {
     let length = body.len();
     let answer = Response::new(body.into_bytes());
-    let mut answer = with(answer, header::CONTENT_TYPE, content_type);
+    let mut answer = with_header(answer, header::CONTENT_TYPE, content_type);
     *answer.status_mut() = status;
     answer
         .headers_mut()
         .insert(header::CONTENT_LENGTH, length.into());
-    with(answer, header::CACHE_CONTROL, "no-store")
+    with_header(answer, header::CACHE_CONTROL, "no-store")
 }

@@ -82,9 +82,9 @@ impl Order {
 
 /// An order that every request reads.
 #[derive(Debug)]
-pub(crate) struct Standing(AtomicU64);
+pub(crate) struct CurrentOrder(AtomicU64);
 
-impl Standing {
+impl CurrentOrder {
     /// Begins with this order.
     pub(crate) fn new(order: Order) -> Self {
         Self(AtomicU64::new(order.0))

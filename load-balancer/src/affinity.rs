@@ -14,14 +14,12 @@
 //! can set it. A browser may send several cookies of the name (another path, another site of the domain): the
 //! first one counts that is genuine and names a node that there is. The others cannot lock anybody out.
 
-use crate::config::{AffinityCookie, Secret};
 use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use listen::Secret;
 
-/// What every affinity cookie is called that has no name from the configuration: this, or this with more behind a `-`.
-pub(crate) const FAMILY: &str = "affinity";
-/// What the names of cookies begin with that browsers guard.
-const GUARDS: [&[u8]; 2] = [b"__Host-", b"__Secure-"];
+use crate::config::{AffinityCookie, COOKIE_FAMILY, HOST_PREFIX, SECURE_PREFIX};
+
 /// Cookies of one request whose mac is looked at. Real clients send one, rarely two.
 const MAX_LOOKED_AT: usize = 8;
 /// Clocks of two balancers may differ by this much.
@@ -50,7 +48,7 @@ pub(crate) struct Pin {
 
 /// Why a cookie was ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum CookieRefusal {
     /// Not the shape of our cookie.
     Malformed,
     /// The right shape, but not sealed with our key.
@@ -63,7 +61,7 @@ pub(crate) enum Refusal {
     Surplus,
 }
 
-impl Refusal {
+impl CookieRefusal {
     /// Every reason, in the order of the metrics.
     pub(crate) const ALL: [(Self, &str); 5] = [
         (Self::Malformed, "malformed"),
@@ -78,7 +76,7 @@ impl Refusal {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pins {
     genuine: [Option<Pin>; MAX_LOOKED_AT],
-    refused: [u16; Refusal::ALL.len()],
+    refused: [u16; CookieRefusal::ALL.len()],
     /// There is a cookie of the name, whatever it says.
     pub(crate) is_there: bool,
 }
@@ -90,14 +88,14 @@ impl Pins {
     }
 
     /// Why cookies were ignored, each as often as it happened.
-    pub(crate) fn refused(&self) -> impl Iterator<Item = (Refusal, u64)> {
-        let counts = Refusal::ALL.into_iter().zip(self.refused);
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (CookieRefusal, u64)> {
+        let counts = CookieRefusal::ALL.into_iter().zip(self.refused);
         counts
             .filter(|(_, count)| *count > 0)
             .map(|((reason, _), count)| (reason, count.into()))
     }
 
-    fn refuse(&mut self, reason: Refusal) {
+    fn refuse(&mut self, reason: CookieRefusal) {
         let count = &mut self.refused[reason as usize];
         *count = count.saturating_add(1);
     }
@@ -176,8 +174,8 @@ impl Affinity {
         for value in values {
             pins.is_there = true;
             let opened = match decode(value) {
-                None => Err(Refusal::Malformed),
-                Some(_) if looked_at == MAX_LOOKED_AT => Err(Refusal::Surplus),
+                None => Err(CookieRefusal::Malformed),
+                Some(_) if looked_at == MAX_LOOKED_AT => Err(CookieRefusal::Surplus),
                 Some(cookie) => {
                     looked_at += 1;
                     self.open(&cookie, now_s)
@@ -194,19 +192,19 @@ impl Affinity {
         pins
     }
 
-    fn open(&self, cookie: &[u8; COOKIE_BYTES], now_s: u32) -> Result<Pin, Refusal> {
+    fn open(&self, cookie: &[u8; COOKIE_BYTES], now_s: u32) -> Result<Pin, CookieRefusal> {
         let (signed, mac) = cookie.split_at(SIGNED_BYTES);
         constant_time::verify_slices_are_equal(&self.mac(signed), mac)
-            .map_err(|_| Refusal::Forged)?;
+            .map_err(|_| CookieRefusal::Forged)?;
 
         let (tag, issued) = signed.split_at(TAG_BYTES);
         let issued_s = u32::from_be_bytes(front(issued));
         if issued_s > now_s.saturating_add(CLOCK_SKEW_S) {
-            return Err(Refusal::Expired);
+            return Err(CookieRefusal::Expired);
         }
         let age_s = now_s.saturating_sub(issued_s);
         if age_s >= self.lifetime_s {
-            return Err(Refusal::Expired);
+            return Err(CookieRefusal::Expired);
         }
         Ok(Pin {
             tag: Tag(front(tag)),
@@ -296,8 +294,9 @@ impl OurCookies {
 }
 
 fn is_of_the_family(name: &[u8]) -> bool {
-    let bare = GUARDS.iter().find_map(|guard| name.strip_prefix(*guard));
-    let rest = bare.unwrap_or(name).strip_prefix(FAMILY.as_bytes());
+    let mut prefixes = [HOST_PREFIX, SECURE_PREFIX].iter();
+    let bare = prefixes.find_map(|prefix| name.strip_prefix(prefix.as_bytes()));
+    let rest = bare.unwrap_or(name).strip_prefix(COOKIE_FAMILY.as_bytes());
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'-')))
 }
 

@@ -22,7 +22,7 @@ fn plain_cookie() -> AffinityCookie {
 }
 
 fn affinity() -> Affinity {
-    Affinity::new(&Secret::of(&[7; 32]), &plain_cookie())
+    Affinity::new(&Secret::new(vec![7; 32]), &plain_cookie())
 }
 
 fn cookie(affinity: &Affinity, name: &str, issued_s: u32) -> String {
@@ -39,7 +39,7 @@ fn pins(affinity: &Affinity, cookies: &[&str]) -> Vec<Pin> {
 }
 
 /// Why a single cookie was ignored.
-fn refusal(affinity: &Affinity, cookie: &str) -> Option<Refusal> {
+fn refusal(affinity: &Affinity, cookie: &str) -> Option<CookieRefusal> {
     let read = read(affinity, &[cookie]);
     assert_eq!(read.genuine().next(), None);
     read.refused().next().map(|(reason, _)| reason)
@@ -74,8 +74,8 @@ fn the_cookie_has_its_attributes_and_names_nobody() {
 fn two_balancers_with_one_key_agree_and_with_two_keys_do_not() {
     let cookie = cookie(&affinity(), "node-1", NOW_S);
     assert_eq!(pins(&affinity(), &[&cookie]).len(), 1);
-    let stranger = Affinity::new(&Secret::of(&[8; 32]), &plain_cookie());
-    assert_eq!(refusal(&stranger, &cookie), Some(Refusal::Forged));
+    let stranger = Affinity::new(&Secret::new(vec![8; 32]), &plain_cookie());
+    assert_eq!(refusal(&stranger, &cookie), Some(CookieRefusal::Forged));
     assert_ne!(stranger.tag("node-1"), affinity().tag("node-1"));
 }
 
@@ -88,10 +88,13 @@ fn a_pin_expires_and_is_renewed_in_its_second_half() {
     assert!(is_ageing(LIFETIME_S - 1));
     assert_eq!(
         refusal(&affinity, &at_age(LIFETIME_S)),
-        Some(Refusal::Expired)
+        Some(CookieRefusal::Expired)
     );
     let from_the_future = cookie(&affinity, "node-1", NOW_S + CLOCK_SKEW_S + 1);
-    assert_eq!(refusal(&affinity, &from_the_future), Some(Refusal::Expired));
+    assert_eq!(
+        refusal(&affinity, &from_the_future),
+        Some(CookieRefusal::Expired)
+    );
 }
 
 #[test]
@@ -103,7 +106,7 @@ fn the_attributes_are_those_of_the_configuration() {
         is_persistent: true,
         ..plain_cookie()
     };
-    let affinity = Affinity::new(&Secret::of(&[7; 32]), &cookie);
+    let affinity = Affinity::new(&Secret::new(vec![7; 32]), &cookie);
     let set = affinity.issue(affinity.tag("node-1"), NOW_S);
     let attributes = "; Max-Age=1000; Path=/; HttpOnly; SameSite=None; Secure";
     assert!(
@@ -152,9 +155,9 @@ fn of_several_cookies_the_genuine_ones_count_in_their_order() {
         .refused()
         .collect();
     let wanted = [
-        (Refusal::Malformed, 100),
-        (Refusal::Forged, 7),
-        (Refusal::Surplus, 1),
+        (CookieRefusal::Malformed, 100),
+        (CookieRefusal::Forged, 7),
+        (CookieRefusal::Surplus, 1),
     ];
     assert_eq!(counts, wanted);
 }
@@ -166,12 +169,12 @@ fn what_is_not_ours_is_malformed_or_not_seen() {
         let cookie = format!("{NAME}={value}");
         assert_eq!(
             refusal(&affinity, &cookie),
-            Some(Refusal::Malformed),
+            Some(CookieRefusal::Malformed),
             "{value}"
         );
     }
     let forged = format!("{NAME}={}", "A".repeat(38));
-    assert_eq!(refusal(&affinity, &forged), Some(Refusal::Forged));
+    assert_eq!(refusal(&affinity, &forged), Some(CookieRefusal::Forged));
     for value in [
         "",
         NAME,

@@ -24,10 +24,10 @@ pub(crate) struct Budget {
 
 impl Budget {
     /// A budget that nothing was spent of.
-    pub(crate) fn new(rule: config::RetryBudget) -> Self {
+    pub(crate) fn new(rule: config::Retries) -> Self {
         Self {
-            percent: rule.percent.into(),
-            floor: rule.floor.into(),
+            percent: rule.budget_percent,
+            floor: rule.budget_floor,
             requests: Ring::default(),
             retries: Ring::default(),
         }
@@ -95,16 +95,21 @@ impl Ring {
 mod tests {
     use super::*;
 
+    fn rule(budget_percent: u64, budget_floor: u64) -> config::Retries {
+        config::Retries {
+            attempts: 1,
+            budget_percent,
+            budget_floor,
+        }
+    }
+
     fn spent(budget: &Budget, now_ms: u64) -> usize {
         (0..1000).take_while(|_| budget.spend(now_ms)).count()
     }
 
     #[test]
     fn a_share_of_recent_requests_and_the_floor_may_be_retried() {
-        let budget = Budget::new(config::RetryBudget {
-            percent: 20,
-            floor: 3,
-        });
+        let budget = Budget::new(rule(20, 3));
         assert_eq!(spent(&budget, 1), 30, "ten seconds of the floor");
         for number in 0..200 {
             budget.earn(1 + number * 10);
@@ -116,10 +121,7 @@ mod tests {
 
     #[test]
     fn none_is_none() {
-        let budget = Budget::new(config::RetryBudget {
-            percent: 0,
-            floor: 0,
-        });
+        let budget = Budget::new(rule(0, 0));
         budget.earn(5);
         assert!(!budget.spend(5));
     }

@@ -1,8 +1,8 @@
-//! Time as milliseconds since the process started: small enough for an atomic.
+//! Time as numbers that are small enough for an atomic: milliseconds since the process started, and Unix seconds.
 
 use std::{
     sync::LazyLock,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -15,6 +15,18 @@ pub(crate) fn now_ms() -> u64 {
 /// The same for a moment that was read already: requests share one look at the clock.
 pub(crate) fn at_ms(moment: Instant) -> u64 {
     as_ms(moment.saturating_duration_since(*START)) + 1
+}
+
+/// Unix seconds. A clock before 1970 or after 2106 makes cookies expire, no more.
+pub(crate) fn now_s() -> u32 {
+    u32::try_from(since_1970().as_secs()).unwrap_or(u32::MAX)
+}
+
+/// The time since 1970.
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// Whole milliseconds.

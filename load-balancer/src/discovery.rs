@@ -25,9 +25,10 @@ use tracing::{info, warn};
 
 use crate::{
     config::{NodeAddress, NodeSource},
-    group::{Difference, Group, diff},
+    group::Group,
     health::Checker,
     node::Node,
+    node_set::{Difference, diff},
 };
 
 /// How often a name is resolved.

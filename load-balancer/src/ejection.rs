@@ -7,17 +7,13 @@
 //! coming back from being down, because then it is most likely another process.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
 
 use crate::{
     clock::{as_ms, now_ms},
     config,
-    node::Node,
 };
 
 /// A node's part of it.
@@ -69,7 +65,7 @@ impl Ejection {
     }
 
     /// Begins an ejection; how long it lasts.
-    fn begin(&self, rule: &config::Ejection) -> Duration {
+    pub(crate) fn begin(&self, rule: &config::EjectionRule) -> Duration {
         let now = now_ms();
         let long_ago = self
             .until_ms
@@ -89,31 +85,13 @@ impl Ejection {
     }
 }
 
-/// Ejects the node, unless it is out already, too many would be, or no other node is left to take its
-/// clients. The caller makes sure that two nodes are not judged at the same time.
-pub(crate) fn eject(node: &Node, nodes: &[Arc<Node>], rule: &config::Ejection) -> Option<Duration> {
-    let others = || {
-        nodes
-            .iter()
-            .filter(|other| !std::ptr::eq(&raw const ***other, node))
-    };
-    let ejected = others().filter(|other| other.ejection.is_on()).count() + 1;
-    let allowed = ejected * 100 <= nodes.len() * rule.max_percent as usize;
-    let heir = others().any(|other| other.takes_new());
-    if !node.is_up() || node.ejection.is_on() || !allowed || !heir {
-        return None;
-    }
-    Some(node.ejection.begin(rule))
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::node::tests::{SECOND, up};
 
-    const RULE: config::Ejection = config::Ejection {
+    pub(crate) const RULE: config::EjectionRule = config::EjectionRule {
         failures: 3,
-        base: SECOND,
+        base: Duration::from_secs(1),
         max: Duration::from_secs(5),
         max_percent: 50,
     };
@@ -139,29 +117,6 @@ mod tests {
         }
         ejection.forget();
         assert!(!ejection.is_on());
-        assert_eq!(ejection.begin(&RULE), SECOND);
-    }
-
-    #[test]
-    fn at_most_the_allowed_share_is_out_and_never_the_last_one() {
-        let nodes = [up("a"), up("b"), up("c"), up("d"), up("e")];
-        assert!(eject(&nodes[0], &nodes, &RULE).is_some());
-        assert!(eject(&nodes[0], &nodes, &RULE).is_none(), "it is out");
-        assert!(eject(&nodes[1], &nodes, &RULE).is_some());
-        assert!(eject(&nodes[2], &nodes, &RULE).is_none(), "three of five");
-
-        let all = config::Ejection {
-            max_percent: 100,
-            ..RULE
-        };
-        let nodes = [up("a"), up("b"), up("c")];
-        nodes[2].failed(1);
-        assert!(eject(&nodes[2], &nodes, &all).is_none(), "it is down");
-        assert!(eject(&nodes[0], &nodes, &all).is_some());
-        assert!(
-            eject(&nodes[1], &nodes, &all).is_none(),
-            "the last one that is left"
-        );
-        assert!(eject(&nodes[1], &nodes[1..2], &all).is_none());
+        assert_eq!(ejection.begin(&RULE), RULE.base);
     }
 }

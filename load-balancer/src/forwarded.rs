@@ -25,11 +25,6 @@ impl TrustedProxies {
         Self(networks.into_iter().map(canonical).collect())
     }
 
-    /// Is nobody trusted?
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Is there a proxy at this address?
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -50,9 +45,9 @@ fn canonical(network: IpNet) -> IpNet {
 
 /// What the fields of one head say.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Forwarded {
     x_forwarded_for: Chain,
-    forwarded: Chain,
+    rfc_7239: Chain,
     x_forwarded_proto: Option<bool>,
 }
 
@@ -76,7 +71,7 @@ impl Chain {
     }
 }
 
-impl Told {
+impl Forwarded {
     /// Takes a field of a trusted proxy into account.
     pub(crate) fn read(&mut self, name: &[u8], value: &[u8], trusted: &TrustedProxies) {
         if name.eq_ignore_ascii_case(b"x-forwarded-for") {
@@ -89,15 +84,15 @@ impl Told {
         } else if name.eq_ignore_ascii_case(b"forwarded") {
             for element in split(value, b',') {
                 let (hop, is_https) = read_element(element);
-                self.forwarded.add(hop, trusted);
-                self.forwarded.is_https = is_https;
+                self.rfc_7239.add(hop, trusted);
+                self.rfc_7239.is_https = is_https;
             }
         }
     }
 
     /// The client, if that is certain.
     pub(crate) fn client(&self) -> Option<IpAddr> {
-        let (one, other) = (&self.x_forwarded_for, &self.forwarded);
+        let (one, other) = (&self.x_forwarded_for, &self.rfc_7239);
         match (one.is_there, other.is_there) {
             (_, false) => one.client,
             (false, true) => other.client,
@@ -107,7 +102,7 @@ impl Told {
 
     /// Does the client speak https?
     pub(crate) fn is_https(&self) -> Option<bool> {
-        match (self.x_forwarded_proto, self.forwarded.is_https) {
+        match (self.x_forwarded_proto, self.rfc_7239.is_https) {
             (Some(one), Some(other)) if one != other => None,
             (one, other) => one.or(other),
         }
@@ -207,8 +202,8 @@ mod tests {
         )
     }
 
-    fn told(fields: &[(&str, &str)]) -> Told {
-        let mut told = Told::default();
+    fn told(fields: &[(&str, &str)]) -> Forwarded {
+        let mut told = Forwarded::default();
         for (name, value) in fields {
             told.read(name.as_bytes(), value.as_bytes(), &trusted());
         }
@@ -341,7 +336,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_survived(value in prop::collection::vec(any::<u8>(), 0..100)) {
-            let mut told = Told::default();
+            let mut told = Forwarded::default();
             for name in ["forwarded", "x-forwarded-for", "x-forwarded-proto"] {
                 told.read(name.as_bytes(), &value, &trusted());
             }

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use listen::Secret;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
@@ -20,12 +21,12 @@ use tokio::{
 
 use crate::{
     affinity::{Affinity, OurCookies, Pins},
-    config::{AffinityCookie, SameSite, Secret},
+    config::{AffinityCookie, ClientLimits, SameSite},
     forwarded::TrustedProxies,
     http1::{
         answer,
         buffer::Buffer,
-        client::{Client, Patience, Wire},
+        client::{Client, Wire},
         framing::{Encoding, Framing},
         request::{self, Peer, Request, Rules},
         scan::Scan,
@@ -50,7 +51,9 @@ pub const LIFETIME_S: u32 = 12 * 60 * 60;
 pub const MAX_BODY: u64 = 100_000;
 
 /// Bytes never make anybody wait.
-const PATIENCE: Patience = Patience {
+const LIMITS: ClientLimits = ClientLimits {
+    connections: 1,
+    body_bytes: MAX_BODY,
     keepalive: Duration::from_mins(1),
     head: Duration::from_mins(1),
     silence: Duration::from_mins(1),
@@ -58,6 +61,7 @@ const PATIENCE: Patience = Patience {
     linger: Duration::ZERO,
     linger_bytes: 0,
     aborts_on_close: false,
+    trusted_proxies: Vec::new(),
 };
 
 /// What became of the bytes of one message.
@@ -91,7 +95,7 @@ impl Listener {
             lifetime_s: LIFETIME_S,
             is_persistent: false,
         };
-        let affinity = Arc::new(Affinity::new(&Secret::of(key), &cookie));
+        let affinity = Arc::new(Affinity::new(&Secret::new(key.to_vec()), &cookie));
         Self {
             rules: Rules {
                 strategy: STRATEGY.to_owned(),
@@ -109,8 +113,8 @@ impl Listener {
 
     /// What a node gets of the request that a client begins its connection with. `None`: nothing came.
     pub async fn request(&self, bytes: &[u8], step: usize) -> Option<Outcome> {
-        let mut client = Client::new(Pieces::new(bytes, step), Instant::now(), &PATIENCE);
-        let head = match client.read_head(&PATIENCE, true).await? {
+        let mut client = Client::new(Pieces::new(bytes, step), Instant::now(), &LIMITS);
+        let head = match client.read_head(&LIMITS, true).await? {
             Ok(head) => head,
             Err(problem) => return Some(Outcome::refused(problem.status(), Vec::new())),
         };

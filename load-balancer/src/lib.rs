@@ -5,17 +5,20 @@
 //!
 //! | file | job |
 //! | --- | --- |
-//! | `config` | the TOML file, flags and secrets, checked before any port opens |
-//! | `server`, `lifecycle` | ports and services; readiness, signals, the end |
-//! | `group`, `discovery`, `node` | which nodes there are, and what is known about each |
-//! | `health`, `admin_state`, `ejection` | which of them get requests: checks, the operator, failed requests |
+//! | `config` | the TOML file, flags, secrets and certificates, checked before any port opens |
+//! | `server`, `lifecycle`, `shutdown` | ports and services; readiness; signals and the end |
+//! | `group`, `node_set`, `node`, `discovery` | what belongs to a listener; which nodes there are, and what is known about each |
+//! | `health`, `judge`, `ejection`, `admin_state`, `orders` | which of them get requests: checks, failed requests, the operator |
 //! | `route`, `select`, `affinity`, `budget` | which node a request goes to, and whether there is another try |
 //! | `verdict` | what a node's answer means for that, and for the client's pin |
-//! | `listener`, `tls`, `proxy_protocol` | a public port: threads, connections, certificates, proxies in front |
+//! | `listener`, `proxy_protocol` | a public port: threads, connections, proxies in front |
 //! | `proxy`, `progress`, `problem` | the way of a request, and what happens when a node fails |
 //! | `http1`, `request_id`, `forwarded` | HTTP/1.1 on the wire; whose request it is |
 //! | `admin`, `metrics`, `access_log` | what operators see and do |
 //! | `inspect` | the parsers, for tests and fuzzers outside of this crate |
+//!
+//! Imports go one way: no file imports one that imports it, be it by way of others. `config` imports nothing of the
+//! crate, and `clock`, `http1::fields` and `lifecycle` neither.
 
 #![warn(
     clippy::print_stdout,
@@ -42,10 +45,13 @@ mod group;
 mod health;
 mod http1;
 pub mod inspect;
+mod judge;
 mod lifecycle;
 mod listener;
 mod metrics;
 mod node;
+mod node_set;
+mod orders;
 mod problem;
 mod progress;
 mod proxy;
@@ -54,7 +60,7 @@ mod request_id;
 mod route;
 mod select;
 mod server;
-mod tls;
+mod shutdown;
 mod verdict;
 
 use std::{

@@ -18,19 +18,20 @@ use std::{
 };
 
 use async_trait::async_trait;
+use listen::Listeners;
 use pingora::{
     server::{ListenFds, ShutdownWatch},
     services::{ServiceReadyNotifier, ServiceWithDependents},
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     runtime,
     sync::oneshot,
     task::{AbortHandle, Id, JoinSet},
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_rustls::TlsAcceptor;
-use tracing::{error, warn};
+use tracing::error;
 
 use crate::{
     http1::pool,
@@ -40,14 +41,12 @@ use crate::{
 
 /// Connections that the kernel keeps for a thread that is busy.
 const BACKLOG: u32 = 4096;
-/// How long to wait when the process has no file descriptor left.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 /// How often unused connections to nodes are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// A public port.
 #[derive(Debug)]
-pub(crate) struct Listener {
+pub(crate) struct ListenerService {
     pub(crate) threads: usize,
     pub(crate) shared: Arc<Shared>,
 }
@@ -90,7 +89,7 @@ impl Shared {
 }
 
 #[async_trait]
-impl ServiceWithDependents for Listener {
+impl ServiceWithDependents for ListenerService {
     async fn start_service(
         &mut self,
         _fds: Option<ListenFds>,
@@ -148,29 +147,23 @@ async fn run(
     shared: Arc<Shared>,
     mut shutdown: ShutdownWatch,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+    let listeners = Listeners::new(vec![listener])?;
     let mut connections = Connections::default();
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !*shutdown.borrow() {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((io, client)) => connections.start(io, client, &shared),
-                Err(error) => {
-                    warn!(%error, "cannot accept a connection");
-                    sleep(EXHAUSTED).await;
-                }
-            },
+            (io, client) = listeners.accept() => connections.start(io, client, &shared),
             () = connections.one_ended() => {}
             _ = sweep.tick() => pool::sweep(shared.proxy.group().timeouts.idle, Instant::now()),
             changed = shutdown.changed() => if changed.is_err() { break },
         }
     }
     // The kernel has accepted these already; closing the socket would reset them.
-    while let Ok(Ok((io, client))) = timeout(Duration::ZERO, listener.accept()).await {
+    while let Ok((io, client)) = timeout(Duration::ZERO, listeners.accept()).await {
         connections.start(io, client, &shared);
     }
-    drop(listener);
+    drop(listeners);
     connections.end().await;
     Ok(())
 }
@@ -186,8 +179,7 @@ struct Connections {
 impl Connections {
     /// Serves a connection, or closes it if there are too many.
     fn start(&mut self, io: TcpStream, client: SocketAddr, shared: &Arc<Shared>) {
-        let permit = Permit::take(shared);
-        let Some(permit) = permit.filter(|_| io.set_nodelay(true).is_ok()) else {
+        let Some(permit) = Permit::take(shared) else {
             return;
         };
         let is_busy = Arc::new(AtomicBool::new(false));
@@ -236,7 +228,7 @@ async fn serve(mut io: TcpStream, peer: SocketAddr, permit: Permit, is_busy: Arc
     match tls {
         None => proxy.serve(io, client, &is_busy).await,
         Some(tls) => {
-            let handshake = timeout(proxy.patience().head, tls.accept(io)).await;
+            let handshake = timeout(proxy.limits().head, tls.accept(io)).await;
             if let Ok(Ok(io)) = handshake {
                 proxy.serve(io, client, &is_busy).await;
             }
@@ -251,7 +243,7 @@ async fn client_of_proxy(
     proxy: &Proxy,
 ) -> Option<SocketAddr> {
     let is_trusted = proxy.rules().trusted_proxies.contains(peer.ip());
-    let header = timeout(proxy.patience().head, proxy_protocol::receive(io));
+    let header = timeout(proxy.limits().head, proxy_protocol::receive(io));
     match header.await {
         Ok(Ok(source)) if is_trusted => return Some(source.unwrap_or(peer)),
         // Whoever only looks whether the port is open said nothing wrong.

@@ -26,7 +26,7 @@ use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use tokio::sync::Notify;
 
 use crate::{
-    admin_state::{AdminState, Order, Standing},
+    admin_state::{AdminState, CurrentOrder, Order},
     affinity::Tag,
     config::{NodeAddress, Timeouts},
     ejection::Ejection,
@@ -77,7 +77,7 @@ pub(crate) struct Node {
     pub(crate) tag: Option<Tag>,
     pub(crate) stats: NodeStats,
     /// What the operator ordered.
-    pub(crate) order: Standing,
+    pub(crate) order: CurrentOrder,
     pub(crate) ejection: Ejection,
     /// Connection settings, made once and copied for each attempt.
     peer: HttpPeer,
@@ -121,7 +121,7 @@ impl Node {
             address: found.address,
             tag,
             stats: NodeStats::default(),
-            order: Standing::new(order),
+            order: CurrentOrder::new(order),
             ejection: Ejection::default(),
             peer,
             state: AtomicU8::new(State::Unproven as u8),

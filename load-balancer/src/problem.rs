@@ -5,16 +5,9 @@
 //! next one.
 
 use crate::{
-    http1::fields::{put, put_number},
+    http1::fields::{OUTCOME, Outcome, RETRIES, put, put_number},
     request_id::RequestId,
-    verdict::Outcome,
 };
-
-/// Tells the client how many other nodes were asked before.
-pub(crate) const RETRIES: &str = "x-balancer-retries";
-
-/// Tells the client what a request that failed has done.
-pub(crate) const OUTCOME: &str = "x-outcome";
 
 /// Methods that are passed on: all but CONNECT, of which these have a meaning.
 const ALLOWED: &[u8] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
@@ -76,46 +69,46 @@ impl Problem {
     pub(crate) fn body(self) -> &'static str {
         match self {
             Self::BadRequest => {
-                r#"{"type":"urn:session-lab:bad-request","title":"The request is not valid HTTP","status":400}"#
+                r#"{"type":"/problems/bad-request","title":"The request is not valid HTTP","status":400}"#
             }
             Self::MethodNotAllowed => {
-                r#"{"type":"urn:session-lab:method-not-allowed","title":"The balancer makes no tunnels","status":405}"#
+                r#"{"type":"/problems/method-not-allowed","title":"The balancer makes no tunnels","status":405}"#
             }
             Self::RequestTimeout => {
-                r#"{"type":"urn:session-lab:request-timeout","title":"The request took too long to arrive","status":408}"#
+                r#"{"type":"/problems/request-timeout","title":"The request took too long to arrive","status":408}"#
             }
             Self::BodyTooLarge => {
-                r#"{"type":"urn:session-lab:body-too-large","title":"The body of the request is too large","status":413}"#
+                r#"{"type":"/problems/body-too-large","title":"The body of the request is too large","status":413}"#
             }
             Self::TargetTooLong => {
-                r#"{"type":"urn:session-lab:target-too-long","title":"The target of the request is too long","status":414}"#
+                r#"{"type":"/problems/target-too-long","title":"The target of the request is too long","status":414}"#
             }
             Self::ExpectationFailed => {
-                r#"{"type":"urn:session-lab:expectation-failed","title":"The only expectation that can be met is 100-continue","status":417}"#
+                r#"{"type":"/problems/expectation-failed","title":"The only expectation that can be met is 100-continue","status":417}"#
             }
             Self::HeadTooLarge => {
-                r#"{"type":"urn:session-lab:head-too-large","title":"The request has too many header fields, or too large ones","status":431}"#
+                r#"{"type":"/problems/head-too-large","title":"The request has too many header fields, or too large ones","status":431}"#
             }
             Self::NodeBrokeOff => {
-                r#"{"type":"urn:session-lab:node-broke-off","title":"The node broke off; it may or may not have done what it was asked","status":502}"#
+                r#"{"type":"/problems/node-broke-off","title":"The node broke off; it may or may not have done what it was asked","status":502}"#
             }
             Self::NodeTimeout => {
-                r#"{"type":"urn:session-lab:node-timeout","title":"The node did not answer in time; it may or may not have done what it was asked","status":504}"#
+                r#"{"type":"/problems/node-timeout","title":"The node did not answer in time; it may or may not have done what it was asked","status":504}"#
             }
             Self::NoNode => {
-                r#"{"type":"urn:session-lab:no-node","title":"No node can serve this now; nothing was done","status":503}"#
+                r#"{"type":"/problems/no-node","title":"No node can serve this now; nothing was done","status":503}"#
             }
             Self::PinnedNodeDead => {
-                r#"{"type":"urn:session-lab:pinned-node-dead","title":"The node that you are pinned to is not there, and this listener moves nobody; nothing was done","status":503}"#
+                r#"{"type":"/problems/pinned-node-dead","title":"The node that you are pinned to is not there, and this listener moves nobody; nothing was done","status":503}"#
             }
             Self::PinnedNodeFull => {
-                r#"{"type":"urn:session-lab:pinned-node-full","title":"The node that you are pinned to is at its limit; nothing was done, try again","status":503}"#
+                r#"{"type":"/problems/pinned-node-full","title":"The node that you are pinned to is at its limit; nothing was done, try again","status":503}"#
             }
             Self::NodesFull => {
-                r#"{"type":"urn:session-lab:nodes-full","title":"Every node is at its limit; nothing was done, try again","status":503}"#
+                r#"{"type":"/problems/nodes-full","title":"Every node is at its limit; nothing was done, try again","status":503}"#
             }
             Self::PrivatePath => {
-                r#"{"type":"urn:session-lab:private-path","title":"This path is not for clients","status":404}"#
+                r#"{"type":"/problems/private-path","title":"This path is not for clients","status":404}"#
             }
         }
     }
@@ -173,10 +166,10 @@ impl Problem {
             put(output, b"retry-after", b"1");
         }
         if let Some(outcome) = self.outcome() {
-            put(output, OUTCOME.as_bytes(), outcome.word().as_bytes());
+            put(output, OUTCOME, outcome.word().as_bytes());
         }
         if retries > 0 {
-            put_number(output, RETRIES.as_bytes(), retries as u64);
+            put_number(output, RETRIES, retries as u64);
         }
         output.extend_from_slice(b"\r\n");
         if !is_head {
@@ -195,7 +188,7 @@ mod tests {
             assert_eq!(problem as usize, index);
             let body: serde_json::Value = serde_json::from_str(problem.body()).expect("JSON");
             assert_eq!(body["status"], status);
-            assert_eq!(body["type"], format!("urn:session-lab:{kind}"));
+            assert_eq!(body["type"], format!("/problems/{kind}"));
             assert!(body["title"].is_string() && !problem.reason().is_empty());
         }
     }

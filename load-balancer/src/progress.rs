@@ -6,11 +6,11 @@ use std::{
 };
 
 use crate::{
-    group::{Group, UnderWay},
+    clock,
+    group::Group,
     metrics::Moved,
     node::{Attempt, Node},
     problem::Problem,
-    route::NoRoute,
 };
 
 /// What is remembered about a request while it is under way.
@@ -29,7 +29,7 @@ pub(crate) struct Progress {
     /// Attempts that failed. Empty, and so without an allocation, nearly always.
     pub(crate) tried: Vec<Tried>,
     /// Why no node could be asked (any more).
-    pub(crate) no_route: Option<NoRoute>,
+    pub(crate) no_route: Option<Problem>,
     /// The client proved a pin to the first node tried.
     pub(crate) pinned: bool,
     /// No other node than that one will do: the listener is strict.
@@ -44,6 +44,16 @@ pub(crate) struct Progress {
     pub(crate) own_answer: Option<Problem>,
     /// Counts the request in its listener until it is over.
     _under_way: UnderWay,
+}
+
+/// Counts a request as under way in its listener until it is dropped.
+#[derive(Debug)]
+struct UnderWay(Arc<Group>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.stats.over.count();
+    }
 }
 
 /// An attempt that failed.
@@ -86,9 +96,11 @@ impl Failure {
 }
 
 impl Progress {
-    /// A request came in.
+    /// A request came in. It counts as under way until the result is dropped.
     pub(crate) fn start(group: &Arc<Group>) -> Self {
         let started = Instant::now();
+        group.stats.requests.count();
+        group.budget.earn(clock::at_ms(started));
         Self {
             started,
             attempt: None,
@@ -101,7 +113,7 @@ impl Progress {
             moved: None,
             repinned: false,
             own_answer: None,
-            _under_way: Group::arrived(group, started),
+            _under_way: UnderWay(Arc::clone(group)),
         }
     }
 
@@ -149,9 +161,7 @@ impl Progress {
         match failures().find(|failure| !failure.nothing_done()) {
             Some(Failure::TimedOut) => Problem::NodeTimeout,
             Some(_) => Problem::NodeBrokeOff,
-            None if self.tried.is_empty() => {
-                self.no_route.map_or(Problem::NoNode, NoRoute::problem)
-            }
+            None if self.tried.is_empty() => self.no_route.unwrap_or(Problem::NoNode),
             None if self.bound => Problem::PinnedNodeDead,
             None => Problem::NoNode,
         }
@@ -200,5 +210,17 @@ pub(crate) mod tests {
             }
             assert_eq!(progress.problem(), problem, "{failures:?}");
         }
+    }
+
+    #[test]
+    fn a_request_is_under_way_until_it_is_dropped() {
+        let group = crate::group::tests::group();
+        let request = Progress::start(&group);
+        assert_eq!(group.stats.under_way(), 1);
+        drop(request);
+        assert_eq!(
+            (group.stats.under_way(), group.stats.requests.get()),
+            (0, 1)
+        );
     }
 }

@@ -19,31 +19,33 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{net::TcpStream, time::Instant};
 use tracing::debug;
 
 use crate::{
-    access_log::Seen,
-    config::PinRule,
+    access_log::{AccessLog, FinishedRequest},
+    clock::now_s,
+    config::{ClientLimits, PinRule},
     group::Group,
     http1::{
         answer::{self, Answer},
-        client::{Client, Patience, Wire},
-        exchange::{Broken, Exchange, NodePatience},
-        fields::{DRAINS, put, put_number},
+        client::{Client, Wire},
+        fields::{DRAINS, OUTCOME, Outcome, RETRIES, put, put_number},
         glimpse::Glimpse,
         pool,
+        relay::{Broken, Relay},
         request::{self, Peer, Request, Rules},
         upload::Upload,
     },
     node::Attempt,
-    problem::{self, Problem},
+    problem::Problem,
     progress::{Failure, Progress},
     request_id::RequestId,
-    route::{self, Router, now_s},
-    verdict::{self, Outcome, PinChange},
+    route::Router,
+    verdict::{self, PinChange},
 };
 
 /// Interim answers of a node to one request, at most.
@@ -55,7 +57,8 @@ pub(crate) struct Proxy {
     group: Arc<Group>,
     router: Router,
     rules: Rules,
-    patience: Patience,
+    limits: ClientLimits,
+    access_log: Option<Arc<AccessLog>>,
 }
 
 /// What becomes of a client's connection after a request.
@@ -128,12 +131,19 @@ struct Held {
 
 impl Proxy {
     /// A proxy for the listener of `group`.
-    pub(crate) fn new(group: Arc<Group>, router: Router, rules: Rules, patience: Patience) -> Self {
+    pub(crate) fn new(
+        group: Arc<Group>,
+        router: Router,
+        rules: Rules,
+        limits: ClientLimits,
+        access_log: Option<Arc<AccessLog>>,
+    ) -> Self {
         Self {
             group,
             router,
             rules,
-            patience,
+            limits,
+            access_log,
         }
     }
 
@@ -147,14 +157,14 @@ impl Proxy {
         &self.rules
     }
 
-    /// What clients make us wait for.
-    pub(crate) fn patience(&self) -> &Patience {
-        &self.patience
+    /// What clients may take of us.
+    pub(crate) fn limits(&self) -> &ClientLimits {
+        &self.limits
     }
 
     /// Serves a connection of a client until its end. `is_busy` is set while a request is under way.
     pub(crate) async fn serve<C: Wire>(&self, io: C, address: SocketAddr, is_busy: &AtomicBool) {
-        let mut client = Client::new(io, Instant::now(), &self.patience);
+        let mut client = Client::new(io, Instant::now(), &self.limits);
         // An IPv4 client of an IPv6 socket is an IPv4 client.
         let ip = address.ip().to_canonical();
         let peer = Peer {
@@ -164,7 +174,7 @@ impl Proxy {
         };
         let mut is_first = true;
         loop {
-            let head = client.read_head(&self.patience, is_first).await;
+            let head = client.read_head(&self.limits, is_first).await;
             is_busy.store(true, Ordering::Relaxed);
             let then = match head {
                 // Nothing is left to answer, and somebody may still be there to be told so.
@@ -176,7 +186,7 @@ impl Proxy {
             is_first = false;
             match then {
                 Then::Keep => {}
-                Then::Close => return Box::pin(client.close(&self.patience)).await,
+                Then::Close => return Box::pin(client.close(&self.limits)).await,
                 Then::Drop => return,
             }
         }
@@ -199,7 +209,7 @@ impl Proxy {
             client.input.consume(head);
             Ok(request)
         });
-        let log = self.group.access_log.as_deref();
+        let log = self.access_log.as_deref();
         // The log is written when the head is long gone.
         let logged: Vec<u8>;
         let (id, sender);
@@ -225,7 +235,7 @@ impl Proxy {
                     is_head,
                     id: &id,
                 };
-                (self.answer_itself(client, own, &mut progress).await, 0)
+                (self.respond_locally(client, own, &mut progress).await, 0)
             }
         };
         let took = progress.started.elapsed();
@@ -238,7 +248,7 @@ impl Proxy {
             self.group.stats.unanswered.count();
         }
         if let Some(log) = log {
-            let seen = Seen {
+            let seen = FinishedRequest {
                 client: sender.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
                 head: Glimpse::of(&logged),
                 id: &id,
@@ -246,7 +256,7 @@ impl Proxy {
                 bytes_in,
                 bytes_out: end.bytes_out,
             };
-            log.log(&self.group, &seen, &progress, took);
+            log.log(&self.group.strategy, &seen, &progress, took);
         }
         end.then
     }
@@ -266,63 +276,48 @@ impl Proxy {
         progress: &mut Progress,
     ) -> End {
         let mut held = None;
-        while let Ok(patience) = self.router.choose(request, progress) {
-            let (node, is_reused) = match self.connect(request, patience, progress).await {
+        while let Ok(timeouts) = self.router.choose(request, progress) {
+            let (node, is_reused) = match self.connect(request, timeouts.connect, progress).await {
                 Some(connected) => connected,
                 None if self.router.may_retry(progress) => continue,
                 None => break,
             };
             upload.rewind();
-            self.tell(upload, progress);
+            self.tell_drain(upload, progress);
             if !request.body.is_done() {
                 // One that cannot answer in time can say so, and when to try again, before we do.
-                let left_ms = patience.read.as_millis().to_string();
+                let left_ms = timeouts.answer.as_millis().to_string();
                 upload.tell(b"x-answer-within-ms", left_ms.as_bytes());
             }
-            let timeouts = &self.group.timeouts;
-            let node_patience = NodePatience {
-                write: timeouts.write,
-                answer: patience.read,
-                body: timeouts.read,
-            };
-            let mut exchange = Exchange::new(
-                client,
-                &self.patience,
-                node,
-                node_patience,
-                upload,
-                Instant::now(),
-            );
-            let judged = match self.ask(&mut exchange, request).await {
-                Ok((answer, at)) => {
-                    self.judge(&mut exchange, answer, at, request, progress)
-                        .await
-                }
+            let mut relay =
+                Relay::new(client, &self.limits, node, timeouts, upload, Instant::now());
+            let judged = match self.ask(&mut relay, request).await {
+                Ok((answer, at)) => self.judge(&mut relay, answer, at, request, progress).await,
                 Err(broken) => Err(broken),
             };
             let broken = match judged {
                 Ok(Judged::PassOn(answer)) => {
                     return self
-                        .answer(exchange, request, answer, is_reused, progress)
+                        .answer(relay, request, answer, is_reused, progress)
                         .await;
                 }
                 Ok(Judged::Hold(refused)) => {
-                    Self::leave(exchange, &refused, progress);
+                    Self::leave_node(relay, &refused, progress);
                     held = Some(refused);
                     continue;
                 }
                 Err(broken) => broken,
             };
-            drop(exchange);
+            drop(relay);
             debug!(listener = self.group.strategy, ?broken, "attempt failed");
             match broken {
                 Broken::ClientGone => return End::ABANDONED,
                 Broken::Client(problem) => {
                     let own = OwnAnswer::to(request, problem);
-                    return self.answer_itself(client, own, progress).await;
+                    return self.respond_locally(client, own, progress).await;
                 }
                 Broken::NodeSlow | Broken::NodeClosed | Broken::NodeInvalid => {
-                    self.failed(progress, failure_of(broken), is_reused);
+                    self.fail_attempt(progress, failure_of(broken), is_reused);
                 }
             }
             let may_repeat =
@@ -337,14 +332,14 @@ impl Proxy {
             }
             _ => {
                 let own = OwnAnswer::to(request, progress.problem());
-                self.answer_itself(client, own, progress).await
+                self.respond_locally(client, own, progress).await
             }
         }
     }
 
     /// Tells a node that drains of it, with the requests of clients that are pinned to it: it is to start no session
     /// for one that has none there.
-    fn tell(&self, upload: &mut Upload, progress: &Progress) {
+    fn tell_drain(&self, upload: &mut Upload, progress: &Progress) {
         let node = progress.attempt.as_ref().map(Attempt::node);
         if self.group.pin == PinRule::Session
             && progress.is_at_own_node()
@@ -359,7 +354,7 @@ impl Proxy {
     async fn connect(
         &self,
         request: &Request,
-        patience: route::Patience,
+        within: Duration,
         progress: &mut Progress,
     ) -> Option<(TcpStream, bool)> {
         let node = Arc::clone(progress.attempt.as_ref()?.node());
@@ -369,7 +364,7 @@ impl Proxy {
             node.connected(true);
             return Some((kept, true));
         }
-        match Box::pin(pool::connect(&node, patience.connect)).await {
+        match Box::pin(pool::connect(&node, within)).await {
             Ok(connection) => {
                 node.connected(false);
                 return Some((connection, false));
@@ -391,23 +386,23 @@ impl Proxy {
     /// its end. Returns where it begins in the client's output.
     async fn ask<C: Wire>(
         &self,
-        exchange: &mut Exchange<'_, C>,
+        relay: &mut Relay<'_, C>,
         request: &Request,
     ) -> Result<(Answer, usize), Broken> {
         for _ in 0..MAX_INTERIM {
-            let head = exchange.ask().await?;
-            let may_keep = exchange.upload.is_done()
-                && !exchange.client.is_over()
+            let head = relay.ask().await?;
+            let may_keep = relay.upload.is_done()
+                && !relay.client.is_over()
                 && !self.group.lifecycle.is_ending();
-            let output = &mut exchange.client.output;
+            let output = &mut relay.client.output;
             let before = output.len();
-            let bytes = &exchange.input.bytes()[..head];
+            let bytes = &relay.input.bytes()[..head];
             let ours = &self.rules.our_cookies;
             let Ok(answer) = answer::read(bytes, request, ours, may_keep, output) else {
                 output.truncate(before);
                 return Err(Broken::NodeInvalid);
             };
-            exchange.input.consume(head);
+            relay.input.consume(head);
             if answer.is_final() {
                 return Ok((answer, before));
             }
@@ -424,28 +419,28 @@ impl Proxy {
     /// again, because another node may do better.
     async fn judge<C: Wire>(
         &self,
-        exchange: &mut Exchange<'_, C>,
+        relay: &mut Relay<'_, C>,
         mut answer: Answer,
         at: usize,
         request: &Request,
         progress: &mut Progress,
     ) -> Result<Judged, Broken> {
         let may_leave = verdict::wants_another(&answer, request, progress)
-            && exchange.upload.can_repeat()
+            && relay.upload.can_repeat()
             && progress
                 .attempt
                 .as_ref()
                 .is_some_and(|attempt| self.router.may_leave(attempt.node(), progress));
         if !may_leave {
-            self.end_head(&answer, request, progress, &mut exchange.client.output);
+            self.end_head(&answer, request, progress, &mut relay.client.output);
             return Ok(Judged::PassOn(answer));
         }
-        let head = exchange.client.output.split_off(at);
-        let is_whole = Box::pin(exchange.hold(&mut answer)).await;
-        let output = &mut exchange.client.output;
+        let head = relay.client.output.split_off(at);
+        let is_whole = Box::pin(relay.hold(&mut answer)).await;
+        let output = &mut relay.client.output;
         let body = output.split_off(at);
         if is_whole? {
-            let body_bytes = exchange.body_bytes;
+            let body_bytes = relay.body_bytes;
             return Ok(Judged::Hold(Held {
                 head,
                 body,
@@ -461,12 +456,12 @@ impl Proxy {
     }
 
     /// The node that answered cannot serve the request, and another one is asked.
-    fn leave<C: Wire>(exchange: Exchange<'_, C>, held: &Held, progress: &mut Progress) {
+    fn leave_node<C: Wire>(relay: Relay<'_, C>, held: &Held, progress: &mut Progress) {
         if let Some(attempt) = &progress.attempt {
             let node = attempt.node();
             node.answered(held.answer.status, progress.started.elapsed());
-            if exchange.upload.is_done() && held.answer.node_keeps && exchange.input.is_empty() {
-                pool::give(node, exchange.node, Instant::now());
+            if relay.upload.is_done() && held.answer.node_keeps && relay.input.is_empty() {
+                pool::give(node, relay.node, Instant::now());
             }
         }
         progress.bound = false;
@@ -486,7 +481,7 @@ impl Proxy {
         client.output.extend_from_slice(&held.head);
         self.end_head(&held.answer, request, progress, &mut client.output);
         client.output.extend_from_slice(&held.body);
-        let sent = Box::pin(client.send(&self.patience)).await;
+        let sent = Box::pin(client.send(&self.limits)).await;
         End {
             then: match sent {
                 Ok(()) if held.answer.client_keeps => Then::Keep,
@@ -507,11 +502,7 @@ impl Proxy {
         output: &mut Vec<u8>,
     ) {
         if progress.retries() > 0 {
-            put_number(
-                output,
-                problem::RETRIES.as_bytes(),
-                progress.retries() as u64,
-            );
+            put_number(output, RETRIES, progress.retries() as u64);
         }
         if let Some(outcome) = answer.outcome {
             // That this node did nothing does not undo what another one did.
@@ -520,11 +511,7 @@ impl Proxy {
             } else {
                 outcome
             };
-            put(
-                output,
-                problem::OUTCOME.as_bytes(),
-                outcome.word().as_bytes(),
-            );
+            put(output, OUTCOME, outcome.word().as_bytes());
         }
         self.change_pin(answer, request, progress, output);
         output.extend_from_slice(b"\r\n");
@@ -561,7 +548,7 @@ impl Proxy {
     /// Passes the answer's body on, and keeps what can be used again.
     async fn answer<C: Wire>(
         &self,
-        mut exchange: Exchange<'_, C>,
+        mut relay: Relay<'_, C>,
         request: &Request,
         mut answer: Answer,
         is_reused: bool,
@@ -569,19 +556,19 @@ impl Proxy {
     ) -> End {
         let attempt = &mut progress.attempt;
         let node_is_done = || attempt.iter_mut().for_each(Attempt::node_is_done);
-        let moved = exchange.answer(&mut answer, node_is_done).await;
-        let bytes_out = exchange.body_bytes;
-        let is_whole = moved.is_ok() && exchange.upload.is_done();
+        let moved = relay.answer(&mut answer, node_is_done).await;
+        let bytes_out = relay.body_bytes;
+        let is_whole = moved.is_ok() && relay.upload.is_done();
         let then = match moved {
             Ok(()) if answer.client_keeps && is_whole => Then::Keep,
             Ok(()) => Then::Close,
             Err(Broken::ClientGone | Broken::Client(_)) => Then::Drop,
             Err(broken) => {
-                self.failed(progress, failure_of(broken), is_reused);
-                let Exchange { client, .. } = exchange;
+                self.fail_attempt(progress, failure_of(broken), is_reused);
+                let Relay { client, .. } = relay;
                 if client.take_back() {
                     let own = OwnAnswer::to(request, progress.problem());
-                    return self.answer_itself(client, own, progress).await;
+                    return self.respond_locally(client, own, progress).await;
                 }
                 return End {
                     then: Then::Drop,
@@ -593,9 +580,9 @@ impl Proxy {
         if let Some(attempt) = &progress.attempt
             && is_whole
             && answer.node_keeps
-            && exchange.input.is_empty()
+            && relay.input.is_empty()
         {
-            pool::give(attempt.node(), exchange.node, Instant::now());
+            pool::give(attempt.node(), relay.node, Instant::now());
         }
         End {
             then,
@@ -605,14 +592,14 @@ impl Proxy {
     }
 
     /// The node failed after something may have been sent.
-    fn failed(&self, progress: &mut Progress, failure: Failure, is_reused: bool) {
+    fn fail_attempt(&self, progress: &mut Progress, failure: Failure, is_reused: bool) {
         if let Some(node) = progress.fail(failure) {
             self.group.attempt_failed(&node, failure, is_reused);
         }
     }
 
     /// Answers in place of a node.
-    async fn answer_itself<C: Wire>(
+    async fn respond_locally<C: Wire>(
         &self,
         client: &mut Client<C>,
         own: OwnAnswer<'_>,
@@ -625,7 +612,7 @@ impl Proxy {
         } = own;
         progress.attempt = None;
         progress.own_answer = Some(problem);
-        self.group.stats.answered_itself(problem);
+        self.group.stats.responded_locally(problem);
         problem.write(
             &mut client.output,
             is_head,
@@ -633,7 +620,7 @@ impl Proxy {
             id,
             progress.retries(),
         );
-        let then = match Box::pin(client.send(&self.patience)).await {
+        let then = match Box::pin(client.send(&self.limits)).await {
             Ok(()) => Then::Close,
             Err(_) => Then::Drop,
         };

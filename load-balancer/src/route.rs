@@ -10,17 +10,14 @@
 //! A pinned request whose node is at its limit is refused and not moved: the client can ask again, its
 //! session would be lost. Serving a client at another node moves no pin: what does is decided in `verdict`. What is sent and received is the business of `proxy`.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use crate::{
-    affinity::Refusal,
+    affinity::CookieRefusal,
     clock,
     config::OnDeadNode,
     group::Group,
-    http1::request::Request,
+    http1::{relay::AttemptTimeouts, request::Request},
     metrics::Moved,
     node::{Attempt, Away, Node},
     problem::Problem,
@@ -37,43 +34,6 @@ pub(crate) struct Router {
     attempts: usize,
 }
 
-/// How long the node that was chosen may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Patience {
-    /// To accept a connection.
-    pub(crate) connect: Duration,
-    /// For one read of its answer.
-    pub(crate) read: Duration,
-}
-
-/// Why there is no node to ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoRoute {
-    /// No node takes requests, or all that do were tried.
-    NoNode,
-    /// The client's node is dead, and the listener is strict.
-    PinnedNodeDead,
-    /// The client's node is at its limit.
-    PinnedNodeFull,
-    /// Every node that takes requests is at its limit.
-    NodesFull,
-    /// The attempts so far took all the time there is.
-    TimeIsUp,
-}
-
-impl NoRoute {
-    /// What a client is told whose request was not offered to any node.
-    pub(crate) fn problem(self) -> Problem {
-        match self {
-            Self::NoNode => Problem::NoNode,
-            Self::PinnedNodeDead => Problem::PinnedNodeDead,
-            Self::PinnedNodeFull => Problem::PinnedNodeFull,
-            Self::NodesFull => Problem::NodesFull,
-            Self::TimeIsUp => Problem::NodeTimeout,
-        }
-    }
-}
-
 impl Router {
     /// A router that offers a request to at most `attempts` nodes.
     pub(crate) fn new(group: Arc<Group>, selector: Selector, attempts: usize) -> Self {
@@ -85,18 +45,22 @@ impl Router {
     }
 
     /// Chooses the node for the next attempt. It is `progress.attempt` afterwards, and counts the request as
-    /// in flight; on an error `progress` knows what to answer.
+    /// in flight; an error is what the client is told if it was not offered to any node.
     pub(crate) fn choose(
         &self,
         request: &Request,
         progress: &mut Progress,
-    ) -> Result<Patience, NoRoute> {
+    ) -> Result<AttemptTimeouts, Problem> {
         let chosen = self.try_choose(request, progress);
         progress.no_route = chosen.err();
         chosen
     }
 
-    fn try_choose(&self, request: &Request, progress: &mut Progress) -> Result<Patience, NoRoute> {
+    fn try_choose(
+        &self,
+        request: &Request,
+        progress: &mut Progress,
+    ) -> Result<AttemptTimeouts, Problem> {
         let timeouts = &self.group.timeouts;
         // The first attempt begins when the request does.
         let left = if progress.attempts == 0 {
@@ -105,7 +69,7 @@ impl Router {
             timeouts.total.saturating_sub(progress.started.elapsed())
         };
         if left.is_zero() {
-            return Err(NoRoute::TimeIsUp);
+            return Err(Problem::NodeTimeout);
         }
         let nodes = self.group.nodes.load();
         let attempt = if progress.attempts == 0 {
@@ -114,9 +78,11 @@ impl Router {
             self.select(&nodes, progress)?
         };
         let node = attempt.node();
-        let patience = Patience {
+        let attempt_timeouts = AttemptTimeouts {
             connect: left.min(timeouts.connect),
-            read: if self.has_alternative(node, &nodes, request, progress) {
+            write: timeouts.write,
+            body: timeouts.read,
+            answer: if self.has_alternative(node, &nodes, request, progress) {
                 left.min(timeouts.read)
             } else {
                 left
@@ -130,7 +96,7 @@ impl Router {
         }
         progress.attempts += 1;
         progress.attempt = Some(attempt);
-        Ok(patience)
+        Ok(attempt_timeouts)
     }
 
     /// The node that the client is pinned to, or one by the listener's rule.
@@ -139,7 +105,7 @@ impl Router {
         nodes: &[Arc<Node>],
         request: &Request,
         progress: &mut Progress,
-    ) -> Result<Attempt, NoRoute> {
+    ) -> Result<Attempt, Problem> {
         if self.group.affinity.is_none() {
             return self.select(nodes, progress);
         }
@@ -155,7 +121,7 @@ impl Router {
                 }
                 return self.select(nodes, progress);
             }
-            self.group.stats.refused(Refusal::Unknown, 1);
+            self.group.stats.refused(CookieRefusal::Unknown, 1);
             is_removed = true;
         }
         progress.moved = is_removed.then_some(Moved::Removed);
@@ -167,16 +133,16 @@ impl Router {
         &self,
         node: &Arc<Node>,
         progress: &mut Progress,
-    ) -> Result<Option<Attempt>, NoRoute> {
+    ) -> Result<Option<Attempt>, Problem> {
         let strict = self.group.on_dead_node == OnDeadNode::Strict;
         match node.keeps_pinned() {
             Ok(()) => {
                 progress.pinned = true;
                 progress.bound = strict;
                 let attempt = Attempt::at(node);
-                attempt.map(Some).ok_or(NoRoute::PinnedNodeFull)
+                attempt.map(Some).ok_or(Problem::PinnedNodeFull)
             }
-            Err(Away::Down | Away::Ejected) if strict => Err(NoRoute::PinnedNodeDead),
+            Err(Away::Down | Away::Ejected) if strict => Err(Problem::PinnedNodeDead),
             Err(reason) => {
                 progress.moved = Some(reason.into());
                 Ok(None)
@@ -185,7 +151,7 @@ impl Router {
     }
 
     /// Any node that takes new clients, by the listener's rule.
-    fn select(&self, nodes: &[Arc<Node>], progress: &Progress) -> Result<Attempt, NoRoute> {
+    fn select(&self, nodes: &[Arc<Node>], progress: &Progress) -> Result<Attempt, Problem> {
         // The first attempt of a pinned request was nobody's turn.
         let has_had_turn = progress.tried.len() > usize::from(progress.pinned);
         // Another thread may take a node's last place between the choice and the attempt. Whoever loses that
@@ -208,9 +174,9 @@ impl Router {
             .iter()
             .any(|node| node.takes_new() && !was_tried(node));
         Err(if is_full {
-            NoRoute::NodesFull
+            Problem::NodesFull
         } else {
-            NoRoute::NoNode
+            Problem::NoNode
         })
     }
 
@@ -272,12 +238,4 @@ impl From<Away> for Moved {
             Away::Maint => Self::Maint,
         }
     }
-}
-
-/// Unix seconds. A clock before 1970 or after 2106 makes cookies expire, no more.
-pub(crate) fn now_s() -> u32 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }

@@ -29,14 +29,16 @@ use crate::{
     affinity::{Affinity, OurCookies},
     config::{AccessLogTarget, Config},
     discovery::Discovery,
+    forwarded::TrustedProxies,
     group::Group,
-    http1::request::Rules,
-    lifecycle::{self, CloseListeners, EndError, Lifecycle, Signals},
-    listener::{Listener, Shared},
+    http1::{request::Rules, target::PrivatePaths},
+    lifecycle::Lifecycle,
+    listener::{ListenerService, Shared},
     proxy::Proxy,
     request_id::RequestIds,
     route::Router,
     select::Selector,
+    shutdown::{self, CloseListeners, EndError, Signals},
 };
 
 /// pingora's own end is never waited for: the process is gone before, by `lifecycle`. This is longer than any
@@ -103,12 +105,11 @@ pub(crate) fn run(mut config: Config, runtime: &Runtime, signals: Signals) -> Re
                 listener,
                 key.map(|key| Arc::new(Affinity::new(key, &listener.cookie))),
                 Arc::clone(&lifecycle),
-                access_log.clone(),
                 &config,
             ))
         })
         .collect();
-    let shutdown = config.shutdown;
+    let times = config.shutdown;
     let server = server(config, &groups, &lifecycle, access_log.clone())?;
 
     let (close, closed) = CloseListeners::channel();
@@ -120,9 +121,7 @@ pub(crate) fn run(mut config: Config, runtime: &Runtime, signals: Signals) -> Re
             });
         })
         .map_err(RunError::Thread)?;
-    let ended = runtime.block_on(lifecycle::run(
-        &lifecycle, signals, close, &groups, shutdown,
-    ));
+    let ended = runtime.block_on(shutdown::run(&lifecycle, signals, close, &groups, times));
     if let Some(log) = access_log {
         log.flush();
     }
@@ -174,14 +173,20 @@ fn server(
             our_cookies: our_cookies.clone(),
             max_body: config.clients.body_bytes,
             request_ids: RequestIds::new(),
-            private_paths: config.private_paths.clone(),
-            trusted_proxies: config.clients.trusted_proxies.clone(),
+            private_paths: PrivatePaths::new(config.private_paths.clone()),
+            trusted_proxies: TrustedProxies::new(config.clients.trusted_proxies.clone()),
         };
         let selector = Selector::new(listener.balance);
-        let router = Router::new(Arc::clone(group), selector, config.attempts);
-        let proxy = Proxy::new(Arc::clone(group), router, rules, config.clients.patience);
+        let router = Router::new(Arc::clone(group), selector, config.retries.attempts);
+        let proxy = Proxy::new(
+            Arc::clone(group),
+            router,
+            rules,
+            config.clients.clone(),
+            access_log.clone(),
+        );
         let tls = listener.tls.clone().map(TlsAcceptor::from);
-        let service = server.add_service(Listener {
+        let service = server.add_service(ListenerService {
             threads: config.threads,
             shared: Arc::new(Shared::new(
                 proxy,
@@ -200,7 +205,7 @@ fn server(
             groups.to_vec(),
             Arc::clone(lifecycle),
             access_log,
-            config.drain,
+            config.drain.deadline,
         );
         let mut service = Service::new("admin".to_owned(), admin);
         service.threads = Some(1);

@@ -13,54 +13,14 @@
 
 use crate::{
     config::PinRule,
-    http1::{answer::Answer, request::Request},
+    http1::{
+        answer::Answer,
+        fields::{Outcome, SessionEvent},
+        request::Request,
+    },
     node::Node,
     progress::Progress,
 };
-
-/// What a node says of the session that a request came with, or has got (`x-session-event`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SessionEvent {
-    Started,
-    Ended,
-}
-
-impl SessionEvent {
-    /// Reads the field; other words mean nothing.
-    pub(crate) fn read(value: &[u8]) -> Option<Self> {
-        match value {
-            b"started" => Some(Self::Started),
-            b"ended" => Some(Self::Ended),
-            _ => None,
-        }
-    }
-}
-
-/// What a request that failed has done (`x-outcome`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    NothingDone,
-    Unknown,
-}
-
-impl Outcome {
-    /// Reads the field; other words are somebody else's.
-    pub(crate) fn read(value: &[u8]) -> Option<Self> {
-        match value {
-            b"nothing-done" => Some(Self::NothingDone),
-            b"unknown" => Some(Self::Unknown),
-            _ => None,
-        }
-    }
-
-    /// The word of the field.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::NothingDone => "nothing-done",
-            Self::Unknown => "unknown",
-        }
-    }
-}
 
 /// Should the request be offered to another node, although this one answered? Whether it may be is up to `route`.
 pub(crate) fn wants_another(answer: &Answer, request: &Request, progress: &Progress) -> bool {

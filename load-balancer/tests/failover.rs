@@ -139,7 +139,7 @@ async fn a_silent_node_costs_an_idempotent_request_its_patience_and_no_more() {
     let answer = ask(Method::GET, &balancer.redis_url("/")).await;
     assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
     let problem: Value = answer.json().await.expect("JSON");
-    assert_eq!(problem["type"], "urn:session-lab:node-timeout");
+    assert_eq!(problem["type"], "/problems/node-timeout");
 }
 
 #[tokio::test]

@@ -67,10 +67,7 @@ async fn an_answer_whose_end_is_not_certain_is_502_and_its_connection_is_not_use
         );
         let (_, body) = answer[last..].split_once("\r\n\r\n").expect("a head");
         let problem: Value = serde_json::from_str(body).expect("JSON");
-        assert_eq!(
-            problem["type"], "urn:session-lab:node-broke-off",
-            "{text:?}"
-        );
+        assert_eq!(problem["type"], "/problems/node-broke-off", "{text:?}");
         node.set(OK);
         assert_eq!(
             get(&balancer.url("/"), None)

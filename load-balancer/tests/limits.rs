@@ -61,7 +61,7 @@ async fn a_request_goes_around_a_node_at_its_limit_until_all_are() {
     let (status, retry_after, kind) = problem_of(refused).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(retry_after.as_deref(), Some("1"));
-    assert_eq!(kind, "urn:session-lab:nodes-full");
+    assert_eq!(kind, "/problems/nodes-full");
     let sample =
         "load_balancer_own_answers_total{listener=\"sticky\",status=\"503\",type=\"nodes-full\"}";
     assert_eq!(balancer.metric(sample).await, 1);
@@ -88,7 +88,7 @@ async fn a_pinned_client_waits_for_its_full_node_and_keeps_its_session() {
     let (status, retry_after, kind) = problem_of(refused).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(retry_after.as_deref(), Some("1"));
-    assert_eq!(kind, "urn:session-lab:pinned-node-full");
+    assert_eq!(kind, "/problems/pinned-node-full");
 
     occupied.abort();
     eventually("the node has room", || async {
@@ -177,7 +177,7 @@ async fn a_dead_cluster_is_not_hit_with_attempts_times_load() {
             StatusCode::BAD_GATEWAY,
             "what the failed attempt deserves"
         );
-        assert_eq!(kind, "urn:session-lab:node-broke-off");
+        assert_eq!(kind, "/problems/node-broke-off");
     }
     let refusals = balancer
         .metric("load_balancer_retry_budget_refusals_total{listener=\"redis\"}")

@@ -370,7 +370,7 @@ async fn our_own_answers_say_what_was_done() {
         Some("nothing-done")
     );
     let problem: Value = answer.json().await.expect("JSON");
-    assert_eq!(problem["type"], "urn:session-lab:no-node");
+    assert_eq!(problem["type"], "/problems/no-node");
     one.restart().await;
     one.set(OK);
     get(&balancer.redis_url("/"), None).await;

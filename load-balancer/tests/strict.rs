@@ -45,7 +45,7 @@ async fn a_client_of_a_dead_node_gets_503_until_it_is_back() {
             assert_eq!(header(&refused, "retry-after").as_deref(), Some("1"));
             assert_eq!(header(&refused, "set-cookie"), None, "the cookie is kept");
             let problem: Value = refused.json().await.expect("JSON");
-            assert_eq!(problem["type"], "urn:session-lab:pinned-node-dead");
+            assert_eq!(problem["type"], "/problems/pinned-node-dead");
         }
     }
     assert_eq!(two.requests().len(), seen, "nobody else was asked");

@@ -288,7 +288,7 @@ async fn docker_a_partition_is_made_by_the_agents_alone() {
     })
     .await;
     let none = send(client().get(stack.url("jwt") + "/plain")).await;
-    assert_eq!(none.expect(503).body["type"], "urn:session-lab:no-node");
+    assert_eq!(none.expect(503).body["type"], "/problems/no-node");
 
     let token = stack.read("redis", "/secrets/agent.token").await;
     let nodes = stack.containers(Some("app")).await;

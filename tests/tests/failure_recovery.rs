@@ -70,7 +70,7 @@ async fn without_a_ready_node_a_listener_answers_by_itself_and_the_others_do_not
         if strategy == "redis" {
             assert_eq!(answer.status, 503);
             assert_eq!(answer.node(), "", "the load balancer's own answer");
-            assert_eq!(answer.body["type"], "urn:session-lab:no-node");
+            assert_eq!(answer.body["type"], "/problems/no-node");
             assert!(!answer.header("retry-after").is_empty());
         } else {
             let mut user = User::new(&cluster, strategy, 1);

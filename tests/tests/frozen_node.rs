@@ -135,7 +135,7 @@ async fn a_change_without_a_key_that_is_stuck_on_it_is_given_to_no_other_node() 
             assert_eq!(answer.header("x-balancer-retries"), "", "one node, once");
             if answer.status == 504 {
                 stuck += 1;
-                assert_eq!(answer.body["type"], "urn:session-lab:node-timeout");
+                assert_eq!(answer.body["type"], "/problems/node-timeout");
                 // Nobody knows whether the node did it when it went on.
                 assert!(lines.is_empty() || lines == ["once"], "{lines:?}");
             } else {

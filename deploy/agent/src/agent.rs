@@ -11,7 +11,6 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
-    path::PathBuf,
     process::ExitStatus,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -21,7 +20,9 @@ use rustix::process::{Pid, Signal, WaitOptions, getpgid, waitpid};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{AgentError, Ready, cgroup::Throttled, ports, process::Process, procfs};
+use crate::{
+    cgroup::Throttled, error::AgentError, ports, process::Process, procfs, spec::ProcessSpec,
+};
 
 /// How long the effect of a signal is waited for. It shows within a millisecond unless the machine is in trouble.
 const EFFECTIVE_WITHIN: Duration = Duration::from_secs(5);
@@ -29,28 +30,6 @@ const EFFECTIVE_WITHIN: Duration = Duration::from_secs(5);
 /// How much of the end of a log an error shows.
 const TAIL_LINES: usize = 10;
 const TAIL_BYTES: u64 = 8 * 1024;
-
-/// What to run.
-#[derive(Clone)]
-pub struct ProcessSpec {
-    /// The name in errors and reports: `node-1`.
-    pub name: String,
-    /// The program, by its path.
-    pub program: PathBuf,
-    /// Its arguments. Other users of the machine can read them: no secrets here.
-    pub args: Vec<String>,
-    /// Its whole environment; nothing is inherited.
-    pub env: Vec<(String, String)>,
-    /// Standard output and standard error are appended to this file; with `None` they are the supervisor's own, and
-    /// errors show no last lines.
-    pub log: Option<PathBuf>,
-    /// When it is ready.
-    pub ready: Ready,
-    /// The time that it has to become ready.
-    pub ready_within: Duration,
-    /// How many cores it and all that it forks may use together: 0.1 is a tenth of one. `None` sets no limit.
-    pub quota: Option<f64>,
-}
 
 /// What a process has used and holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

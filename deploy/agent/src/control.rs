@@ -7,15 +7,13 @@ use std::{collections::BTreeMap, io, os::unix::process::ExitStatusExt, sync::Arc
 use agent::{
     AgentError, addresses, limit,
     link::{Disturbance, Link, Links, probe},
-    listeners::Listeners,
     wire::{self, Ended, LONGEST_POLL, MAX_BODY_BYTES, Question, Start, Status, Stop},
 };
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
     extract::{Path, Query, Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post, put},
@@ -25,14 +23,15 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use listen::{Listeners, Token};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-use crate::{failure::Failure, supervise::Supervised};
+use crate::{control_error::ControlError, supervise::Supervised};
 
 /// Far more than one lab and its health checks need.
 const MAX_CONNECTIONS: usize = 64;
@@ -40,43 +39,10 @@ const MAX_CONNECTIONS: usize = 64;
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
 /// For a complete body.
 const BODY_WITHIN: Duration = Duration::from_secs(5);
-/// After a failed `accept`, which is nearly always a lack of file descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Nobody waits for an answer through a link for longer.
 const LONGEST_PATIENCE: Duration = Duration::from_mins(1);
 /// Nobody waits for an end for longer.
 const LONGEST_GRACE: Duration = Duration::from_hours(1);
-
-const SHORTEST_TOKEN: usize = 16;
-const LONGEST_TOKEN: usize = 4096;
-
-/// What the calls must bring.
-pub(crate) struct Token(Vec<u8>);
-
-impl Token {
-    /// The text of a token file, without the white space around it.
-    pub(crate) fn new(text: &[u8]) -> Result<Self, String> {
-        let token = text.trim_ascii();
-        if !(SHORTEST_TOKEN..=LONGEST_TOKEN).contains(&token.len()) {
-            return Err(format!(
-                "a token has {SHORTEST_TOKEN} to {LONGEST_TOKEN} characters, this one has {}; make a new one",
-                token.len()
-            ));
-        }
-        if !token.iter().all(u8::is_ascii_graphic) {
-            return Err("a token is plain ASCII in one line; make a new one".into());
-        }
-        Ok(Self(token.to_owned()))
-    }
-
-    fn is_in(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| {
-            let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
-            scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
-        });
-        given.is_some_and(|token| verify_slices_are_equal(token, &self.0).is_ok())
-    }
-}
 
 /// The proxies of the command line.
 pub(crate) struct Proxies {
@@ -124,12 +90,8 @@ impl Control {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                     return;
                 };
-                match listeners.accept().await {
-                    Ok(stream) => {
-                        tokio::spawn(connection(stream, router.clone(), place));
-                    }
-                    Err(_) => sleep(ACCEPT_AGAIN).await,
-                }
+                let (stream, _) = listeners.accept().await;
+                tokio::spawn(serve_connection(stream, router.clone(), place));
             }
         });
         Ok(())
@@ -147,13 +109,15 @@ impl Control {
             .route("/process/resume", post(resume))
             .route("/links/{name}", put(disturb).delete(undisturb))
             .route("/links/{name}/probe", post(probe_link))
-            .fallback(async || Failure::NotFound("there is no such call; see docs/agent.md".into()))
-            .method_not_allowed_fallback(async || Failure::Method)
+            .fallback(async || {
+                ControlError::NotFound("there is no such call; see docs/agent.md".into())
+            })
+            .method_not_allowed_fallback(async || ControlError::Method)
             .layer(from_fn_with_state(self.clone(), with_token))
             .with_state(self)
     }
 
-    fn proxy(&self, name: &str) -> Result<&Proxy, Failure> {
+    fn proxy(&self, name: &str) -> Result<&Proxy, ControlError> {
         let proxies = self.0.proxies.as_ref();
         let found = proxies.and_then(|proxies| proxies.open.get(name));
         found.ok_or_else(|| {
@@ -161,7 +125,7 @@ impl Control {
                 .iter()
                 .flat_map(|proxies| proxies.open.keys().map(String::as_str))
                 .collect();
-            Failure::NotFound(format!(
+            ControlError::NotFound(format!(
                 "no link has that name; there are: {}",
                 known.join(", ")
             ))
@@ -169,8 +133,7 @@ impl Control {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, place: OwnedSemaphorePermit) {
-    let _ = stream.set_nodelay(true);
+async fn serve_connection(stream: TcpStream, router: Router, place: OwnedSemaphorePermit) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -184,15 +147,17 @@ async fn connection(stream: TcpStream, router: Router, place: OwnedSemaphorePerm
 
 /// Lets pass who brings the token; a health check has none.
 async fn with_token(State(control): State<Control>, request: Request, next: Next) -> Response {
-    if request.uri().path() == "/healthz" || control.0.token.is_in(request.headers()) {
+    let given = request.headers().get(header::AUTHORIZATION);
+    let given = given.map(HeaderValue::as_bytes);
+    if request.uri().path() == "/healthz" || control.0.token.is_in(given) {
         next.run(request).await
     } else {
-        let refused = Failure::Unauthorized.into_response();
+        let refused = ControlError::Unauthorized.into_response();
         ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response()
     }
 }
 
-async fn status(State(control): State<Control>) -> Result<Json<Status>, Failure> {
+async fn status(State(control): State<Control>) -> Result<Json<Status>, ControlError> {
     let agent = control.0.supervised.agent();
     let pid = agent.pid();
     // It may end while we look: then it has no threads.
@@ -215,18 +180,18 @@ async fn status(State(control): State<Control>) -> Result<Json<Status>, Failure>
     }))
 }
 
-async fn links(proxies: Option<&Proxies>) -> wire::Links {
+async fn links(proxies: Option<&Proxies>) -> wire::LinksStatus {
     let Some(proxies) = proxies else {
-        return wire::Links::default();
+        return wire::LinksStatus::default();
     };
-    let open = proxies.open.iter().map(|(name, proxy)| wire::Link {
+    let open = proxies.open.iter().map(|(name, proxy)| wire::LinkStatus {
         name: name.clone(),
         address: proxy.link.listens_at(),
         target: proxy.target.clone(),
         connections: proxy.link.connections(),
         disturbance: proxy.link.disturbance(),
     });
-    wire::Links {
+    wire::LinksStatus {
         cpu_us: proxies.links.cpu_us().await.ok(),
         open: open.collect(),
     }
@@ -240,7 +205,7 @@ struct Within {
 async fn ended(
     State(control): State<Control>,
     Query(within): Query<Within>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ControlError> {
     let within = within.within_ms.map_or(LONGEST_POLL, Duration::from_millis);
     match timeout(
         within.min(LONGEST_POLL),
@@ -256,19 +221,19 @@ async fn ended(
     }
 }
 
-async fn start(State(control): State<Control>, body: Body) -> Result<StatusCode, Failure> {
+async fn start(State(control): State<Control>, body: Body) -> Result<StatusCode, ControlError> {
     let Start { more_args } = read(body).await?;
     // An argument cannot hold a NUL, and no command line is as long as a body.
     to_its_end(async move { control.0.supervised.start(more_args).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn kill(State(control): State<Control>) -> Result<StatusCode, Failure> {
+async fn kill(State(control): State<Control>) -> Result<StatusCode, ControlError> {
     to_its_end(async move { control.0.supervised.kill().await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn stop(State(control): State<Control>, body: Body) -> Result<Json<Ended>, Failure> {
+async fn stop(State(control): State<Control>, body: Body) -> Result<Json<Ended>, ControlError> {
     let Stop { grace_ms } = read(body).await?;
     let grace = Duration::from_millis(grace_ms).min(LONGEST_GRACE);
     let status = to_its_end(async move { control.0.supervised.stop(grace).await }).await?;
@@ -277,12 +242,12 @@ async fn stop(State(control): State<Control>, body: Body) -> Result<Json<Ended>,
     }))
 }
 
-async fn pause(State(control): State<Control>) -> Result<StatusCode, Failure> {
+async fn pause(State(control): State<Control>) -> Result<StatusCode, ControlError> {
     to_its_end(async move { control.0.supervised.agent().pause().await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn resume(State(control): State<Control>) -> Result<StatusCode, Failure> {
+async fn resume(State(control): State<Control>) -> Result<StatusCode, ControlError> {
     to_its_end(async move { control.0.supervised.agent().resume().await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -291,7 +256,7 @@ async fn disturb(
     State(control): State<Control>,
     Path(name): Path<String>,
     body: Body,
-) -> Result<StatusCode, Failure> {
+) -> Result<StatusCode, ControlError> {
     let proxy = control.proxy(&name)?;
     let disturbance: Disturbance = read(body).await?;
     proxy.link.disturb(disturbance);
@@ -301,7 +266,7 @@ async fn disturb(
 async fn undisturb(
     State(control): State<Control>,
     Path(name): Path<String>,
-) -> Result<StatusCode, Failure> {
+) -> Result<StatusCode, ControlError> {
     control.proxy(&name)?.link.heal();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -310,7 +275,7 @@ async fn probe_link(
     State(control): State<Control>,
     Path(name): Path<String>,
     body: Body,
-) -> Result<Response, Failure> {
+) -> Result<Response, ControlError> {
     let address = control.proxy(&name)?.link.address();
     let Question { question, patience } = read(body).await?;
     let met = probe(address, question.as_bytes(), patience.min(LONGEST_PATIENCE)).await;
@@ -320,43 +285,23 @@ async fn probe_link(
 /// Not even the end of the connection breaks it off.
 async fn to_its_end<T: Send + 'static>(
     call: impl Future<Output = Result<T, AgentError>> + Send + 'static,
-) -> Result<T, Failure> {
+) -> Result<T, ControlError> {
     match tokio::spawn(call).await {
         Ok(outcome) => Ok(outcome?),
-        Err(error) => Err(Failure::Broken(error.to_string())),
+        Err(error) => Err(ControlError::Broken(error.to_string())),
     }
 }
 
 /// A JSON body; none at all is an empty object.
-async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ControlError> {
     let bytes = timeout(BODY_WITHIN, to_bytes(body, MAX_BODY_BYTES))
         .await
-        .map_err(|_| Failure::Invalid("the body took too long to arrive".into()))?
+        .map_err(|_| ControlError::Invalid("the body took too long to arrive".into()))?
         .map_err(|_| {
-            Failure::Invalid(format!(
+            ControlError::Invalid(format!(
                 "the body broke off, or has more than {MAX_BODY_BYTES} bytes"
             ))
         })?;
     let bytes = if bytes.is_empty() { b"{}" } else { &bytes[..] };
-    serde_json::from_slice(bytes).map_err(|error| Failure::Invalid(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_long_enough_and_one_plain_line() {
-        assert!(Token::new(b"0123456789abcdef\n").is_ok());
-        for wrong in [
-            &b"0123456789abcde\n"[..],
-            b"",
-            b"0123456789 abcdef",
-            &[b'a'; 5000],
-        ] {
-            assert!(Token::new(wrong).is_err());
-        }
-        let error = Token::new(b"geheim").err().unwrap();
-        assert!(!error.contains("geheim"), "{error}");
-    }
+    serde_json::from_slice(bytes).map_err(|error| ControlError::Invalid(error.to_string()))
 }

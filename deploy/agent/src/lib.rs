@@ -5,17 +5,17 @@
 //! take effect must never count as one. When the agent goes, however it goes, its process goes too.
 //!
 //! # Layout
-//! * [`Agent`] (`agent.rs`): one process over all its lives, from [`ProcessSpec`] to [`Usage`].
+//! * [`Agent`] (`agent.rs`): one process over all its lives, from [`ProcessSpec`] (`spec.rs`) to [`Usage`].
 //! * `process.rs`: one life, from fork to reaping, on a thread of its own.
 //! * [`QuotaError`], [`Throttled`] (`cgroup.rs`): a limit of CPU time for a process and all that it forks.
 //! * [`Ready`] (`ready.rs`): when a process may be called ready.
 //! * [`probe`]: whether the server behind a URL answers.
 //! * [`link`]: a proxy on the way between two processes, which delays, throttles, breaks off or swallows.
-//! * [`listeners`](listeners::Listeners): one port at several addresses.
 //! * [`resp`]: just enough of Redis' protocol to ask a store how it is.
 //! * [`procfs`]: what `/proc` says about a process, as pure parsers.
 //! * [`ports`]: which port is free, and who has one that is not.
-//! * [`Remote`] (`remote.rs`): an agent elsewhere, with the methods of [`Agent`]; [`wire`]: what goes over its control port.
+//! * `Remote` (`remote.rs`, feature `remote`): an agent elsewhere, with the methods of [`Agent`]; [`wire`]: what goes over its
+//!   control port.
 //! * [`addresses`]: what others on its networks call this machine.
 //! * [`limit`]: how much CPU a container may use. [`files`]: how many files a program may have open.
 //! * [`AgentError`] (`error.rs`): what can go wrong.
@@ -44,18 +44,21 @@ mod error;
 pub mod files;
 pub mod limit;
 pub mod link;
-pub mod listeners;
 pub mod ports;
 pub mod probe;
 mod process;
 pub mod procfs;
 mod ready;
+#[cfg(feature = "remote")]
 mod remote;
 pub mod resp;
+mod spec;
 pub mod wire;
 
-pub use agent::{Agent, ProcessSpec, Usage};
+pub use agent::{Agent, Usage};
 pub use cgroup::{QuotaError, Throttled};
 pub use error::AgentError;
 pub use ready::Ready;
+#[cfg(feature = "remote")]
 pub use remote::Remote;
+pub use spec::ProcessSpec;

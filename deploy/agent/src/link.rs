@@ -18,10 +18,11 @@
 //! a refusal, and a black hole as silence after connecting and not as silence while connecting. And it costs CPU: all proxies
 //! of a cluster share one thread, whose time [`Links::cpu_us`] tells.
 //!
-//! This file: proxies and their connections. `carry`: what happens to the bytes. `probe`: what somebody meets who goes
-//! that way.
+//! This file: proxies and their connections. `disturbance`: what can be done to them. `carry`: what happens to the bytes.
+//! `probe`: what a request meets that goes that way.
 
 mod carry;
+mod disturbance;
 mod probe;
 
 use std::{
@@ -39,98 +40,29 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     time::{ClockId, clock_gettime},
 };
-use serde::{Deserialize, Serialize};
 use tokio::{
     net::TcpStream,
     runtime::{Builder, Handle},
     sync::{oneshot, watch},
     task::{AbortHandle, JoinSet},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-use self::carry::{Flow, carry};
-pub use self::probe::{Met, probe};
-use crate::listeners::Listeners;
+pub(crate) use self::disturbance::micros;
+use self::{
+    carry::{Flow, carry},
+    disturbance::Disturbed,
+};
+pub use self::{
+    disturbance::{Direction, Disturbance},
+    probe::{Met, probe},
+};
 
 /// Connections at the same time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
 
 /// For the target to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-
-/// After a failed `accept`, which is nearly always a lack of file descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
-
-/// What is done to a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Disturbance {
-    /// Everything arrives later.
-    Delay {
-        /// By this much, in each direction that is meant.
-        #[serde(rename = "by_us", with = "micros")]
-        by: Duration,
-        /// Which way.
-        #[serde(default)]
-        direction: Direction,
-    },
-    /// No more than so many bytes pass.
-    Bandwidth {
-        /// On each connection, in each direction that is meant.
-        bytes_per_s: u64,
-        /// Which way.
-        #[serde(default)]
-        direction: Direction,
-    },
-    /// Every connection is broken off.
-    Reset,
-    /// Nothing passes.
-    Blackhole {
-        /// Which way.
-        #[serde(default)]
-        direction: Direction,
-    },
-}
-
-/// The direction that a disturbance is meant for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// There and back.
-    #[default]
-    Both,
-    /// From the one who connects to the target.
-    There,
-    /// From the target to the one who connects.
-    Back,
-}
-
-impl Direction {
-    /// Whether it means what goes to the target.
-    pub fn means_there(self) -> bool {
-        self != Self::Back
-    }
-
-    /// Whether it means what comes from the target.
-    pub fn means_back(self) -> bool {
-        self != Self::There
-    }
-}
-
-/// A duration as whole microseconds, as all times of the control port.
-pub(crate) mod micros {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        u64::deserialize(from).map(Duration::from_micros)
-    }
-}
 
 /// The thread that all proxies of a cluster run on. Dropping it ends them.
 pub struct Links {
@@ -182,7 +114,7 @@ impl Links {
         let connections = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connections);
         let task = self.handle.spawn(async move {
-            match Listeners::new(sockets) {
+            match listen::Listeners::new(sockets) {
                 Ok(listeners) => accept(listeners, target.into(), disturbed, &count).await,
                 Err(error) => tracing::warn!(target, %error, "a proxy cannot listen"),
             }
@@ -254,19 +186,19 @@ impl Drop for Link {
     }
 }
 
-type Disturbed = watch::Receiver<Option<Disturbance>>;
-
-async fn accept(listeners: Listeners, target: Arc<str>, disturbed: Disturbed, count: &AtomicUsize) {
+async fn accept(
+    listeners: listen::Listeners,
+    target: Arc<str>,
+    disturbed: Disturbed,
+    count: &AtomicUsize,
+) {
     // Dropped with this task, and with it all connections.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listeners.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok(client) => {
-                    connections.spawn(connection(client, Arc::clone(&target), disturbed.clone()));
-                }
-                Err(_) => sleep(ACCEPT_AGAIN).await,
-            },
+            (client, _) = listeners.accept(), if connections.len() < MAX_CONNECTIONS => {
+                connections.spawn(connection(client, Arc::clone(&target), disturbed.clone()));
+            }
             Some(_) = connections.join_next() => {}
         }
         count.store(connections.len(), Ordering::Relaxed);
@@ -283,7 +215,7 @@ async fn connection(mut client: TcpStream, target: Arc<str>, mut disturbed: Dist
         let _ = client.set_zero_linger();
         return;
     };
-    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let _ = server.set_nodelay(true);
     let ended_in_order = {
         let (mut from_client, mut to_client) = client.split();
         let (mut from_server, mut to_server) = server.split();

@@ -3,8 +3,8 @@
 //! # Layout
 //! * this file: flags and exit codes.
 //! * `supervise`: the program's life and ours: signals, orphans, exit status.
-//! * `control`: the control port. `failure`: what it answers when something goes wrong.
-//! * `listen`: which address a port is opened at.
+//! * `control`: the control port. `control_error`: what it answers when something goes wrong.
+//! * `own_port`: which of this machine's addresses a port is opened at.
 //!
 //! What a process is and how faults are done is in the library.
 
@@ -15,8 +15,8 @@
 )]
 
 mod control;
-mod failure;
-mod listen;
+mod control_error;
+mod own_port;
 mod supervise;
 
 use std::{
@@ -30,14 +30,15 @@ use std::{
     time::Duration,
 };
 
-use agent::{Agent, ProcessSpec, Ready, link::Links, probe::Target};
+use agent::{Agent, ProcessSpec, Ready, link::Links, probe::ProbeUrl};
 use clap::{Args, Parser, Subcommand};
+use listen::{Secret, Token};
 use rustix::process::{getgid, getuid};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    control::{Control, Proxies, Proxy, Token},
-    listen::{LinkFlag, on_our_addresses},
+    control::{Control, Proxies, Proxy},
+    own_port::{LinkFlag, open_on_own_addresses},
     supervise::{Signals, Supervised},
 };
 
@@ -66,7 +67,7 @@ enum Command {
     /// Ask a server once: exit status 0 when it answers, 1 when not. For health checks without a shell.
     Probe {
         /// `http://HOST:PORT/PATH` must answer with 2xx, `redis://HOST:PORT` to PING; one that wants a password lives.
-        url: Target,
+        url: ProbeUrl,
     },
 }
 
@@ -87,7 +88,7 @@ struct Run {
 
     /// The program is ready when this URL answers, as `agent probe` asks it; at once unless given.
     #[arg(long, value_name = "URL")]
-    ready: Option<Target>,
+    ready: Option<ProbeUrl>,
 
     /// For the program to become ready.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -160,7 +161,7 @@ fn tell(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-async fn probe(url: &Target) -> Result<u8, Refusal> {
+async fn probe(url: &ProbeUrl) -> Result<u8, Refusal> {
     match url.look().await {
         Ok(()) => Ok(0),
         Err(error) => Err(Refusal(NOT_ALIVE, format!("{url}: {error}"))),
@@ -177,12 +178,12 @@ async fn run(args: Run) -> Result<u8, Refusal> {
     // Before anything else: PID 1 does not even die of a signal that it did not ask for.
     let signals = Signals::catch()
         .map_err(|error| Refusal(NOT_STARTED, format!("cannot catch signals: {error}")))?;
-    let token = token(&args.token_file).map_err(|reason| Refusal(INVALID, reason))?;
+    let token = read_token(&args.token_file).map_err(|reason| Refusal(INVALID, reason))?;
     let grace = Duration::from_secs(args.grace_s);
     let not_started = |reason| Refusal(NOT_STARTED, reason);
 
-    let proxies = proxies(&args.link).await?;
-    let listeners = on_our_addresses(&args.control)
+    let proxies = open_proxies(&args.link).await?;
+    let listeners = open_on_own_addresses(&args.control)
         .await
         .map_err(|reason| not_started(format!("--control {}: {reason}", args.control)))?;
     let supervised = Arc::new(Supervised::new(Agent::new(spec(args)?)));
@@ -250,13 +251,18 @@ fn host_name() -> String {
         .into_owned()
 }
 
-fn token(file: &Path) -> Result<Token, String> {
-    let text = fs::read(file)
+fn read_token(file: &Path) -> Result<Token, String> {
+    let secret = Secret::read(file)
         .map_err(|error| format!("cannot read the token file {}: {error}", file.display()))?;
-    Token::new(&text).map_err(|reason| format!("the token file {}: {reason}", file.display()))
+    Token::new(secret).map_err(|problem| {
+        format!(
+            "the token file {} {problem}; make a new one",
+            file.display()
+        )
+    })
 }
 
-async fn proxies(flags: &[LinkFlag]) -> Result<Option<Proxies>, Refusal> {
+async fn open_proxies(flags: &[LinkFlag]) -> Result<Option<Proxies>, Refusal> {
     if flags.is_empty() {
         return Ok(None);
     }
@@ -265,7 +271,7 @@ async fn proxies(flags: &[LinkFlag]) -> Result<Option<Proxies>, Refusal> {
     let links = Links::start().map_err(|error| failed(&flags[0].name, error.to_string()))?;
     let mut open = BTreeMap::new();
     for flag in flags {
-        let listeners = on_our_addresses(&flag.listen)
+        let listeners = open_on_own_addresses(&flag.listen)
             .await
             .map_err(|reason| failed(&flag.name, reason))?;
         let link = links

@@ -2,38 +2,44 @@
 //!
 //! One look with one deadline, for health checks and for [`Ready`](crate::Ready). Names are resolved anew each time, and
 //! one address that answers is enough.
+//!
+//! HTTP by hand over one short connection per look: a supervisor needs no HTTP client to read one status line.
 
-use std::{fmt, io, net::SocketAddr, str::FromStr};
+use std::{fmt, io, net::SocketAddr, str::FromStr, time::Duration};
 
-use tokio::{net::lookup_host, time::timeout};
-
-use crate::{
-    ready::{self, LOOK},
-    resp,
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, lookup_host},
+    time::timeout,
 };
+
+use crate::resp;
+
+/// How long one look may take.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// Where to look, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct ProbeUrl {
     /// `HOST:PORT`.
     authority: String,
     /// The path of an HTTP URL; a Redis has none.
     path: Option<String>,
 }
 
-/// Why a text is no target.
+/// Why a text is no such URL.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{0:?} is not http://HOST:PORT/PATH and not redis://HOST:PORT; a user or a password has no place in it"
 )]
-pub struct NoTarget(String);
+pub struct InvalidUrl(String);
 
-impl FromStr for Target {
-    type Err = NoTarget;
+impl FromStr for ProbeUrl {
+    type Err = InvalidUrl;
 
-    fn from_str(url: &str) -> Result<Self, NoTarget> {
+    fn from_str(url: &str) -> Result<Self, InvalidUrl> {
         // Without what may be a password.
-        let no = || NoTarget(url.rsplit('@').next().unwrap_or_default().to_owned());
+        let no = || InvalidUrl(url.rsplit('@').next().unwrap_or_default().to_owned());
         let (scheme, rest) = url.split_once("://").ok_or_else(no)?;
         let (authority, path) = match rest.find('/') {
             Some(start) => rest.split_at(start),
@@ -67,7 +73,7 @@ impl FromStr for Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for ProbeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.path {
             Some(path) => write!(f, "http://{}{path}", self.authority),
@@ -76,7 +82,7 @@ impl fmt::Display for Target {
     }
 }
 
-impl Target {
+impl ProbeUrl {
     /// Looks once. An HTTP server must answer with 2xx; a Redis that wants a password (`NOAUTH`) lives.
     pub async fn look(&self) -> io::Result<()> {
         timeout(LOOK, self.ask()).await.map_err(|_| {
@@ -107,7 +113,7 @@ impl Target {
                 Err(error) => Err(error),
             };
         };
-        let status = ready::http_status(address, &self.authority, path).await?;
+        let status = http_status(address, &self.authority, path).await?;
         if (200..300).contains(&status) {
             Ok(())
         } else {
@@ -119,6 +125,23 @@ impl Target {
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.authority.parse().ok()
     }
+}
+
+/// The status of the answer to `GET path`.
+pub(crate) async fn http_status(address: SocketAddr, host: &str, path: &str) -> io::Result<u16> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+
+    // `HTTP/1.1 200` is all that we need, and it may come in pieces.
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await?;
+    let start = String::from_utf8_lossy(&start);
+    let status = match start.split_once(' ') {
+        Some((version, status)) if version.starts_with("HTTP/1.") => status.parse().ok(),
+        _ => None,
+    };
+    status.ok_or_else(|| io::Error::other(format!("GET {path}: {start}")))
 }
 
 #[cfg(test)]
@@ -134,7 +157,7 @@ mod tests {
             ("redis://redis", "redis://redis:6379"),
             ("redis://127.0.0.1:6380/", "redis://127.0.0.1:6380"),
         ] {
-            assert_eq!(url.parse::<Target>().unwrap().to_string(), read);
+            assert_eq!(url.parse::<ProbeUrl>().unwrap().to_string(), read);
         }
     }
 
@@ -153,7 +176,7 @@ mod tests {
             "redis://redis/1",
             "redis://:geheim@redis",
         ] {
-            let error = url.parse::<Target>().unwrap_err().to_string();
+            let error = url.parse::<ProbeUrl>().unwrap_err().to_string();
             assert!(!error.contains("geheim"), "{error}");
         }
     }

@@ -21,9 +21,10 @@ use rustix::process::{
 use tokio::sync::watch;
 
 use crate::{
-    AgentError, ProcessSpec,
     cgroup::{Cgroup, Throttled},
+    error::AgentError,
     procfs,
+    spec::ProcessSpec,
 };
 
 /// How long a drop waits for a killed process to be gone. Only one that hangs inside the kernel takes longer than

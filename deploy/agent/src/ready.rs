@@ -1,19 +1,13 @@
 //! When a process may be called ready: it answers as it will answer the users.
-//!
-//! HTTP by hand over one short connection per look: a supervisor needs no HTTP client to read one status line.
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::{Instant, sleep, timeout},
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    probe::{LOOK, ProbeUrl, http_status},
+    resp,
 };
-
-use crate::{probe::Target, resp};
-
-/// How long one look may take.
-pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// Between two looks: short, so that readiness is seen when it comes; not busy.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -38,7 +32,7 @@ pub enum Ready {
         password: Option<String>,
     },
     /// Answer a look at this URL.
-    Url(Target),
+    Url(ProbeUrl),
 }
 
 impl Ready {
@@ -64,7 +58,7 @@ impl Ready {
             Self::Http { address, path } => timeout(LOOK, http(*address, path))
                 .await
                 .map_err(|_| io::Error::other(format!("GET {path}: no answer within {LOOK:?}")))?,
-            Self::Url(target) => target.look().await,
+            Self::Url(url) => url.look().await,
             Self::RedisPing { address, password } => {
                 match resp::ask(*address, password.as_deref(), &["PING"])
                     .await?
@@ -81,7 +75,7 @@ impl Ready {
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Started => None,
-            Self::Url(target) => target.address(),
+            Self::Url(url) => url.address(),
             Self::Http { address, .. } | Self::RedisPing { address, .. } => Some(*address),
         }
     }
@@ -94,26 +88,12 @@ async fn http(address: SocketAddr, path: &str) -> io::Result<()> {
     }
 }
 
-/// The status of the answer to `GET path`.
-pub(crate) async fn http_status(address: SocketAddr, host: &str, path: &str) -> io::Result<u16> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-
-    // `HTTP/1.1 200` is all that we need, and it may come in pieces.
-    let mut start = [0; 12];
-    stream.read_exact(&mut start).await?;
-    let start = String::from_utf8_lossy(&start);
-    let status = match start.split_once(' ') {
-        Some((version, status)) if version.starts_with("HTTP/1.") => status.parse().ok(),
-        _ => None,
-    };
-    status.ok_or_else(|| io::Error::other(format!("GET {path}: {start}")))
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
     use super::*;
 

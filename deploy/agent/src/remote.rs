@@ -13,7 +13,8 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    AgentError, Usage,
+    agent::Usage,
+    error::AgentError,
     link::{Disturbance, Met},
     wire::{self, Ended, LONGEST_POLL, Problem, Question, Start, Status, Stop},
 };

@@ -20,7 +20,7 @@ use std::{net::IpAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Usage,
+    agent::Usage,
     link::{Disturbance, micros},
 };
 
@@ -31,7 +31,7 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 pub const LONGEST_POLL: Duration = Duration::from_secs(10);
 
 /// The `type` of the problem that the process does not run.
-pub const NOT_RUNNING: &str = "urn:session-lab:not-running";
+pub const NOT_RUNNING: &str = "/problems/not-running";
 
 /// How a process is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,21 +55,21 @@ pub struct Status {
     /// How others on its networks call the machine that it is on.
     pub addresses: Vec<IpAddr>,
     /// The proxies beside it.
-    pub links: Links,
+    pub links: LinksStatus,
 }
 
 /// The proxies of an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Links {
+pub struct LinksStatus {
     /// CPU time that all of them have used together; `None` where there are none.
     pub cpu_us: Option<u64>,
     /// Each of them.
-    pub open: Vec<Link>,
+    pub open: Vec<LinkStatus>,
 }
 
 /// One proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
+pub struct LinkStatus {
     /// Its name.
     pub name: String,
     /// Where it listens.

@@ -9,12 +9,19 @@
 //! | `ipv6.disable=1`, or a filter of system calls: no IPv6 sockets | `[::]` cannot be opened | `0.0.0.0`, which are all addresses that there are, and a warning |
 //! | `net.ipv6.conf.all.disable_ipv6=1`, as in Docker's networks of IPv4 | open, but connecting to `[::]` fails, because there is no `::1` | [`ways_to`] names both loopback addresses |
 //!
-//! Who may listen where, and who is let in, is left to the programs.
+//! [`Listeners`] accepts connections, alike for every port; [`Token`] says who may use one that is for operators. Who may
+//! listen where is left to the programs.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
     "The lab needs Linux: its cluster is a set of processes on loopback. Elsewhere, run the same cluster in containers (docs/containers.md)."
 );
+
+mod listeners;
+mod secret;
+
+pub use listeners::Listeners;
+pub use secret::{Secret, Token};
 
 use std::{
     io,

@@ -1,25 +1,10 @@
 //! The affinity cookie of a listener: its name and attributes, and which of them browsers would refuse.
 
-use super::{ConfigError, Listener, SameSite, Source, file};
-use crate::affinity::FAMILY;
-
-/// Browsers take a cookie of such a name only with `Secure` and, of the first, only with `Path=/`.
-const HOST: &str = "__Host-";
-const SECURE: &str = "__Secure-";
-
-/// Name and attributes, checked.
-#[derive(Clone, Debug)]
-pub(crate) struct AffinityCookie {
-    pub(crate) name: String,
-    pub(crate) path: String,
-    pub(crate) same_site: SameSite,
-    /// Clients come over TLS.
-    pub(crate) is_secure: bool,
-    /// How long a pin holds.
-    pub(crate) lifetime_s: u32,
-    /// Browsers keep it for as long, instead of until they are closed.
-    pub(crate) is_persistent: bool,
-}
+use super::{
+    error::{ConfigError, Source},
+    file,
+    settings::{AffinityCookie, COOKIE_FAMILY, HOST_PREFIX, Listener, SECURE_PREFIX, SameSite},
+};
 
 /// Checks what is given for one listener. Cookies ignore ports, so by default the name has the listener's in it.
 pub(super) fn check(
@@ -31,15 +16,15 @@ pub(super) fn check(
     let path = &given.path.get_ref().0;
     let name = match &given.name {
         Some(name) => name.get_ref().0.clone(),
-        None if is_https => format!("{HOST}{FAMILY}-{listener}"),
-        None => format!("{FAMILY}-{listener}"),
+        None if is_https => format!("{HOST_PREFIX}{COOKIE_FAMILY}-{listener}"),
+        None => format!("{COOKIE_FAMILY}-{listener}"),
     };
     // Browsers compare these without regard to case.
     let begins_with = |guard: &str| {
         name.get(..guard.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(guard))
     };
-    if (begins_with(HOST) || begins_with(SECURE)) && !is_https {
+    if (begins_with(HOST_PREFIX) || begins_with(SECURE_PREFIX)) && !is_https {
         let problem = format!(
             "browsers ignore a cookie called {name} that comes without TLS; choose another name, \
              or set behind_https = true if TLS ends in front of the balancer"
@@ -47,24 +32,24 @@ pub(super) fn check(
         let span = given.name.as_ref().map_or(0..0, toml::Spanned::span);
         return Err(source.wrong(&span, problem));
     }
-    if begins_with(HOST) && path != "/" {
+    if begins_with(HOST_PREFIX) && path != "/" {
         let problem = format!(
             "browsers ignore a cookie called {name} with a path other than /; \
-             give it a name as well, for example name = \"{SECURE}{FAMILY}-{listener}\""
+             give it a name as well, for example name = \"{SECURE_PREFIX}{COOKIE_FAMILY}-{listener}\""
         );
         return Err(source.wrong(&given.path.span(), problem));
     }
     if *given.same_site.get_ref() == SameSite::None && !is_https {
         let problem = "browsers ignore a cookie with SameSite=None that comes without TLS; \
                        set behind_https = true if TLS ends in front of the balancer";
-        return Err(source.wrong(&given.same_site.span(), problem.to_owned()));
+        return Err(source.wrong(&given.same_site.span(), problem));
     }
     Ok(AffinityCookie {
         name,
         path: path.clone(),
         same_site: *given.same_site.get_ref(),
         is_secure: is_https,
-        lifetime_s: given.lifetime_s.0,
+        lifetime_s: given.lifetime_s,
         is_persistent: given.persistent,
     })
 }

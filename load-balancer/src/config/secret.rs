@@ -1,30 +1,10 @@
-//! The two secrets: where they come from, how long they must be, and that no log ever shows them.
+//! The two secrets: where they come from and how long they must be.
 
-use std::{fmt, path::Path};
+use std::path::Path;
 
-use super::ConfigError;
+use listen::{Secret, Token};
 
-/// Bytes that are never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(Vec<u8>);
-
-impl Secret {
-    /// The bytes themselves.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// A secret that is known already.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self(bytes.to_vec())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
+use super::error::ConfigError;
 
 /// One of the two secrets: its setting, its variable, and how long it must be.
 pub(super) struct Kind {
@@ -44,29 +24,28 @@ pub(super) const AFFINITY_KEY: Kind = Kind {
 pub(super) const ADMIN_TOKEN: Kind = Kind {
     setting: "admin_token_file",
     variable: "LOAD_BALANCER_ADMIN_TOKEN",
-    min_bytes: 16,
+    min_bytes: Token::MIN_BYTES,
 };
 
 impl Kind {
     /// Reads the secret from `file`, or from the environment when no file is named. A file wins, because
-    /// it was asked for in so many words. The newline that editors leave at the end is not part of it.
+    /// it was asked for in so many words.
     pub(super) fn read(
         &self,
         file: Option<&Path>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Secret, ConfigError> {
-        let bytes = match (file, variable(self.variable)) {
-            (Some(path), _) => std::fs::read(path)
+        let secret = match (file, variable(self.variable)) {
+            (Some(path), _) => Secret::read(path)
                 .map_err(|cause| self.error(format!("cannot read {}: {cause}", path.display())))?,
-            (None, Some(value)) => value.into_bytes(),
+            (None, Some(value)) => Secret::new(value.into_bytes()),
             (None, None) => return Err(self.error("is missing".to_owned())),
         };
-        let trimmed = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        let secret = trimmed.strip_suffix(b"\r").unwrap_or(trimmed);
-        if secret.len() < self.min_bytes {
-            return Err(self.error(format!("holds {} bytes, that is too short", secret.len())));
+        let length = secret.bytes().len();
+        if length < self.min_bytes {
+            return Err(self.error(format!("holds {length} bytes, that is too short")));
         }
-        Ok(Secret(secret.to_vec()))
+        Ok(secret)
     }
 
     /// An error that says what to do: the same few words help in each case.

@@ -1,6 +1,6 @@
 //! What a good file gives, and what each mistake says.
 
-use std::io::Write as _;
+use std::{io::Write as _, time::Duration};
 
 use super::*;
 
@@ -13,6 +13,7 @@ list = [ { name = "node-1", address = "127.0.0.1:9001" }, { name = "node-2", add
 [[listeners]]
 strategy = "sticky"
 address = "127.0.0.1:8081"
+affinity = true
 [[listeners]]
 strategy = "redis"
 address = "127.0.0.1:8082"
@@ -102,8 +103,8 @@ fn every_setting_has_its_line_in_the_operators_page() {
 fn a_short_file_gets_the_defaults() {
     let config = load_text(GOOD, &[]).expect("good");
     assert_eq!(config.listeners.len(), 2);
-    assert!(config.listeners[0].affinity, "sticky needs it");
-    assert!(!config.listeners[1].affinity, "no other strategy does");
+    assert!(config.listeners[0].affinity, "as the file says");
+    assert!(!config.listeners[1].affinity, "only where the file says so");
     let cookie = &config.listeners[0].cookie;
     assert_eq!((&*cookie.name, &*cookie.path), ("affinity-sticky", "/"));
     assert_eq!(cookie.same_site, SameSite::Lax);
@@ -112,7 +113,11 @@ fn a_short_file_gets_the_defaults() {
     assert_eq!(config.listeners[1].balance, Balance::LeastRequests);
     assert_eq!(config.health.path, "/readyz");
     assert_eq!(
-        (config.health.rise, config.health.fall, config.attempts),
+        (
+            config.health.rise,
+            config.health.fall,
+            config.retries.attempts
+        ),
         (1, 2, 3)
     );
     assert_eq!(config.timeouts.total, Duration::from_secs(5));
@@ -150,21 +155,21 @@ fn every_setting_of_the_file_is_taken() {
     assert_eq!(cookie.same_site, SameSite::None);
     assert_eq!((cookie.lifetime_s, cookie.is_persistent), (60, true));
     assert!(config.listeners[1].is_https && !config.listeners[0].is_https);
-    assert_eq!((config.threads, config.attempts), (3, 6));
+    assert_eq!((config.threads, config.retries.attempts), (3, 6));
     let clients = config.clients;
     assert_eq!((clients.connections, clients.body_bytes), (17, 18));
-    let patience = clients.patience;
-    let ms = [patience.head, patience.keepalive, patience.silence].map(|time| time.as_millis());
-    assert_eq!((ms, patience.bytes_per_s), ([19, 20, 21], 22));
-    let linger = (patience.linger.as_millis(), patience.linger_bytes);
-    assert_eq!((linger, patience.aborts_on_close), ((23, 24), true));
-    assert!(clients.trusted_proxies.contains([10, 1, 2, 3].into()));
-    assert!(!clients.trusted_proxies.contains([11, 1, 2, 3].into()));
+    let ms = [clients.head, clients.keepalive, clients.silence].map(|time| time.as_millis());
+    assert_eq!((ms, clients.bytes_per_s), ([19, 20, 21], 22));
+    let linger = (clients.linger.as_millis(), clients.linger_bytes);
+    assert_eq!((linger, clients.aborts_on_close), ((23, 24), true));
+    let proxies: Vec<_> = clients
+        .trusted_proxies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "::1/128"]);
     assert!(config.listeners[1].proxy_protocol && !config.listeners[0].proxy_protocol);
-    assert_eq!(
-        format!("{:?}", config.private_paths),
-        "PrivatePaths([\"/x/\"])"
-    );
+    assert_eq!(config.private_paths, ["/x/"]);
     assert_eq!(
         (
             config.health.path.as_str(),
@@ -175,13 +180,13 @@ fn every_setting_of_the_file_is_taken() {
     );
     assert_eq!(config.health.interval, Duration::from_millis(100));
     assert_eq!(config.timeouts.idle, Duration::from_millis(4));
-    let (budget, ejection, shutdown) = (config.retry_budget, config.ejection, config.shutdown);
-    assert_eq!((budget.percent, budget.floor), (7, 8));
-    assert_eq!(config.max_in_flight, 9);
+    let (budget, ejection, shutdown) = (config.retries, config.ejection, config.shutdown);
+    assert_eq!((budget.budget_percent, budget.budget_floor), (7, 8));
+    assert_eq!(config.limits.max_in_flight, 9);
     assert_eq!((ejection.failures, ejection.max_percent), (10, 13));
     let ms = Duration::from_millis;
     assert_eq!((ejection.base, ejection.max), (ms(11), ms(12)));
-    assert_eq!(config.drain, Duration::from_secs(14));
+    assert_eq!(config.drain.deadline, Duration::from_secs(14));
     assert_eq!((shutdown.lame_duck, shutdown.grace), (ms(15), ms(16)));
     assert_eq!(config.access_log, Some(AccessLogTarget::Stderr));
     assert_eq!(config.listeners[0].on_dead_node, OnDeadNode::Repin);
@@ -215,13 +220,13 @@ fn mistakes_name_their_place_and_what_is_allowed() {
         (
             "balance = ",
             "balanse = ",
-            &["line 11, column 1", "unknown field `balanse`", "`balance`"][..],
+            &["line 12, column 1", "unknown field `balanse`", "`balance`"][..],
         ),
         (
             "least-requests",
             "least",
             &[
-                "line 11, column 11",
+                "line 12, column 11",
                 "unknown variant `least`",
                 "`round-robin`",
             ],
@@ -240,14 +245,14 @@ fn mistakes_name_their_place_and_what_is_allowed() {
             "\"redis\"",
             "\"sticky\"",
             &[
-                "line 9, column 12",
+                "line 10, column 12",
                 "strategy sticky stands twice, first in entry 1",
             ],
         ),
         (
             "8082",
             "8081",
-            &["line 10, column 11", "address 127.0.0.1:8081 stands twice"],
+            &["line 11, column 11", "address 127.0.0.1:8081 stands twice"],
         ),
         ("node-2", "node-1", &["line 4", "name node-1 stands twice"]),
         (
@@ -279,7 +284,7 @@ fn mistakes_name_their_place_and_what_is_allowed() {
         (
             "balance = ",
             "proxy_protocol = true\nbalance = ",
-            &["line 11, column 18", "trusted_proxies of [clients]"],
+            &["line 12, column 18", "trusted_proxies of [clients]"],
         ),
     ] {
         assert!(GOOD.contains(old), "{old}");
@@ -294,7 +299,7 @@ fn mistakes_name_their_place_and_what_is_allowed() {
     for (more, says) in [
         (
             "[health]\ninterval_ms = 0",
-            "line 13, column 15: 0 is out of range, allowed are 10 to 60000 ms",
+            "line 14, column 15: 0 is out of range, allowed are 10 to 60000 ms",
         ),
         (
             "[health]\nrise = -1",
@@ -317,20 +322,20 @@ fn mistakes_name_their_place_and_what_is_allowed() {
         ("cookie = { domain = 'a' }", "unknown field `domain`"),
         (
             "cookie = { same_site = 'none' }",
-            "line 12, column 24: browsers ignore a cookie with SameSite=None",
+            "line 13, column 24: browsers ignore a cookie with SameSite=None",
         ),
         (
             "cookie = { name = '__host-lb' }",
-            "line 12, column 19: browsers ignore a cookie called __host-lb",
+            "line 13, column 19: browsers ignore a cookie called __host-lb",
         ),
         ("cookie = { name = '__Secure-lb' }", "behind_https = true"),
         (
             "behind_https = true\ncookie = { path = '/shop' }",
-            "line 13, column 19: browsers ignore a cookie called __Host-affinity-redis with a path",
+            "line 14, column 19: browsers ignore a cookie called __Host-affinity-redis with a path",
         ),
         (
             "affinity = true\ncookie = { name = 'affinity-sticky' }",
-            "line 13, column 19: the listeners sticky and redis both call their cookie affinity-sticky",
+            "line 14, column 19: the listeners sticky and redis both call their cookie affinity-sticky",
         ),
         (
             "[retries]\nattempts = 99",
@@ -389,7 +394,7 @@ fn a_secret_file_loses_its_last_newline_and_wins_over_the_environment() {
     let config = load_text(GOOD, &["--admin-token-file", path]).expect("good");
     assert_eq!(
         config.admin.expect("an admin port").token,
-        Secret::of(b"the-token-from-the-file")
+        Token::new(listen::Secret::new(b"the-token-from-the-file".to_vec())).expect("a token")
     );
 
     let error = load_text(GOOD, &["--affinity-key-file", "/no/such/file"]).expect_err("no file");

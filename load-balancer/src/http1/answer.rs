@@ -8,11 +8,12 @@ use std::mem::MaybeUninit;
 use crate::{
     affinity::OurCookies,
     http1::{
-        fields::{Connection, Field, Length, field, is_named, put, put_number},
+        fields::{
+            Connection, Field, Length, Outcome, SessionEvent, field, is_named, put, put_number,
+        },
         framing::{Encoding, Framing},
         request::Request,
     },
-    verdict::{Outcome, SessionEvent},
 };
 
 /// Fields of one head, at most.

@@ -15,12 +15,15 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use crate::http1::{
-    buffer::{Buffer, SIZE},
-    deadline::Deadline,
-    scan::Scan,
+use crate::{
+    config::ClientLimits,
+    http1::{
+        buffer::{Buffer, SIZE},
+        deadline::Deadline,
+        scan::Scan,
+    },
+    problem::Problem,
 };
-use crate::problem::Problem;
 
 /// How often a connection is looked at whose client sends no more: nothing else would tell that it was reset.
 const LOOK: Duration = Duration::from_millis(250);
@@ -43,32 +46,15 @@ impl Wire for TlsStream<TcpStream> {
     }
 }
 
-/// What a client makes us wait for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// For the first byte of the next request.
-    pub(crate) keepalive: Duration,
-    /// For a whole head, from its first byte; for a new connection, from its beginning.
-    pub(crate) head: Duration,
-    /// For the next byte of a body to come or to be taken.
-    pub(crate) silence: Duration,
-    /// Bytes a second that a body has to move at, once `silence` has passed.
-    pub(crate) bytes_per_s: u32,
-    /// For the end of a request that was answered before it was read: closed at once, the kernel would tell the
-    /// client so before it has read why.
-    pub(crate) linger: Duration,
-    /// Bytes of such a request that are read.
-    pub(crate) linger_bytes: u64,
-    /// Not for the answer: a client that ends its sending side is taken for gone.
-    pub(crate) aborts_on_close: bool,
-}
-
-impl Patience {
-    /// When a body that began at `since` and moved `bytes` has to have moved again.
-    pub(crate) fn until(&self, since: Instant, bytes: u64, now: Instant) -> Instant {
-        let earned = Duration::from_secs(bytes / u64::from(self.bytes_per_s.max(1)));
-        (now + self.silence).min(since + self.silence + earned)
-    }
+/// When a body that began at `since` and moved `bytes` has to have moved again.
+pub(crate) fn body_deadline(
+    limits: &ClientLimits,
+    since: Instant,
+    bytes: u64,
+    now: Instant,
+) -> Instant {
+    let earned = Duration::from_secs(bytes / limits.bytes_per_s.max(1));
+    (now + limits.silence).min(since + limits.silence + earned)
 }
 
 /// A client's connection.
@@ -91,7 +77,7 @@ pub(crate) struct Client<C> {
 
 impl<C: Wire> Client<C> {
     /// A connection that was just accepted.
-    pub(crate) fn new(io: C, now: Instant, patience: &Patience) -> Self {
+    pub(crate) fn new(io: C, now: Instant, limits: &ClientLimits) -> Self {
         Self {
             io,
             input: Buffer::default(),
@@ -99,8 +85,8 @@ impl<C: Wire> Client<C> {
             sent: 0,
             is_flushed: true,
             written: 0,
-            deadline: Deadline::new(now + patience.head),
-            aborts_on_close: patience.aborts_on_close,
+            deadline: Deadline::new(now + limits.head),
+            aborts_on_close: limits.aborts_on_close,
             ended: None,
         }
     }
@@ -119,7 +105,7 @@ impl<C: Wire> Client<C> {
     /// nobody to answer: the client left, or sent nothing for long enough.
     pub(crate) async fn read_head(
         &mut self,
-        patience: &Patience,
+        limits: &ClientLimits,
         is_first: bool,
     ) -> Option<Result<usize, Problem>> {
         let mut began = None;
@@ -127,9 +113,9 @@ impl<C: Wire> Client<C> {
         if self.input.is_empty() {
             self.output = Vec::new();
             let wait = if is_first {
-                patience.head
+                limits.head
             } else {
-                patience.keepalive
+                limits.keepalive
             };
             self.deadline.set(Instant::now() + wait);
         }
@@ -139,7 +125,7 @@ impl<C: Wire> Client<C> {
                     if began.is_none() {
                         let now = Instant::now();
                         began = Some(now);
-                        self.deadline.set(now + patience.head);
+                        self.deadline.set(now + limits.head);
                     }
                     match scan.find_end(self.input.bytes()) {
                         // An empty line before a request is skipped (RFC 9112, section 2.2).
@@ -253,8 +239,8 @@ impl<C: Wire> Client<C> {
     }
 
     /// Sends what was written, within the client's time.
-    pub(crate) async fn send(&mut self, patience: &Patience) -> io::Result<()> {
-        self.deadline.set(Instant::now() + patience.silence);
+    pub(crate) async fn send(&mut self, limits: &ClientLimits) -> io::Result<()> {
+        self.deadline.set(Instant::now() + limits.silence);
         poll_fn(|cx| match self.poll_send(cx) {
             Poll::Pending => self
                 .deadline
@@ -266,10 +252,10 @@ impl<C: Wire> Client<C> {
     }
 
     /// Ends the connection in a way that lets the client read what was sent, even if it is still sending.
-    pub(crate) async fn close(mut self, patience: &Patience) {
+    pub(crate) async fn close(mut self, limits: &ClientLimits) {
         self.input.release();
-        self.deadline.set(Instant::now() + patience.linger);
-        let mut left = patience.linger_bytes;
+        self.deadline.set(Instant::now() + limits.linger);
+        let mut left = limits.linger_bytes;
         let mut is_shut = false;
         poll_fn(|cx| {
             if !is_shut && let Poll::Ready(shut) = Pin::new(&mut self.io).poll_shutdown(cx) {

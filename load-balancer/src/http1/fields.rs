@@ -1,7 +1,57 @@
-//! Which header fields concern a balancer.
+//! Which header fields concern a balancer, and what the words in them mean.
 
 /// Tells a node that it drains: it must not start a session for somebody who has none there.
 pub(crate) const DRAINS: &[u8] = b"x-balancer-drain";
+
+/// Tells the client how many other nodes were asked before.
+pub(crate) const RETRIES: &[u8] = b"x-balancer-retries";
+
+/// Tells the client what a request that failed has done.
+pub(crate) const OUTCOME: &[u8] = b"x-outcome";
+
+/// What a node says of the session that a request came with, or has got (`x-session-event`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionEvent {
+    Started,
+    Ended,
+}
+
+impl SessionEvent {
+    /// Reads the field; other words mean nothing.
+    pub(crate) fn read(value: &[u8]) -> Option<Self> {
+        match value {
+            b"started" => Some(Self::Started),
+            b"ended" => Some(Self::Ended),
+            _ => None,
+        }
+    }
+}
+
+/// What a request that failed has done (`x-outcome`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    NothingDone,
+    Unknown,
+}
+
+impl Outcome {
+    /// Reads the field; other words are somebody else's.
+    pub(crate) fn read(value: &[u8]) -> Option<Self> {
+        match value {
+            b"nothing-done" => Some(Self::NothingDone),
+            b"unknown" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+
+    /// The word of the field.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::NothingDone => "nothing-done",
+            Self::Unknown => "unknown",
+        }
+    }
+}
 
 /// A field that is more than something to pass on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +88,7 @@ pub(crate) fn field(name: &[u8]) -> Field {
         6 if is(b"cookie") => Field::Cookie,
         6 if is(b"expect") => Field::Expect,
         7 if is(b"trailer") || is(b"upgrade") => Field::HopByHop,
-        9 if is(b"x-outcome") => Field::Outcome,
+        9 if is(OUTCOME) => Field::Outcome,
         9 if is(b"forwarded") || is(b"x-real-ip") => Field::Ours,
         10 if is(b"connection") => Field::Connection,
         10 if is(b"set-cookie") => Field::SetCookie,
@@ -49,7 +99,7 @@ pub(crate) fn field(name: &[u8]) -> Field {
         15 if is(b"x-session-event") => Field::SessionEvent,
         16 if is(DRAINS) => Field::Ours,
         17 if is(b"transfer-encoding") => Field::TransferEncoding,
-        18 if is(b"x-session-strategy") || is(b"x-balancer-retries") => Field::Ours,
+        18 if is(b"x-session-strategy") || is(RETRIES) => Field::Ours,
         18 if is(b"x-answer-within-ms") => Field::Ours,
         5.. if name[..5].eq_ignore_ascii_case(b"proxy")
             && matches!(name.get(5), None | Some(b'-')) =>

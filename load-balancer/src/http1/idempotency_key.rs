@@ -9,13 +9,13 @@ const MAX_BYTES: usize = 255;
 
 /// The keys of one request.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Keys {
     is_there: bool,
     /// There is one key, and it is valid.
     pub(crate) is_one: bool,
 }
 
-impl Seen {
+impl Keys {
     /// One more field with a key.
     pub(crate) fn note(&mut self, value: &[u8]) {
         self.is_one = !self.is_there && is_key(value);
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     fn promise(fields: &[&str]) -> bool {
-        let mut seen = Seen::default();
+        let mut seen = Keys::default();
         for value in fields {
             seen.note(value.as_bytes());
         }

@@ -16,7 +16,7 @@
 //! | `fields` | which header fields concern a balancer |
 //! | `framing` | where a body ends; decoding and encoding chunks |
 //! | `client` | a client's connection: heads from it, everything to it |
-//! | `upload`, `exchange` | one attempt: the request to a node, its answer to the client, both at once |
+//! | `upload`, `relay` | one attempt: the request to a node, its answer to the client, both at once |
 //! | `buffer`, `deadline` | memory and time: what a connection costs while it waits |
 //! | `pool` | connections to nodes that wait for their next request |
 
@@ -24,12 +24,12 @@ pub(crate) mod answer;
 pub(crate) mod buffer;
 pub(crate) mod client;
 pub(crate) mod deadline;
-pub(crate) mod exchange;
 pub(crate) mod fields;
 pub(crate) mod framing;
 pub(crate) mod glimpse;
 pub(crate) mod idempotency_key;
 pub(crate) mod pool;
+pub(crate) mod relay;
 pub(crate) mod request;
 pub(crate) mod scan;
 pub(crate) mod target;

@@ -19,11 +19,11 @@ const KEPT: usize = 256;
 const RESTED: Duration = Duration::from_secs(1);
 
 thread_local! {
-    static POOL: RefCell<Vec<Waiting>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Vec<IdleConnections>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The unused connections to one node.
-struct Waiting {
+struct IdleConnections {
     node: Arc<Node>,
     connections: Vec<(TcpStream, Instant)>,
 }
@@ -32,11 +32,9 @@ struct Waiting {
 /// be offered to another node once it was sent.
 pub(crate) fn take(node: &Arc<Node>, must_not_repeat: bool, now: Instant) -> Option<TcpStream> {
     POOL.with_borrow_mut(|pool| {
-        let waiting = pool
-            .iter_mut()
-            .find(|waiting| Arc::ptr_eq(&waiting.node, node))?;
+        let idle = pool.iter_mut().find(|idle| Arc::ptr_eq(&idle.node, node))?;
         loop {
-            let (connection, since) = waiting.connections.pop()?;
+            let (connection, since) = idle.connections.pop()?;
             let is_careful = must_not_repeat || now.duration_since(since) > RESTED;
             if is_quiet(&connection) && (!is_careful || is_open(&connection)) {
                 return Some(connection);
@@ -53,9 +51,9 @@ pub(crate) fn give(node: &Arc<Node>, connection: TcpStream, now: Instant) {
     POOL.with_borrow_mut(|pool| {
         let index = pool
             .iter()
-            .position(|waiting| Arc::ptr_eq(&waiting.node, node))
+            .position(|idle| Arc::ptr_eq(&idle.node, node))
             .unwrap_or_else(|| {
-                pool.push(Waiting {
+                pool.push(IdleConnections {
                     node: Arc::clone(node),
                     connections: Vec::new(),
                 });
@@ -71,11 +69,11 @@ pub(crate) fn give(node: &Arc<Node>, connection: TcpStream, now: Instant) {
 /// Closes what nobody used for `idle`, what the node closed, and what belongs to nodes that are gone.
 pub(crate) fn sweep(idle: Duration, now: Instant) {
     POOL.with_borrow_mut(|pool| {
-        pool.retain_mut(|waiting| {
-            waiting.connections.retain(|(connection, since)| {
+        pool.retain_mut(|kept| {
+            kept.connections.retain(|(connection, since)| {
                 now.duration_since(*since) < idle && is_quiet(connection)
             });
-            !waiting.node.is_retired()
+            !kept.node.is_retired()
         });
     });
 }

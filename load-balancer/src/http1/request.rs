@@ -12,7 +12,8 @@ use std::{
 
 use crate::{
     affinity::{Affinity, OurCookies, Pins},
-    forwarded::{Told, TrustedProxies},
+    clock::now_s,
+    forwarded::{Forwarded, TrustedProxies},
     http1::{
         fields::{Connection, Field, Length, field, is_named, put, put_number},
         framing::{Encoding, Framing},
@@ -21,7 +22,6 @@ use crate::{
     },
     problem::Problem,
     request_id::{RequestId, RequestIds},
-    route::now_s,
 };
 
 /// Fields of one head, at most.
@@ -126,7 +126,7 @@ pub(crate) fn read(
     {
         return Err(Problem::BodyTooLarge);
     }
-    let client = seen.told.client();
+    let client = seen.forwarded.client();
     let id = seen.request_id.unwrap_or_else(|| rules.request_ids.next());
     add_ours(&seen, rules, peer, output);
     put(output, b"x-request-id", id.bytes());
@@ -160,15 +160,15 @@ pub(crate) fn read(
 
 /// What the fields of a head said.
 #[derive(Debug, Default)]
-struct Seen<'a> {
+struct HeadFields<'a> {
     connection: Connection,
     host: Option<&'a [u8]>,
     length: Length,
     request_id: Option<RequestId>,
     has_cookies: bool,
     /// By a trusted proxy.
-    told: Told,
-    keys: idempotency_key::Seen,
+    forwarded: Forwarded,
+    keys: idempotency_key::Keys,
 }
 
 /// Copies the fields that are for the node as they are, and notes the others. `Host` becomes the authority of an
@@ -180,10 +180,10 @@ fn pass_on<'a>(
     rules: &Rules,
     peer: Peer<'_>,
     output: &mut Vec<u8>,
-) -> Result<Seen<'a>, Problem> {
-    let mut seen = Seen {
+) -> Result<HeadFields<'a>, Problem> {
+    let mut seen = HeadFields {
         connection: Connection::of(fields),
-        ..Seen::default()
+        ..HeadFields::default()
     };
     for header in fields {
         let (name, value) = (header.name.as_bytes(), header.value);
@@ -229,7 +229,7 @@ fn pass_on<'a>(
             }
             Field::Ours => {
                 if peer.is_trusted {
-                    seen.told.read(name, value, &rules.trusted_proxies);
+                    seen.forwarded.read(name, value, &rules.trusted_proxies);
                 }
             }
             Field::Connection | Field::HopByHop | Field::Expect | Field::SessionEvent => {}
@@ -239,11 +239,11 @@ fn pass_on<'a>(
 }
 
 /// Adds the fields that a node believes because they are ours.
-fn add_ours(seen: &Seen<'_>, rules: &Rules, peer: Peer<'_>, output: &mut Vec<u8>) {
-    let is_https = seen.told.is_https().unwrap_or(rules.is_https);
+fn add_ours(seen: &HeadFields<'_>, rules: &Rules, peer: Peer<'_>, output: &mut Vec<u8>) {
+    let is_https = seen.forwarded.is_https().unwrap_or(rules.is_https);
     let scheme: &[u8] = if is_https { b"https" } else { b"http" };
     put(output, b"x-session-strategy", rules.strategy.as_bytes());
-    match seen.told.client() {
+    match seen.forwarded.client() {
         None => put(output, b"x-forwarded-for", peer.ip.as_bytes()),
         Some(client) => {
             // Writing to a vector cannot fail.

@@ -4,16 +4,14 @@
 //! A node's counters live in the node and leave with it. Counters only ever grow; what is now (state, in
 //! flight) is read from the nodes when somebody asks.
 
-mod page;
+pub(crate) mod page;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-pub(crate) use page::render;
-
-use crate::{admin_state::AdminState, affinity::Refusal, problem::Problem};
+use crate::{admin_state::AdminState, affinity::CookieRefusal, problem::Problem};
 
 /// One counter.
 #[derive(Debug, Default)]
@@ -146,17 +144,17 @@ pub(crate) struct ListenerStats {
     /// Requests that ended without an answer: the client was gone.
     pub(crate) unanswered: Counter,
     /// Connections of clients.
-    pub(crate) connections: Connections,
+    pub(crate) connections: ConnectionStats,
     answers: Answers,
     moved: [Counter; Moved::ALL.len()],
     repins: [Counter; Moved::ALL.len()],
-    refused: [Counter; Refusal::ALL.len()],
+    refused: [Counter; CookieRefusal::ALL.len()],
     own_answers: [Counter; Problem::ALL.len()],
 }
 
 /// Connections of clients to a listener.
 #[derive(Debug, Default)]
-pub(crate) struct Connections {
+pub(crate) struct ConnectionStats {
     /// Opened so far.
     pub(crate) opened: Counter,
     /// Of these, closed again.
@@ -167,7 +165,7 @@ pub(crate) struct Connections {
     pub(crate) unproven: Counter,
 }
 
-impl Connections {
+impl ConnectionStats {
     /// How many are open now.
     pub(crate) fn open(&self) -> u64 {
         // In this order: one that closes in between must not make the difference negative.
@@ -214,6 +212,13 @@ impl Moved {
 }
 
 impl ListenerStats {
+    /// Requests that came in and are not over, down to the last byte of the answer.
+    pub(crate) fn under_way(&self) -> u64 {
+        // In this order: a request that ends in between must not make the difference negative.
+        let over = self.over.get();
+        self.requests.get().saturating_sub(over)
+    }
+
     /// An answer went out, a node's or our own, this long after the request came in.
     pub(crate) fn answered(&self, status: u16, took: Duration) {
         self.answers.count(status, took);
@@ -230,12 +235,12 @@ impl ListenerStats {
     }
 
     /// Affinity cookies were ignored.
-    pub(crate) fn refused(&self, reason: Refusal, count: u64) {
+    pub(crate) fn refused(&self, reason: CookieRefusal, count: u64) {
         self.refused[reason as usize].add(count);
     }
 
     /// The balancer answered in place of a node.
-    pub(crate) fn answered_itself(&self, problem: Problem) {
+    pub(crate) fn responded_locally(&self, problem: Problem) {
         self.own_answers[problem as usize].count();
     }
 }
@@ -286,7 +291,7 @@ mod tests {
         for (index, (change, _)) in Change::ALL.into_iter().enumerate() {
             assert_eq!(change as usize, index);
         }
-        for (index, (reason, _)) in Refusal::ALL.into_iter().enumerate() {
+        for (index, (reason, _)) in CookieRefusal::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
         }
     }

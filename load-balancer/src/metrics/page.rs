@@ -10,8 +10,8 @@ use std::{
 
 use super::{Answers, BUCKETS, Change, Counter, Histogram, ListenerStats, Moved};
 use crate::{
-    access_log::AccessLog, admin_state::AdminState, affinity::Refusal, group::Group, node::Node,
-    problem::Problem,
+    access_log::AccessLog, admin_state::AdminState, affinity::CookieRefusal, group::Group,
+    node::Node, problem::Problem,
 };
 
 /// Name, kind, help and value of a number.
@@ -44,7 +44,7 @@ const LISTENER_VALUES: [Number<ListenerStats>; 9] = [
         "requests_under_way",
         "gauge",
         "Requests that are not over.",
-        |stats| stats.requests.get().saturating_sub(stats.over.get()),
+        ListenerStats::under_way,
     ),
     (
         "unanswered_total",
@@ -204,7 +204,7 @@ impl Page<'_> {
             "Affinity cookies ignored, by reason.",
         );
         self.each_listener(|page, labels, stats| {
-            for ((_, reason), counter) in Refusal::ALL.iter().zip(&stats.refused) {
+            for ((_, reason), counter) in CookieRefusal::ALL.iter().zip(&stats.refused) {
                 page.sample(format_args!("{labels},reason=\"{reason}\""), counter.get());
             }
         });
@@ -344,8 +344,8 @@ mod tests {
         stats.retries.count();
         stats.repinned(Moved::Removed);
         stats.moved(Moved::Retried);
-        stats.refused(Refusal::Forged, 1);
-        stats.answered_itself(Problem::NoNode);
+        stats.refused(CookieRefusal::Forged, 1);
+        stats.responded_locally(Problem::NoNode);
         stats.answered(503, Duration::ZERO);
         let node = up("node-1");
         let _in_flight = Attempt::at(&node).expect("room");

@@ -88,7 +88,7 @@ impl Balancer {
         let (top, tables) = settings.split_at(settings.find('[').unwrap_or(settings.len()));
         let text = format!(
             "{top}\nadmin = \"{ip}:8090\"\nthreads = 2\n[nodes]\n{nodes}\n\
-             [[listeners]]\nstrategy = \"sticky\"\naddress = \"{ip}:8081\"\n\
+             [[listeners]]\nstrategy = \"sticky\"\naddress = \"{ip}:8081\"\naffinity = true\n\
              [[listeners]]\nstrategy = \"redis\"\naddress = \"{ip}:8082\"\n{tables}\n"
         );
         let config = dir.path().join("balancer.toml");

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Direction, Disturbance, Disturbed};
+use super::disturbance::{Direction, Disturbance, Disturbed};
 
 /// What waits on the way, at most. When it is full we read no more, so the sender feels it as he would feel a slow
 /// network.

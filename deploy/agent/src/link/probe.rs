@@ -21,11 +21,14 @@ const LONGEST_ANSWER_BYTES: u64 = 1 << 20;
 #[serde(rename_all = "snake_case")]
 pub enum Met {
     /// So many bytes, the whole answer, after so long.
-    Answer(usize, #[serde(with = "super::micros")] Duration),
+    Answer(
+        usize,
+        #[serde(with = "super::disturbance::micros")] Duration,
+    ),
     /// The connection was broken off.
     Reset,
     /// Nothing came in time.
-    Silence(#[serde(with = "super::micros")] Duration),
+    Silence(#[serde(with = "super::disturbance::micros")] Duration),
     /// Something else.
     Trouble(String),
 }

@@ -4,6 +4,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
     time::Instant,
+    time::sleep,
 };
 
 use super::{carry::QUEUE_BYTES, *};

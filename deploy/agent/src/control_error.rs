@@ -11,7 +11,7 @@ use axum::{
 };
 
 /// Why a call is answered with a problem.
-pub(crate) enum Failure {
+pub(crate) enum ControlError {
     Unauthorized,
     NotFound(String),
     Method,
@@ -20,22 +20,22 @@ pub(crate) enum Failure {
     Broken(String),
 }
 
-impl From<AgentError> for Failure {
+impl From<AgentError> for ControlError {
     fn from(error: AgentError) -> Self {
         Self::Agent(error)
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for ControlError {
     fn into_response(self) -> Response {
         const CONFLICT: StatusCode = StatusCode::CONFLICT;
         const FAILED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
-        let of = |kind: &str| format!("urn:session-lab:{kind}");
+        let of = |kind: &str| format!("/problems/{kind}");
         let (status, kind, title, detail) = match self {
             Self::Unauthorized => (
                 StatusCode::UNAUTHORIZED,
                 of("unauthorized"),
-                "The agent's token is wanted",
+                "The agent's token is required",
                 "send Authorization: Bearer and what is in the agent's token file".into(),
             ),
             Self::NotFound(detail) => (StatusCode::NOT_FOUND, of("not-found"), "Not found", detail),

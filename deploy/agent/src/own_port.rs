@@ -58,7 +58,7 @@ impl FromStr for LinkFlag {
 }
 
 /// Opens a port at `HOST:PORT`. An address is taken as it is; of those behind a name, all that are ours.
-pub(crate) async fn on_our_addresses(place: &str) -> Result<Vec<TcpListener>, String> {
+pub(crate) async fn open_on_own_addresses(place: &str) -> Result<Vec<TcpListener>, String> {
     if let Ok(address) = place.parse::<SocketAddr>() {
         let listener =
             listen::open(address).map_err(|error| format!("cannot listen on {address}: {error}"));
@@ -72,7 +72,7 @@ pub(crate) async fn on_our_addresses(place: &str) -> Result<Vec<TcpListener>, St
     let deadline = Instant::now() + KNOWN_WITHIN;
     loop {
         let problem = match timeout(KNOWN_WITHIN, lookup_host(place)).await {
-            Ok(Ok(addresses)) => match all_of_ours(addresses)? {
+            Ok(Ok(addresses)) => match open_own(addresses)? {
                 Ok(opened) => return Ok(opened),
                 Err(foreign) => format!(
                     "none of the addresses behind the name belongs to this machine ({}); give a name or an address \
@@ -91,7 +91,7 @@ pub(crate) async fn on_our_addresses(place: &str) -> Result<Vec<TcpListener>, St
 }
 
 /// The inner error lists the addresses, all of them somebody else's; the outer one is trouble with one that is ours.
-fn all_of_ours(
+fn open_own(
     addresses: impl Iterator<Item = SocketAddr>,
 ) -> Result<Result<Vec<TcpListener>, Vec<String>>, String> {
     let (mut opened, mut foreign) = (Vec::new(), Vec::new());
@@ -150,19 +150,19 @@ mod tests {
     }
 
     #[test]
-    fn of_several_addresses_all_of_ours_are_taken() {
+    fn of_several_addresses_open_own_are_taken() {
         // 198.51.100.0/24 belongs to nobody: it is for documentation.
         let addresses = |list: &[&str]| -> Vec<SocketAddr> {
             list.iter().map(|text| text.parse().unwrap()).collect()
         };
         let all = addresses(&["198.51.100.1:0", "[::1]:0", "127.0.0.1:0", "198.51.100.2:0"]);
-        let opened = all_of_ours(all.into_iter()).unwrap().unwrap();
+        let opened = open_own(all.into_iter()).unwrap().unwrap();
         let at = opened.iter().map(|one| one.local_addr().unwrap().ip());
         let at: Vec<String> = at.map(|ip| ip.to_string()).collect();
         assert_eq!(at, ["127.0.0.1", "::1"]);
 
         let foreign = addresses(&["198.51.100.1:0", "198.51.100.2:0"]);
-        let refused = all_of_ours(foreign.into_iter());
+        let refused = open_own(foreign.into_iter());
         assert_eq!(
             refused.unwrap().unwrap_err(),
             ["198.51.100.1", "198.51.100.2"]

@@ -14,19 +14,24 @@ use std::{
 
 use tokio::{net::TcpStream, time::Instant};
 
-use crate::http1::{
-    answer::Answer,
-    buffer::Buffer,
-    client::{Client, Patience, Wire},
-    framing::Framing,
-    scan::Scan,
-    upload::Upload,
+use crate::{
+    config::ClientLimits,
+    http1::{
+        answer::Answer,
+        buffer::Buffer,
+        client::{Client, Wire, body_deadline},
+        framing::Framing,
+        scan::Scan,
+        upload::Upload,
+    },
+    problem::Problem,
 };
-use crate::problem::Problem;
 
-/// How long a node may keep a request waiting.
+/// How long one node may keep a request waiting.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NodePatience {
+pub(crate) struct AttemptTimeouts {
+    /// Until it accepts a connection.
+    pub(crate) connect: Duration,
     /// Until it takes the next bytes of the request.
     pub(crate) write: Duration,
     /// Until the whole head of its answer came, counted from the end of the request.
@@ -35,7 +40,7 @@ pub(crate) struct NodePatience {
     pub(crate) body: Duration,
 }
 
-/// Why an exchange ended early.
+/// Why a relay ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// The client is gone, or as good as gone.
@@ -62,11 +67,11 @@ enum Waiting {
 
 /// One attempt.
 #[derive(Debug)]
-pub(crate) struct Exchange<'a, C> {
+pub(crate) struct Relay<'a, C> {
     pub(crate) client: &'a mut Client<C>,
-    client_patience: &'a Patience,
+    client_limits: &'a ClientLimits,
     pub(crate) node: TcpStream,
-    node_patience: NodePatience,
+    timeouts: AttemptTimeouts,
     pub(crate) upload: &'a mut Upload,
     /// What the node sent and the client has not got yet.
     pub(crate) input: Buffer,
@@ -81,22 +86,22 @@ pub(crate) struct Exchange<'a, C> {
     waiting: Option<(Waiting, u64)>,
 }
 
-impl<'a, C: Wire> Exchange<'a, C> {
+impl<'a, C: Wire> Relay<'a, C> {
     /// An attempt that begins `now`.
     pub(crate) fn new(
         client: &'a mut Client<C>,
-        client_patience: &'a Patience,
+        client_limits: &'a ClientLimits,
         node: TcpStream,
-        node_patience: NodePatience,
+        timeouts: AttemptTimeouts,
         upload: &'a mut Upload,
         now: Instant,
     ) -> Self {
         Self {
             written: client.written,
             client,
-            client_patience,
+            client_limits,
             node,
-            node_patience,
+            timeouts,
             upload,
             input: Buffer::default(),
             body_bytes: 0,
@@ -297,13 +302,13 @@ impl<'a, C: Wire> Exchange<'a, C> {
             } else {
                 Instant::now()
             };
-            let client = |bytes| self.client_patience.until(self.began, bytes, now);
+            let client = |bytes| body_deadline(self.client_limits, self.began, bytes, now);
             let answered = self.client.written - self.written;
             self.client.deadline.set(match waiting {
                 Waiting::Body => client(self.upload.length),
-                Waiting::NodeToTake => now + self.node_patience.write,
-                Waiting::Answer => now + self.node_patience.answer,
-                Waiting::NodeToSend => client(answered).min(now + self.node_patience.body),
+                Waiting::NodeToTake => now + self.timeouts.write,
+                Waiting::Answer => now + self.timeouts.answer,
+                Waiting::NodeToSend => client(answered).min(now + self.timeouts.body),
                 Waiting::ClientToTake => client(answered),
             });
             self.waiting = Some((waiting, moved));
