@@ -18,7 +18,7 @@ pub enum ClusterError {
     #[error("the program `{program}` is not in {}: build it with `cargo build --workspace --bins`", beside.display())]
     NotBuilt {
         /// Its name.
-        program: &'static str,
+        program: String,
         /// Where it should be.
         beside: PathBuf,
     },

@@ -60,7 +60,7 @@ pub use self::{
     error::ClusterError,
     owed::Owed,
     process::Process,
-    programs::describe,
+    programs::{describe, ours},
     spec::{BalancerKind, ClusterSpec, LOAD_BALANCER, LinkName, STORE},
     store::StoreInfo,
 };

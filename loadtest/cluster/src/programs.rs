@@ -83,8 +83,8 @@ pub async fn describe(given: Option<&Path>) -> Result<Table, ClusterError> {
         .map_err(|error| failed(error.to_string()))
 }
 
-/// Cargo puts all binaries of a workspace into one folder, and test programs into `deps` below it.
-fn ours(program: &'static str) -> Result<PathBuf, ClusterError> {
+/// One of our programs. Cargo puts all binaries of a workspace into one folder, and test programs into `deps` below it.
+pub fn ours(program: &str) -> Result<PathBuf, ClusterError> {
     let running = env::current_exe().unwrap_or_default();
     let mut folder = running.parent().unwrap_or(Path::new("."));
     if folder.ends_with("deps") {
@@ -95,7 +95,7 @@ fn ours(program: &'static str) -> Result<PathBuf, ClusterError> {
         Ok(path)
     } else {
         Err(ClusterError::NotBuilt {
-            program,
+            program: program.to_owned(),
             beside: folder.to_owned(),
         })
     }

@@ -52,15 +52,18 @@
 mod carts;
 mod faults;
 mod losses;
+mod orders;
 mod revocations;
+mod session;
 mod sessions;
 mod witness;
 
 use crate::history::{History, Operation, Outcome};
 use crate::results::{Anomalies, Revocation, Revocations, Witness};
 pub use losses::Losses;
-use sessions::Session;
-pub use sessions::{End, Ends};
+pub use session::End;
+use session::Session;
+pub use sessions::Ends;
 use witness::Evidence;
 
 /// What the history proves.
@@ -85,7 +88,7 @@ pub struct Verdict {
 /// Judges a history.
 pub fn check(history: &History) -> Verdict {
     let ordered = sessions::in_order(&history.operations);
-    let orders = revocations::by_user(&history.revocations);
+    let orders = orders::by_user(&history.revocations);
     let sessions = sessions::of(&ordered, &orders, &history.meta);
     let faults = faults::of(&history.faults);
     let mut evidence = Evidence::new(&faults);

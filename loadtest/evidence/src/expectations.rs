@@ -12,7 +12,6 @@ pub mod theory;
 mod threshold;
 mod thresholds;
 
-pub use self::theory::{Expected, Extent, Hit};
 pub use self::threshold::{Relation, Threshold};
 use crate::results::{Anomaly, Expectation, Prediction, Run, Source};
 

@@ -9,12 +9,11 @@ mod expectation;
 mod generator;
 mod repeats;
 mod scale_out;
+mod theory;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-
-use crate::expectations::Expected;
 
 pub use anomalies::{
     Anomalies, Anomaly, Revocation, Revocations, Witness, WitnessFault, WitnessOperation,
@@ -23,6 +22,7 @@ pub use expectation::{Expectation, Prediction, Source};
 pub use generator::{Arrivals, Generator, InFlight};
 pub use repeats::{Comparison, Conclusion, Estimate, Summary};
 pub use scale_out::{Fitted, ScaleFit, ScaleOut, ScalePoint, Station};
+pub use theory::{Expected, Extent, Hit};
 
 /// The value of [`Results::schema`].
 pub const SCHEMA: &str = "sessionlab.results/1";

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::expectations::{Expected, Threshold};
+use crate::expectations::Threshold;
 use crate::results::*;
 use crate::strategy::{About, Table};
 use crate::{expectations, statistics};

@@ -23,6 +23,7 @@ mod ranks;
 mod repeats;
 mod scalability;
 mod scale_out;
+mod sending;
 mod timeline;
 mod windows;
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::expectations::Expected;
 use crate::history::Lifetime;
+use crate::results::Expected;
 use crate::results::StrategyProperties;
 
 /// The version of the form that is understood.
@@ -51,6 +51,8 @@ pub struct About {
     pub carriage: Carriage,
     /// How a session ends by itself.
     pub ends: Ends,
+    /// How far a logout reaches.
+    pub logout: Reach,
     /// How far the revocation of a user reaches.
     pub revocation: Reach,
     /// What a request costs in round trips to the store.
@@ -105,9 +107,22 @@ pub enum Reach {
     Never,
 }
 
+impl Reach {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::AtOnce => "every node, at once",
+            Self::ThisNode => "the node that was asked",
+            Self::Never => "nobody: the credential works until it expires",
+        }
+    }
+}
+
 /// Round trips to the store, at most.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct RoundTrips {
+    /// Of a login.
+    pub login: u32,
     /// Of a request that asks who is logged in, or reads the cart.
     pub read: u32,
     /// Of a change of the cart.

@@ -23,6 +23,30 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// All, by code.
+    pub const ALL: [Self; 6] = [
+        Self::Held,
+        Self::ExpectationFailed,
+        Self::Usage,
+        Self::Invalid,
+        Self::NoCluster,
+        Self::Interrupted,
+    ];
+
+    /// What it tells, for people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Held => "every expectation held",
+            Self::ExpectationFailed => "an expectation failed",
+            Self::Usage => "wrong usage, or a wrong scenario",
+            Self::Invalid => {
+                "the measurement cannot be believed: the generator was the bottleneck, a fault took no effect, the disk was full"
+            }
+            Self::NoCluster => "the cluster could not be brought up",
+            Self::Interrupted => "Ctrl-C",
+        }
+    }
+
     /// What the shell sees.
     pub fn code(self) -> u8 {
         match self {

@@ -5,6 +5,7 @@
 //! * [`attack`]: the users (goose) in a child process, and the recorder beside them, which writes the history.
 //! * [`run`], [`demo`]: one scenario over all strategies, from start to results. [`up`]: a cluster to play with.
 //! * [`check`]: a history judged again. [`report`](mod@report): results rendered again. [`plan`]: what a million sessions would need.
+//! * [`generate`]: files of the repository that follow from the table of strategies.
 //! * [`output`]: what `lab` says. [`exit`]: how it ends; `signals`: who tells it to. `own_side`: what this machine could not do
 //!   for a request. [`on`]: where the cluster is; `compose`: the host's Docker; [`wait`], [`secrets`]: for containers.
 //!
@@ -21,6 +22,7 @@ pub mod check;
 mod compose;
 pub mod demo;
 pub mod exit;
+pub mod generate;
 pub mod on;
 pub mod output;
 mod own_side;

@@ -9,11 +9,11 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use lab::{
     attack, check, demo,
     exit::{Exit, Failure},
-    output, plan, report, run, scenarios, secrets, up, wait,
+    generate, output, plan, report, run, scenarios, secrets, up, wait,
 };
 
 #[global_allocator]
@@ -44,6 +44,7 @@ enum Command {
     Secrets(secrets::Args),
     Plan(plan::Args),
     Wait(wait::Args),
+    Generate(generate::Args),
     /// The users of one run: started by `lab run`, never by hand.
     #[command(hide = true)]
     Attack(attack::Args),
@@ -72,6 +73,14 @@ fn main() -> ExitCode {
         Command::Secrets(args) => secrets::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Wait(args) => on_a_runtime(wait::run(args)),
+        Command::Generate(args) => {
+            let all = Lab::command();
+            let shown = all
+                .get_subcommands()
+                .filter(|command| !command.is_hide_set());
+            let names: Vec<&str> = shown.map(clap::Command::get_name).collect();
+            on_a_runtime(generate::run(&args, &names))
+        }
         Command::Attack(args) => attack::run(args),
     };
     match outcome {

@@ -17,6 +17,7 @@ mod one;
 mod progress;
 mod samples;
 mod series;
+mod stage;
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;

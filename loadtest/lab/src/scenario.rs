@@ -8,6 +8,7 @@ mod check;
 mod cluster;
 mod fault;
 mod load;
+mod problem;
 pub mod schedule;
 mod sizes;
 mod source;
@@ -130,7 +131,7 @@ impl Scenario {
         let mut spec: Spec =
             toml::from_str(text).map_err(|error| wrong(error.span(), error.message()))?;
         spec.cluster.resolve(table);
-        let explained = |problem: check::Problem| wrong(problem.span, &problem.message);
+        let explained = |problem: problem::Problem| wrong(problem.span, &problem.message);
         check::check(&spec, table).map_err(explained)?;
         let thresholds = check::thresholds(&spec).map_err(explained)?;
         let name = path.file_stem().map_or_else(

@@ -51,6 +51,13 @@ const ALL: &[(&str, &str)] = &[
     scenario!("store-pause"),
 ];
 
+/// Name and question of each.
+pub(crate) fn questions(table: &Table) -> Result<Vec<(&'static str, String)>, ScenarioError> {
+    ALL.iter()
+        .map(|(name, text)| Ok((*name, built_in(name, text, table)?.spec.question)))
+        .collect()
+}
+
 /// List the scenarios that come with the lab, each with the question that it answers.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
@@ -59,9 +66,8 @@ pub struct Args {}
 pub async fn run(_: &Args) -> Result<Exit, Failure> {
     let table = cluster::describe(None).await?;
     let mut list = String::new();
-    for (name, text) in ALL {
-        let scenario = built_in(name, text, &table)?;
-        let _ = writeln!(list, "{name}\n    {}", scenario.spec.question);
+    for (name, question) in questions(&table)? {
+        let _ = writeln!(list, "{name}\n    {question}");
     }
     list += "\nTo perform one: lab run NAME. The files are in scenarios/; a changed copy is run by its path.\n";
     output::print(list)?;

@@ -97,8 +97,19 @@ pub enum ReportError {
     },
 }
 
-/// What [`write_all`] writes.
-pub const FILES: [&str; 4] = ["results.json", "report.html", "report.md", "junit.xml"];
+/// What [`write_all`] writes, and what each file holds.
+pub const FILES: [(&str, &str); 4] = [
+    (
+        "results.json",
+        "everything measured; the reports are rendered from it alone",
+    ),
+    (
+        "report.html",
+        "the report, for people; one file that needs no network",
+    ),
+    ("report.md", "the same as text"),
+    ("junit.xml", "the expectations, for CI systems"),
+];
 
 /// Writes `results.json`, `report.html`, `report.md` and `junit.xml` into `dir`, which is created if it is missing.
 pub fn write_all(results: &Results, dir: &Path) -> Result<(), ReportError> {

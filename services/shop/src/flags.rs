@@ -59,7 +59,8 @@ pub(crate) struct Flags {
         long,
         env = "SHOP_NODE_NAME",
         value_name = "NAME",
-        default_value_t = host_name()
+        default_value_t = host_name(),
+        hide_default_value = true
     )]
     pub node_name: String,
 

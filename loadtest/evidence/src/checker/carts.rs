@@ -4,7 +4,7 @@ mod line;
 
 use std::collections::HashSet;
 
-use super::sessions::{Loss, Session};
+use super::session::{Loss, Session};
 use super::witness::{Evidence, Found, name};
 use crate::history::{Action, LineId, Operation, Outcome};
 use crate::results::Anomaly;

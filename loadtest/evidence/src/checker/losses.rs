@@ -2,7 +2,7 @@
 
 use super::carts::Cart;
 use super::faults::Fault;
-use super::sessions::Session;
+use super::session::Session;
 
 /// One fault's price.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,30 +4,11 @@
 //! is *concerned* by an order that was sent after its login was acknowledged and answered before its logout began. Only of
 //! these it can be said that the credential should be dead.
 
-use std::collections::HashMap;
-
-use super::sessions::{Loss, Session};
+use super::session::{Loss, Session};
 use super::witness::{Evidence, Found, at, name};
 use super::{lived_on, may_have_happened};
 use crate::history::{Operation, Outcome};
 use crate::results::{Anomaly, Revocations};
-
-/// All orders by user, in the order of sending.
-pub(super) fn by_user(orders: &[Operation]) -> HashMap<u32, Vec<&Operation>> {
-    let mut by_user: HashMap<u32, Vec<&Operation>> = HashMap::new();
-    for order in orders {
-        by_user.entry(order.user).or_default().push(order);
-    }
-    by_user
-}
-
-/// Of the `orders` about a user, those that may have met the session that began with `login`. What nobody knows the end of
-/// may meet any later one.
-pub(super) fn that_concern<'a>(login: &Operation, orders: &[&'a Operation]) -> Vec<&'a Operation> {
-    let may_meet =
-        |order: &&&Operation| order.outcome == Outcome::Info || order.done_us >= login.sent_us;
-    orders.iter().filter(may_meet).copied().collect()
-}
 
 /// What became of all orders; `None` where there were none.
 pub(super) fn sum(orders: &[Operation], sessions: &[Session<'_>]) -> Option<Revocations> {

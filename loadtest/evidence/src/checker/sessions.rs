@@ -3,41 +3,14 @@
 use std::collections::HashMap;
 
 use super::faults::{self, Fault};
+use super::session::{End, Loss, Session};
 use super::witness::{Evidence, Found, at, name};
-use super::{may_have_happened, revocations};
+use super::{may_have_happened, orders};
 use crate::history::{Action, Meta, Operation, Outcome, Reason};
 use crate::results::Anomaly;
 
 /// Nodes reckon expiry in whole seconds of a wall clock, and the history's clock is not that one.
 const SLACK_US: i64 = 1_000_000;
-
-/// One login and everything that was done under it.
-pub(super) struct Session<'a> {
-    /// The login that began it.
-    pub(super) login: &'a Operation,
-    /// Everything after it, in the order of sending; replays after its logout too.
-    pub(super) operations: &'a [&'a Operation],
-    /// The first logout that may have happened.
-    pub(super) logout: Option<&'a Operation>,
-    /// How it was lost.
-    pub(super) loss: Option<Loss<'a>>,
-    /// Whether its user had lost the session before.
-    pub(super) follows_a_loss: bool,
-    /// Refusals that had to be: it had expired or was revoked.
-    ended: Vec<(&'a Operation, End)>,
-    /// The operator's calls about its user that may concern it, in the order of sending.
-    pub(super) orders: Vec<&'a Operation>,
-    pub(super) meta: &'a Meta,
-}
-
-/// Why a credential had to be refused, though its user had not logged out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Its lifetime was over.
-    Expired,
-    /// An operator had ended it.
-    Revoked,
-}
 
 /// Which refusals had to be, by the user and its operation. They are neither losses nor failures.
 #[derive(Clone, Debug, Default)]
@@ -62,15 +35,6 @@ impl Ends {
     pub fn is_failure(&self, operation: &Operation) -> bool {
         operation.outcome != Outcome::Ok && self.why(operation).is_none()
     }
-}
-
-/// The end of a session, or of a line in its cart, that should have lived on.
-#[derive(Clone, Copy)]
-pub(super) struct Loss<'a> {
-    /// What proved last that it was there.
-    pub(super) alive: &'a Operation,
-    /// The answer by which the loss showed first: of a node that did not know it any more, or never had.
-    pub(super) dead: &'a Operation,
 }
 
 /// By user and session, and within each in the order of sending, in which `operations` are.
@@ -109,7 +73,7 @@ pub(super) fn of<'a>(
         };
         let login = group[begin];
         let orders = orders.get(&login.user).map_or(&[][..], Vec::as_slice);
-        let orders = revocations::that_concern(login, orders);
+        let orders = orders::that_concern(login, orders);
         let mut session = Session::new(login, &group[begin + 1..], orders, meta);
         session.follows_a_loss = sessions
             .last()

@@ -1,7 +1,7 @@
 //! Counts, and the few operations that prove the first of each kind, so that a person can follow them in the history.
 
 use super::faults::Fault;
-use super::sessions::Session;
+use super::session::Session;
 use crate::history::{LineId, Operation, Outcome};
 use crate::results::{Anomalies, Anomaly, Witness, WitnessFault, WitnessOperation};
 

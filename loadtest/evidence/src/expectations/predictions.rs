@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::theory::{self, Expected, Extent};
+use super::theory;
 use super::{demanded, each};
 use crate::results::Anomaly;
 use crate::results::{Anomalies, Expectation, Fault, Prediction, Revocations, Run};
+use crate::results::{Expected, Extent};
 use crate::target::Target;
 
 /// A node that is away for less may be back before the balancer has given up on it, at its default settings.

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use super::generator::Sending;
+use super::sending::Sending;
 use crate::history::{ArrivalCounts, FaultStep, History};
 use crate::pace::{LATE_US, REQUEST_TIMEOUT, Schedule};
 use crate::results::Arrivals;

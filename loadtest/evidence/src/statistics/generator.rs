@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::in_flight::Seen;
 use super::latency::{bins, nearest_rank};
+use super::sending::Sending;
 use super::{arrivals, in_flight};
 use crate::history::{Action, Count, FaultStep, History, Meta, Operation, Outcome, Reason};
 use crate::pace::Pace;
@@ -20,26 +21,6 @@ const LAG_US: u64 = 20_000;
 const OWN_SHARE: f64 = 0.8;
 /// With less than a tenth of the machine idle, processes wait for each other, and every latency is the scheduler's.
 const BUSY_SHARE: f64 = 0.9;
-/// When an operation was wanted, possible and sent.
-#[derive(Clone, Copy, Debug)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "a time says its unit, here as everywhere"
-)]
-pub(super) struct Sending {
-    pub(super) intended_us: i64,
-    /// When its user had the answer to what it did before.
-    pub(super) free_us: i64,
-    pub(super) sent_us: i64,
-}
-
-impl Sending {
-    /// What the generator is late by: from the moment at which the operation was due and its user free. (That no user is
-    /// free is not the generator's slowness; [`super::arrivals`] judges that.)
-    fn lag_us(self) -> u64 {
-        u64::try_from(self.sent_us - self.intended_us.max(self.free_us)).unwrap_or(0)
-    }
-}
 
 /// All operations', in the order of sending.
 pub(super) fn sendings(history: &History) -> Vec<Sending> {

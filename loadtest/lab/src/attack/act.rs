@@ -12,10 +12,11 @@ use reqwest::Method;
 use super::answer::{Said, says_nothing_was_done, understand};
 use super::browser::Wish;
 use super::exchange::Exchange;
-use super::journey::{Login, Session, User};
+use super::journey::{Session, User};
 use super::outcome::{Answer, judge};
 use super::plan::account;
 use super::replays::Dead;
+use super::replays::Login;
 use evidence::history::{Action, Fingerprint, LineId, Operation, Outcome};
 
 impl User {

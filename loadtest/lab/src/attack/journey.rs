@@ -16,8 +16,8 @@ use super::browser::Browser;
 use super::in_flight::Gauge;
 use super::plan::Plan;
 use super::recorder::Recorder;
-use super::replays::DeadCredentials;
-use evidence::history::{Action, Fingerprint, LineId, Outcome};
+use super::replays::{DeadCredentials, Login};
+use evidence::history::{Action, LineId, Outcome};
 use evidence::pace::Pace;
 use evidence::random::{Random, Stream};
 
@@ -65,13 +65,6 @@ pub(super) struct Session {
     pub(super) login: Login,
     /// The cart as the last answer showed it.
     pub(super) cart: Vec<LineId>,
-}
-
-/// By which number and which credential a login is known.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Login {
-    pub(super) number: u32,
-    pub(super) fingerprint: Fingerprint,
 }
 
 impl User {

@@ -7,8 +7,15 @@
 use std::collections::VecDeque;
 
 use super::browser::Credentials;
-use super::journey::Login;
 use crate::scenario::Replays;
+use evidence::history::Fingerprint;
+
+/// By which number and which credential a login is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Login {
+    pub(super) number: u32,
+    pub(super) fingerprint: Fingerprint,
+}
 
 /// A user that leaves faster than its old credentials are tried out forgets the oldest.
 const MAX_KEPT: usize = 8;

@@ -160,7 +160,7 @@ fn evidence(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let is_history = name.starts_with("history-") && name.contains(".jsonl");
-        if is_history || report::FILES.contains(&&*name) {
+        if is_history || report::FILES.iter().any(|(file, _)| *file == name) {
             files.push(path);
         }
     }

@@ -5,7 +5,7 @@
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::one::Stage;
+use super::stage::Stage;
 use crate::exit::{Exit, Failure};
 use cluster::Process;
 use cluster::faults::Fault;

@@ -8,8 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Spec;
-use super::check::{Problem, at, within};
-use super::schedule::random_node;
+use super::problem::{Problem, at, within};
 use cluster::faults::fault::RESTART_S;
 use cluster::faults::{Fault, FaultAction, FaultKind as Kind, Target};
 use cluster::{LOAD_BALANCER, LinkName};
@@ -105,7 +104,7 @@ pub(super) fn expand(chaos: &Chaos, spec: &Spec, random: &mut Random) -> Vec<Fau
             let at_s = CALM_S + slot * slot_s + random.between((0, slot_s - chaos.slot_s()));
             let kind = usize::try_from(random.below(chaos.kinds.len() as u64)).unwrap_or(0);
             let kind = *chaos.kinds[kind].get_ref();
-            let node = random_node(spec, random);
+            let node = spec.cluster.random_node(random);
             let action = action(kind, random)?;
             Some(Fault {
                 at_s,

@@ -1,10 +1,9 @@
 //! What TOML and types cannot say about a scenario: names that exist, times that fit, numbers that make sense.
 
-use std::ops::Range;
-
 use toml::Spanned;
 
 use super::load::Profile;
+use super::problem::{Problem, at, within};
 use super::{Load, Spec, fault, sizes};
 use evidence::expectations::Threshold;
 use evidence::strategy::Table;
@@ -20,19 +19,6 @@ const MAX_REVOCATIONS_PER_S: u32 = 100;
 const MAX_SESSIONS: u32 = 1_000_000;
 /// Sessions end after half an hour by themselves; in a run as long as that, a refusal would prove nothing.
 const MAX_S: u64 = 1_500;
-
-/// What is wrong, and where.
-pub(super) struct Problem {
-    pub(super) span: Option<Range<usize>>,
-    pub(super) message: String,
-}
-
-pub(super) fn at<T>(place: &Spanned<T>, message: String) -> Problem {
-    Problem {
-        span: Some(place.span()),
-        message,
-    }
-}
 
 /// Finds the first problem.
 pub(super) fn check(spec: &Spec, table: &Table) -> Result<(), Problem> {
@@ -53,23 +39,6 @@ pub(super) fn check(spec: &Spec, table: &Table) -> Result<(), Problem> {
         Some(chaos) => chaos.check(spec),
         None => Ok(()),
     }
-}
-
-pub(super) fn within<T: Copy + PartialOrd + std::fmt::Display>(
-    value: &Spanned<T>,
-    least: T,
-    most: T,
-    name: &str,
-) -> Result<(), Problem> {
-    let number = *value.get_ref();
-    // Written so that a number that is none (NaN) is outside.
-    if !(least..=most).contains(&number) {
-        return Err(at(
-            value,
-            format!("`{name}` is {number}; allowed are {least} to {most}"),
-        ));
-    }
-    Ok(())
 }
 
 fn strategies(spec: &Spec, table: &Table) -> Result<(), Problem> {

@@ -7,9 +7,10 @@ use serde::de::{self, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::check::{Problem, at, within};
+use super::problem::{Problem, at, within};
 use super::sizes::Sizes;
 use cluster::{BalancerKind, spec::MOST_NODES};
+use evidence::random::Random;
 use evidence::strategy::{ALL, Setting, Table};
 
 /// The least and the most cores that a node can be limited to. The kernel gives no less than 1 ms at a time, and the agent
@@ -92,6 +93,11 @@ impl ClusterPart {
     /// How many nodes run from the start; of several sizes the largest.
     pub fn node_count(&self) -> usize {
         self.nodes.get_ref().largest()
+    }
+
+    /// A node that chance chooses.
+    pub(super) fn random_node(&self, random: &mut Random) -> String {
+        format!("node-{}", random.below(self.node_count() as u64) + 1)
     }
 
     /// CPU that each node may use, in cores.

@@ -5,7 +5,10 @@
 
 mod check;
 
-use cluster::faults::FaultKind;
+use std::time::Duration;
+
+use agent::link::{Direction, Disturbance};
+use cluster::faults::{Fault, FaultAction, FaultKind, Target};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -52,4 +55,58 @@ pub enum Way {
     There,
     /// To the one who connects.
     Back,
+}
+
+/// A fault each time that it comes. What a check has not seen yet may be incomplete; it counts as harmless then.
+pub(super) fn occurrences(fault: &FaultEntry) -> impl Iterator<Item = Fault> {
+    let number = |field: &Option<toml::Spanned<u64>>| field.as_ref().map(|field| *field.get_ref());
+    let first = Fault {
+        at_s: *fault.at_s.get_ref(),
+        for_s: number(&fault.for_s),
+        action: action(fault),
+        target: Target::of(fault.target.get_ref()),
+    };
+    let every_s = number(&fault.every_s).unwrap_or(0);
+    (0..number(&fault.times).unwrap_or(1)).map(move |time| Fault {
+        at_s: first.at_s.saturating_add(every_s.saturating_mul(time)),
+        ..first.clone()
+    })
+}
+
+/// What a file asks for.
+fn action(fault: &FaultEntry) -> FaultAction {
+    let number =
+        |field: &Option<toml::Spanned<u64>>| field.as_ref().map_or(0, |field| *field.get_ref());
+    let direction = match fault.direction.as_ref().map(toml::Spanned::get_ref) {
+        None | Some(Way::Both) => Direction::Both,
+        Some(Way::There) => Direction::There,
+        Some(Way::Back) => Direction::Back,
+    };
+    match fault.kind.get_ref() {
+        FaultKind::Kill => FaultAction::Kill,
+        FaultKind::Stop => FaultAction::Stop,
+        FaultKind::Pause => FaultAction::Pause,
+        FaultKind::Restart => FaultAction::Restart,
+        FaultKind::Slow => FaultAction::Slow {
+            running: fault.running.as_ref().map_or(1.0, |share| *share.get_ref()),
+        },
+        FaultKind::Drain => FaultAction::Drain {
+            deadline_s: fault.deadline_s.as_ref().map(|field| *field.get_ref()),
+        },
+        FaultKind::Maint => FaultAction::Maint,
+        FaultKind::Delay => FaultAction::Link(Disturbance::Delay {
+            by: Duration::from_millis(number(&fault.delay_ms)),
+            direction,
+        }),
+        FaultKind::Bandwidth => FaultAction::Link(Disturbance::Bandwidth {
+            bytes_per_s: number(&fault.kib_per_s) * 1024,
+            direction,
+        }),
+        FaultKind::Reset => FaultAction::Link(Disturbance::Reset),
+        FaultKind::Blackhole => FaultAction::Link(Disturbance::Blackhole { direction }),
+        FaultKind::Scale => FaultAction::Scale {
+            nodes: fault.nodes.as_ref().map_or(0, |nodes| *nodes.get_ref()),
+        },
+        FaultKind::RollingRestart => FaultAction::RollingRestart,
+    }
 }

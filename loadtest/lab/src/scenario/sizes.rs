@@ -10,7 +10,7 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::check::{Problem, at};
+use super::problem::{Problem, at};
 use super::{Scenario, Spec};
 
 /// `nodes`: a number, or a list of them.

@@ -8,6 +8,7 @@ use reqwest::Url;
 use super::{Args, Signals, say};
 use crate::compose::Compose;
 use crate::exit::{Exit, Failure};
+use crate::generate::port_variable;
 use crate::wait::until_ready;
 
 /// From started containers to a first answer: health checks come every few seconds, one after the other.
@@ -28,10 +29,7 @@ pub(super) async fn run(args: &Args, ports: &[u16]) -> Result<Exit, Failure> {
     compose.set("SESSION_STRATEGIES", args.strategies.join(","));
     let mut urls = Vec::new();
     for (strategy, port) in args.strategies.iter().zip(ports) {
-        compose.set(
-            &format!("PORT_{}", strategy.to_uppercase().replace('-', "_")),
-            port.to_string(),
-        );
+        compose.set(&port_variable(strategy), port.to_string());
         let url = Url::parse(&format!("http://127.0.0.1:{port}"));
         urls.push(url.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?);
     }

@@ -2,7 +2,7 @@
 
 use crate::checker::faults::Fault;
 use crate::checker::may_have_happened;
-use crate::checker::sessions::Loss;
+use crate::checker::session::Loss;
 use crate::history::{Action, LineId, Operation, Outcome};
 
 /// See the module.

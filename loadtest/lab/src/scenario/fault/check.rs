@@ -7,9 +7,9 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::super::Spec;
-use super::super::check::{Problem, at, within};
-use super::super::schedule::occurrences;
+use super::super::problem::{Problem, at, within};
 use super::FaultEntry;
+use super::occurrences;
 use cluster::faults::fault::{MOST_SESSIONS, RANDOM};
 use cluster::faults::{Fault, FaultKind, Target};
 use cluster::{BalancerKind, LOAD_BALANCER, STORE};
