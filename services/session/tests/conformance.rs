@@ -34,6 +34,6 @@ fn every_strategy_does_what_it_declares() {
                 _ => values,
             };
         }
-        conformance::suite(*kind, values);
+        conformance::suite(*kind, &values);
     }
 }

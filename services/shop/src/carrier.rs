@@ -111,17 +111,15 @@ impl Carrier {
                 (Some(visit), _) => cookie.clear(&mut headers, visit)?,
                 (None, _) => {}
             }
-            match (value, part.field, header) {
-                (None, ..) => {}
-                (Some(value), ..) if by_cookie => cookie.set(&mut headers, value)?,
-                (Some(value), Some(field), _) => {
-                    fields.insert(field, value.to_owned());
-                }
-                (Some(value), None, Some(header)) => {
-                    headers.insert(header, HeaderValue::try_from(value).map_err(unfit)?);
-                }
-                // Browsers alone have it.
-                (Some(_), None, None) => {}
+            let Some(value) = value else {
+                continue;
+            };
+            if by_cookie {
+                cookie.set(&mut headers, value)?;
+            } else if let Some(field) = part.field {
+                fields.insert(field, value.to_owned());
+            } else if let Some(header) = header {
+                headers.insert(header, HeaderValue::try_from(value).map_err(unfit)?);
             }
         }
         let value = answer.value;
