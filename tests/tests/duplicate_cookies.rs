@@ -10,6 +10,7 @@
 use cluster::Cluster;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use session::about::Carriage;
 use tests::direct::{problem, wish};
 use tests::{Answer, STRATEGIES, cluster_with, send};
 
@@ -123,7 +124,7 @@ impl Browser {
 
     async fn log_in(&mut self, cluster: &Cluster, strategy: &str) -> Answer {
         let mut wish = wish(cluster, "user-000001");
-        if strategy == "jwt" {
+        if session::about(strategy).unwrap().carriage == Carriage::Tokens {
             wish["transport"] = json!("cookie");
         }
         self.visit(&cluster.url(strategy), Method::POST, "/login", Some(&wish))
@@ -132,11 +133,8 @@ impl Browser {
 }
 
 /// The names of the cookies that a strategy sets.
-fn names(strategy: &str) -> Vec<String> {
-    match strategy {
-        "jwt" => vec!["jwt-token".into(), "jwt-cart".into()],
-        _ => vec![format!("session-{strategy}")],
-    }
+fn names(strategy: &str) -> impl Iterator<Item = &'static str> {
+    session::about(strategy).unwrap().cookies()
 }
 
 /// Plants cookies of a strategy's names wherever a browser lets them be set for this path.
@@ -146,7 +144,7 @@ fn plant_everywhere(browser: &mut Browser, strategy: &str, path: &str) {
             for path in ["/", path] {
                 // What the browser holds of our own stays, beside the others.
                 if domain.is_some() || path != "/" {
-                    browser.plant(&name, domain, path, "planted");
+                    browser.plant(name, domain, path, "planted");
                 }
             }
         }
@@ -182,7 +180,7 @@ async fn a_login_replaces_and_clears_cookies_of_one_name_wherever_they_came_from
 
         let login = browser.log_in(&cluster, strategy).await.expect(200);
         for name in names(strategy) {
-            let kept = browser.named(&name);
+            let kept = browser.named(name);
             assert!(
                 kept.len() <= 1,
                 "{strategy}: {kept:?} after {:?}",
@@ -217,7 +215,7 @@ async fn a_login_replaces_and_clears_cookies_of_one_name_wherever_they_came_from
         // With one of a name there is nothing to clear.
         let again = browser.log_in(&cluster, strategy).await.expect(200);
         assert!(
-            session_lines(&again).len() <= names(strategy).len(),
+            session_lines(&again).len() <= names(strategy).count(),
             "{:?}",
             again.headers
         );
@@ -239,7 +237,7 @@ async fn a_logout_ends_and_clears_all_of_them() {
             .expect(204);
         for name in names(strategy) {
             assert_eq!(
-                browser.named(&name),
+                browser.named(name),
                 Vec::<&Kept>::new(),
                 "{:?}",
                 logout.headers
@@ -261,9 +259,9 @@ async fn one_that_a_login_cannot_see_is_cleared_where_it_is_refused() {
         let base = cluster.url(strategy);
         let mut browser = Browser::default();
         for name in names(strategy) {
-            browser.plant(&name, None, "/cart", "planted");
-            browser.plant(&name, Some("lab.example"), "/cart/lines", "planted");
-            browser.plant(&name, Some("lab.example"), "/cart/", "planted");
+            browser.plant(name, None, "/cart", "planted");
+            browser.plant(name, Some("lab.example"), "/cart/lines", "planted");
+            browser.plant(name, Some("lab.example"), "/cart/", "planted");
         }
         browser.log_in(&cluster, strategy).await.expect(200);
         browser
@@ -329,7 +327,7 @@ async fn a_bearer_is_not_locked_out_by_cookies_either() {
 async fn however_many_there_are_the_answer_stays_small() {
     let cluster = one_node().await;
     for strategy in STRATEGIES {
-        let name = names(strategy).swap_remove(0);
+        let name = names(strategy).next().unwrap();
         for (what, cookies) in [
             (
                 "many",

@@ -274,8 +274,8 @@ fn every_page_is_in_the_index() {
 #[test]
 fn the_tutorial_shows_the_code_that_is_built() {
     let tutorial = page("docs/add-a-strategy.md");
-    let code =
-        ["lib.rs", "main.rs"].map(|file| page(&format!("examples/file-strategy/src/{file}")));
+    let code = ["src/lib.rs", "src/main.rs", "tests/conformance.rs"]
+        .map(|file| page(&format!("examples/file-strategy/{file}")));
     let shown: Vec<_> = tutorial
         .split("```rust\n")
         .skip(1)

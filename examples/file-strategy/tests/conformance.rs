@@ -16,8 +16,6 @@ fn it_does_what_it_declares() {
         value: Secret::new(folder.path().to_str().unwrap()),
         on_command_line: true,
     };
-    conformance::suite(
-        &file_strategy::Kind,
-        Values::default().with_text(&FOLDER, path),
-    );
+    let values = Values::default().with_text(&FOLDER, path);
+    conformance::suite(&file_strategy::Kind, &values);
 }

@@ -52,7 +52,7 @@ pub struct Args {
 /// What the command line may change about a scenario.
 #[derive(Debug, Default, clap::Args)]
 pub struct Options {
-    /// Only these strategies of the scenario, or `all` that the node knows.
+    /// These strategies instead of the scenario's; `all` that the nodes serve.
     #[arg(long = "strategy", value_name = "NAMES", value_delimiter = ',')]
     strategies: Vec<String>,
 
@@ -75,6 +75,10 @@ pub struct Options {
     /// Where to write results and reports [default: reports/<time>, with a link reports/latest].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// More flags for every node, after `--`: `lab run kill-node -- --max-cart-lines 50` (see `shop --help`).
+    #[arg(last = true, value_name = "NODE FLAGS")]
+    node_flags: Vec<String>,
 }
 
 /// `lab run`
@@ -248,9 +252,13 @@ impl Options {
     /// As they were typed, for the command that a report shows.
     pub(crate) fn as_flags(&self) -> String {
         let on = (self.on != On::Loopback).then(|| format!(" --on {}", self.on));
+        let node_flags: String = match self.node_flags.as_slice() {
+            [] => String::new(),
+            flags => format!(" -- {}", flags.join(" ")),
+        };
         let shop = self.shop.as_ref();
         let shop = shop.map(|shop| format!(" --shop {}", shop.display()));
-        on.unwrap_or_default() + &shop.unwrap_or_default() + &self.changes()
+        on.unwrap_or_default() + &shop.unwrap_or_default() + &self.changes() + &node_flags
     }
 
     /// What they change about a scenario.
@@ -275,30 +283,27 @@ impl Options {
 
     fn apply(&self, scenario: &mut Scenario, table: &Table) -> Result<(), Failure> {
         let spec = &mut scenario.spec;
-        if self.strategies == [ALL] {
-            spec.cluster.strategies = table
-                .names()
-                .into_iter()
+        let known = table.names();
+        if let Some(unknown) = self
+            .strategies
+            .iter()
+            .find(|name| *name != ALL && !known.contains(&name.as_str()))
+        {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "--strategy {unknown}: the nodes serve no such strategy; they serve {}",
+                    table.list()
+                ),
+            ));
+        }
+        if !self.strategies.is_empty() {
+            let chosen = table.resolve(&self.strategies);
+            // In the order of the table, whatever the order in which they were typed.
+            let chosen = known.into_iter().filter(|name| chosen.iter().any(|one| one == name));
+            spec.cluster.strategies = chosen
                 .map(|name| Spanned::new(0..0, name.to_owned()))
                 .collect();
-        }
-        let known = spec.cluster.strategy_names();
-        for strategy in self.strategies.iter().filter(|name| *name != ALL) {
-            if !known.contains(strategy) {
-                return Err(Failure::new(
-                    Exit::Usage,
-                    format!(
-                        "--strategy {strategy}: the scenario `{}` does not have it; it has {}",
-                        scenario.name,
-                        known.join(", ")
-                    ),
-                ));
-            }
-        }
-        if !self.strategies.is_empty() && self.strategies != [ALL] {
-            spec.cluster
-                .strategies
-                .retain(|name| self.strategies.contains(name.get_ref()));
         }
         spec.seed = self.seed.unwrap_or(spec.seed);
         if let Some(repeats) = self.repeats {
@@ -347,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strategy_that_the_scenario_does_not_have_is_wrong_usage() {
+    fn a_strategy_that_nodes_do_not_serve_is_wrong_usage() {
         let options = Options {
             strategies: vec!["memcached".into()],
             ..Options::default()
@@ -357,7 +362,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         assert!(
-            failure.message.contains("it has sticky, redis, jwt"),
+            failure.message.contains("they serve sticky, redis, jwt"),
             "{failure}"
         );
     }

@@ -69,8 +69,8 @@ static CHECKS: &[Check] = checks! {
 ///
 /// # Panics
 /// When a check fails, after all of them have run: the message names those that failed.
-pub fn suite(kind: &'static dyn Kind, values: Values) {
-    kind.check(&values).unwrap();
+pub fn suite(kind: &'static dyn Kind, values: &Values) {
+    kind.check(values).unwrap();
     let runtime = Runtime::new().unwrap();
     let mut failed = String::new();
     for (number, (name, check)) in CHECKS.iter().enumerate() {

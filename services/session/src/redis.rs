@@ -48,13 +48,13 @@ mod answer;
 mod connection;
 mod dial;
 mod eviction;
-mod given;
 mod link;
 mod meter;
 mod names;
 mod place;
 mod script;
 mod sentinels;
+mod settings;
 mod throttle;
 
 use std::sync::Arc;
@@ -63,11 +63,11 @@ use async_trait::async_trait;
 use redis::Value;
 
 use self::answer::{cart, foreign_value, session};
-pub use self::given::{Password, Settings};
 use self::link::Link;
 pub use self::names::KEY_PREFIXES;
 use self::names::Names;
 use self::script::{Call, Script, Scripts};
+pub use self::settings::{Password, Settings};
 use crate::about::{Carriage, ConcurrentChanges, Ends, Reach, RoundTrips, StoreKind};
 use crate::settings::{ABSOLUTE, IDLE, MAX_CART_LINES};
 use crate::strategy::MAX_LISTED;
@@ -105,9 +105,9 @@ static ABOUT: About = About {
     logout_means: "The session is deleted from the store, and no node accepts it from then on.",
     port: 8082,
     settings: &[
-        &given::URL,
-        &given::PASSWORD_FILE,
-        &given::TIMEOUT,
+        &settings::URL,
+        &settings::PASSWORD_FILE,
+        &settings::TIMEOUT,
         &IDLE,
         &ABSOLUTE,
         &MAX_CART_LINES,
@@ -148,11 +148,11 @@ impl crate::Kind for Kind {
     }
 
     fn check(&self, values: &Values) -> Result<(), Unfit> {
-        given::settings(ABOUT.name, values).map(drop)
+        settings::check(ABOUT.name, values).map(drop)
     }
 
     fn build(&self, values: &Values, host: &Host) -> Result<Arc<dyn Strategy>, Unfit> {
-        let settings = given::settings(ABOUT.name, values)?;
+        let settings = settings::check(ABOUT.name, values)?;
         let redis = Redis::connect(settings, host.clock.clone())
             .map_err(|why| Unfit(format!("the Redis URL cannot be used: {why}")))?;
         Ok(Arc::new(redis))

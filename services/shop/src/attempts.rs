@@ -15,6 +15,8 @@
 
 use std::net::IpAddr;
 
+use axum::extract::FromRequestParts;
+use http::request::Parts;
 use session::throttle::{Attempt, Throttle, Verdict};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -22,7 +24,22 @@ use tokio::time::{Instant, timeout_at};
 use crate::accounts::Refused;
 use crate::input::Password;
 use crate::node::Served;
+use crate::peer::Peer;
 use crate::problem::Problem;
+
+/// Where an attempt comes from.
+pub(crate) struct Client(pub IpAddr);
+
+impl FromRequestParts<Served> for Client {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
+        let peer = Peer::of(&parts.extensions)?;
+        Ok(Self(
+            peer.client(&parts.headers, &served.node.trusted_balancers),
+        ))
+    }
+}
 
 /// Checks that `user` has this password, as often as may be tried. With `answer_by`, the answer comes by then: at the latest
 /// as "too many logins".

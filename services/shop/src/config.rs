@@ -17,17 +17,6 @@ use crate::origin::{Origin, Scheme};
 
 const MIN_OPERATOR_TOKEN_BYTES: usize = 16;
 
-/// A setting that cannot be served: what is wrong, and what to do about it.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Invalid configuration: {0}.")]
-pub(crate) struct Invalid(pub String);
-
-impl From<Unfit> for Invalid {
-    fn from(Unfit(why): Unfit) -> Self {
-        Self(why)
-    }
-}
-
 /// The node's own secrets as they were found, not yet judged. Those of the strategies are among their values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Secrets {
@@ -42,7 +31,7 @@ impl Secrets {
     pub(crate) fn load(
         flags: &Flags,
         environment: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, Invalid> {
+    ) -> Result<Self, Unfit> {
         let load = |what, flag, file: &Option<PathBuf>, variable| {
             Secret::load(what, flag, file.as_deref(), variable, &environment)
         };
@@ -90,9 +79,9 @@ impl Config {
         secrets: Secrets,
         values: Values,
         known: &[&'static dyn Kind],
-    ) -> Result<Self, Invalid> {
+    ) -> Result<Self, Unfit> {
         if !is_identifier(&flags.node_name) {
-            return Err(Invalid(format!(
+            return Err(Unfit(format!(
                 "--node-name {:?} is not a name: use 1 to 64 letters, digits, '.', '_' or '-'",
                 flags.node_name
             )));
@@ -112,7 +101,7 @@ impl Config {
                 None,
             )
             .map_err(|why| {
-                Invalid(format!(
+                Unfit(format!(
                     "--password-memory-kib {} with --password-iterations {} is not possible: {why}",
                     flags.password_memory_kib, flags.password_iterations
                 ))
@@ -125,26 +114,26 @@ impl Config {
     }
 }
 
-fn public(url: Option<&str>, listen: SocketAddr) -> Result<Origin, Invalid> {
+fn public(url: Option<&str>, listen: SocketAddr) -> Result<Origin, Unfit> {
     let how = "set --public-url https://NAME with the name that stands in the browser";
     let Some(url) = url else {
         let own = Origin::of_host(Scheme::Http, &listen.to_string());
         // Port 0 is any free one, which is no part of a URL.
         let own = own.or_else(|| Origin::of_host(Scheme::Http, "localhost"));
         return own.filter(|_| listen.ip().to_canonical().is_loopback()).ok_or_else(|| {
-            Invalid(format!(
+            Unfit(format!(
                 "--listen {listen} can be reached from other machines, and how browsers get here is not known: {how}; \
                  or --public-url http://localhost:PORT where only browsers of this machine do"
             ))
         });
     };
     let origin = Origin::parse(url.strip_suffix('/').unwrap_or(url)).ok_or_else(|| {
-        Invalid(format!(
+        Unfit(format!(
             "--public-url {url:?} is not scheme, name and perhaps port: {how}"
         ))
     })?;
     if origin.scheme == Scheme::Http && !origin.is_loopback() {
-        return Err(Invalid(format!(
+        return Err(Unfit(format!(
             "--public-url {origin} is plain http, and whoever listens on the way could take the cookies over: \
              put TLS in front of the node and {how}; plain http is for loopback only"
         )));
@@ -167,10 +156,7 @@ fn login_limits(flags: &Flags) -> Limits {
 }
 
 /// The kinds of these names, in their order.
-fn chosen(
-    names: &[String],
-    known: &[&'static dyn Kind],
-) -> Result<Vec<&'static dyn Kind>, Invalid> {
+fn chosen(names: &[String], known: &[&'static dyn Kind]) -> Result<Vec<&'static dyn Kind>, Unfit> {
     if let [name] = names
         && name == ALL
     {
@@ -179,13 +165,13 @@ fn chosen(
     let mut chosen: Vec<&'static dyn Kind> = Vec::with_capacity(names.len());
     for name in names {
         if chosen.iter().any(|kind| kind.about().name == name) {
-            return Err(Invalid(format!(
+            return Err(Unfit(format!(
                 "--strategies names {name} twice: once is enough"
             )));
         }
         let Some(kind) = known.iter().find(|kind| kind.about().name == name) else {
             let known: Vec<&str> = known.iter().map(|kind| kind.about().name).collect();
-            return Err(Invalid(format!(
+            return Err(Unfit(format!(
                 "--strategies names {name:?}, which this node does not know: choose from {}, or {ALL} alone",
                 known.join(", ")
             )));
@@ -195,13 +181,13 @@ fn chosen(
     Ok(chosen)
 }
 
-fn password(found: Option<Secret>) -> Result<Secret, Invalid> {
+fn password(found: Option<Secret>) -> Result<Secret, Unfit> {
     let password = found.ok_or_else(|| {
-        Invalid("the demo accounts have no password, and there is no default: set SHOP_PASSWORD or --password-file".into())
+        Unfit("the demo accounts have no password, and there is no default: set SHOP_PASSWORD or --password-file".into())
     })?;
     let bytes = password.reveal().len();
     if bytes > crate::input::MAX_PASSWORD_BYTES {
-        return Err(Invalid(format!(
+        return Err(Unfit(format!(
             "the demo password has {bytes} bytes, of which a login could send only {}: choose a shorter one",
             crate::input::MAX_PASSWORD_BYTES
         )));
@@ -209,13 +195,13 @@ fn password(found: Option<Secret>) -> Result<Secret, Invalid> {
     Ok(password)
 }
 
-fn operator_token(found: Option<Secret>, turnable_clock: bool) -> Result<Option<Secret>, Invalid> {
+fn operator_token(found: Option<Secret>, turnable_clock: bool) -> Result<Option<Secret>, Unfit> {
     match &found {
-        None if turnable_clock => Err(Invalid(
+        None if turnable_clock => Err(Unfit(
             "--turnable-clock needs an operator's token, else anyone could turn the clock: set SHOP_OPERATOR_TOKEN or --operator-token-file"
                 .into(),
         )),
-        Some(token) if token.reveal().len() < MIN_OPERATOR_TOKEN_BYTES => Err(Invalid(format!(
+        Some(token) if token.reveal().len() < MIN_OPERATOR_TOKEN_BYTES => Err(Unfit(format!(
             "the operator's token has {} bytes and must have at least {MIN_OPERATOR_TOKEN_BYTES}: make one with `openssl rand -hex 16`",
             token.reveal().len()
         ))),
@@ -251,14 +237,14 @@ mod tests {
         arguments: &[&str],
         secrets: Secrets,
         key: Option<&str>,
-    ) -> Result<Config, Invalid> {
+    ) -> Result<Config, Unfit> {
         let (flags, matches) = flags(arguments);
         let environment = |name: &str| key.filter(|_| name == "SHOP_JWT_KEY").map(OsString::from);
         let values = values(&matches, KINDS, environment)?;
         Config::check(flags, secrets, values, KINDS)
     }
 
-    fn check(arguments: &[&str], secrets: Secrets) -> Result<Config, Invalid> {
+    fn check(arguments: &[&str], secrets: Secrets) -> Result<Config, Unfit> {
         check_with(arguments, secrets, Some(KEY))
     }
 
@@ -286,7 +272,7 @@ mod tests {
             ("sticky,all", "\"all\""),
             ("sticky,sticky", "twice"),
         ] {
-            let Invalid(why) = names(list).unwrap_err();
+            let Unfit(why) = names(list).unwrap_err();
             assert!(why.contains(told), "{why}");
         }
     }
@@ -312,7 +298,7 @@ mod tests {
 
     #[test]
     fn weak_secrets_are_refused() {
-        let Invalid(why) = check_with(&["--strategies", "jwt"], secrets(), Some(&KEY[1..]))
+        let Unfit(why) = check_with(&["--strategies", "jwt"], secrets(), Some(&KEY[1..]))
             .err()
             .unwrap();
         assert!(

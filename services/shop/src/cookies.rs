@@ -21,12 +21,14 @@ use http::header::{COOKIE, HOST, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 
-use crate::credentials::{bounded, unfit};
-use crate::node::Served;
 use crate::origin::{Origin, Scheme};
 use crate::problem::Problem;
 
 const HOST_PREFIX: &str = "__Host-";
+
+/// No strategy has longer credentials, and a browser stores no longer cookies. What is longer proves nothing,
+/// so it counts as not there.
+const MAX_CREDENTIAL_BYTES: usize = 4096;
 
 /// Domains that a cookie may have been set for: the host, and the shortest of those above it, which it shares with the most
 /// other hosts. Few hosts have more above them.
@@ -249,12 +251,25 @@ fn domains(host: &str) -> Vec<&str> {
     domains
 }
 
-impl FromRequestParts<Served> for Visit {
+impl<S: Sync> FromRequestParts<S> for Visit {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Served) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(Self::of(parts))
     }
+}
+
+/// A value of a length that a credential can have.
+pub(crate) fn bounded(value: &[u8]) -> Option<String> {
+    (1..=MAX_CREDENTIAL_BYTES)
+        .contains(&value.len())
+        .then(|| String::from_utf8_lossy(value).into_owned())
+}
+
+/// A strategy made a credential that no header can carry. The value itself must not be logged.
+pub(crate) fn unfit(_: http::header::InvalidHeaderValue) -> Problem {
+    tracing::error!("a strategy made a credential that no header can carry");
+    Problem::Internal
 }
 
 #[cfg(test)]

@@ -17,9 +17,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONNECTION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::endpoints::Endpoint;
 use crate::input::json_or_nothing;
-use crate::metrics::Requests;
+use crate::metrics::{Endpoint, Requests};
 use crate::node::{Lane, Node, Served, X_SESSION_STRATEGY};
 use crate::problem::Problem;
 use crate::{same_origin, work};

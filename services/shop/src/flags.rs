@@ -10,9 +10,8 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, Parser, ValueEnum, value_parser};
 use session::settings::{Kept, Takes, Text};
-use session::{Kind, Secret, Setting, Values};
+use session::{Kind, Secret, Setting, Unfit, Values};
 
-use crate::config::Invalid;
 use crate::peer::TrustedBalancers;
 
 /// The subcommand that prints the table of strategies.
@@ -215,7 +214,7 @@ pub(crate) fn values(
     matches: &ArgMatches,
     kinds: &[&dyn Kind],
     environment: impl Fn(&str) -> Option<OsString>,
-) -> Result<Values, Invalid> {
+) -> Result<Values, Unfit> {
     let mut values = Values::default();
     for (setting, _) in settings(kinds) {
         let flag = format!("--{}", setting.flag);
@@ -232,7 +231,7 @@ pub(crate) fn values(
                 let on_command_line = from_flag.is_some();
                 let value = match (from_flag, from_environment) {
                     (Some(_), Some(_)) => {
-                        return Err(Invalid(format!(
+                        return Err(Unfit(format!(
                             "{flag} and {variable} both give a value: which one counts? Give only one of them"
                         )));
                     }

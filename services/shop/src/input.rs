@@ -20,7 +20,10 @@ use serde::de::DeserializeOwned;
 use crate::problem::Problem;
 
 /// Bodies are small forms.
-pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024;
+const MAX_BODY_BYTES: usize = 16 * 1024;
+const TOO_LARGE: Problem = Problem::BodyTooLarge {
+    max_bytes: MAX_BODY_BYTES,
+};
 /// Long enough for a UUID or a hash, short enough for a cookie that holds a cart.
 pub(crate) const MAX_IDENTIFIER_BYTES: usize = 64;
 /// Hashing a longer one would only cost.
@@ -87,7 +90,7 @@ async fn read(mut body: Body) -> Result<Bytes, Problem> {
         }
     }
     if total > MAX_BODY_BYTES {
-        return Err(Problem::BodyTooLarge);
+        return Err(TOO_LARGE);
     }
     Ok(read.freeze())
 }
@@ -332,7 +335,7 @@ mod tests {
         assert!(send("application/json", body(MAX_BODY_BYTES)).await.is_ok());
         for bytes in [MAX_BODY_BYTES + 1, MAX_DISCARDED_BYTES + 1] {
             let answer = send("application/json", body(bytes)).await;
-            assert_eq!(answer.unwrap_err(), Problem::BodyTooLarge);
+            assert_eq!(answer.unwrap_err(), TOO_LARGE);
         }
     }
 

@@ -6,7 +6,8 @@
 //! * [`server`]: from the port to the router, and the orderly end. [`linger`]: that of a connection.
 //! * [`node`]: what a node is.
 //! * [`exchange`]: what is the same for every request. [`endpoints`]: what is not, one a file.
-//! * [`input`], [`credentials`] and their [`cookies`], [`operator`]: what a request brings. [`problem`]: all that can be wrong.
+//! * [`input`], [`credentials`], [`operator`]: what a request brings. [`carrier`] and its [`cookies`]: how a credential travels.
+//!   [`affinity`]: what node and load balancer tell each other. [`problem`]: all that can be wrong.
 //! * [`peer`]: who sends it. [`same_origin`] and [`origin`]: whether a page of ours made the browser send it.
 //! * [`inspect`]: what fuzzers reach of it.
 //! * [`accounts`]: who may log in. [`attempts`]: how often that may be tried. [`patience`]: how long the answer may take. [`work`]: the declared work of a handler. [`metrics`]: what is counted.
@@ -18,7 +19,9 @@
 )]
 
 mod accounts;
+mod affinity;
 mod attempts;
+mod carrier;
 mod config;
 mod cookies;
 mod credentials;
@@ -49,12 +52,12 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use clap::FromArgMatches as _;
-use session::{Clock, Host, Kind};
+use session::{Clock, Host, Kind, Unfit};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::accounts::{Accounts, Refused};
-use crate::config::{Config, Invalid, Secrets};
+use crate::config::{Config, Secrets};
 use crate::flags::{Flags, LogFormat};
 use crate::node::{Node, Parts};
 use crate::origin::Scheme;
@@ -65,8 +68,8 @@ const SPARE_BLOCKING_THREADS: usize = 2;
 /// Why the node did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
+    #[error("Invalid configuration: {0}.")]
+    Unfit(#[from] Unfit),
     #[error(transparent)]
     CannotListen(#[from] CannotListen),
     #[error("cannot prepare the accounts: {0}")]
@@ -88,7 +91,7 @@ pub fn run(kinds: &[&'static dyn Kind]) -> ExitCode {
             // Not with `eprintln!`, which panics when nobody reads stderr any more.
             let _ = writeln!(io::stderr(), "shop: {failure}");
             ExitCode::from(match failure {
-                Failure::Invalid(_) => 2,
+                Failure::Unfit(_) => 2,
                 _ => 1,
             })
         }
@@ -157,9 +160,7 @@ async fn serve(config: Config, password_workers: usize) -> Result<(), Failure> {
     let host = Host::new(clock.clone());
     let strategies = config.kinds.iter();
     let strategies = strategies.map(|kind| kind.build(&config.values, &host));
-    let strategies = strategies
-        .collect::<Result<_, _>>()
-        .map_err(Invalid::from)?;
+    let strategies = strategies.collect::<Result<_, _>>()?;
     let cost = config.password_cost.clone();
     let accounts = Accounts::new(
         flags.accounts,
@@ -187,12 +188,12 @@ async fn serve(config: Config, password_workers: usize) -> Result<(), Failure> {
     Ok(server::serve(listener, router, node, drain).await?)
 }
 
-fn start_logging(format: LogFormat) -> Result<(), Invalid> {
+fn start_logging(format: LogFormat) -> Result<(), Unfit> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default())
         .map_err(|why| {
-            Invalid(format!(
+            Unfit(format!(
                 "RUST_LOG is not a log filter ({why}): try `info` or `shop=debug`"
             ))
         })?;

@@ -12,7 +12,8 @@ use session::throttle::{self, Limits};
 use session::{Clock, Secret, Strategy};
 
 use crate::accounts::Accounts;
-use crate::credentials::Carrier;
+use crate::affinity::X_BALANCER_DRAIN;
+use crate::carrier::Carrier;
 use crate::metrics::Requests;
 use crate::origin::{Origin, Scheme};
 use crate::peer::TrustedBalancers;
@@ -20,15 +21,6 @@ use crate::problem::Problem;
 
 /// The header that chooses the strategy, and that every answer repeats.
 pub(crate) const X_SESSION_STRATEGY: HeaderName = HeaderName::from_static("x-session-strategy");
-
-/// Tells the balancer what has become of the client's session, so that affinity can follow it. The balancer drops it.
-pub(crate) const X_SESSION_EVENT: HeaderName = HeaderName::from_static("x-session-event");
-/// A session starts with this answer.
-pub(crate) const STARTED: HeaderValue = HeaderValue::from_static("started");
-/// The session that the request came with is over.
-pub(crate) const ENDED: HeaderValue = HeaderValue::from_static("ended");
-/// The balancer's word that this node is to lose its clients.
-const X_BALANCER_DRAIN: HeaderName = HeaderName::from_static("x-balancer-drain");
 
 /// One node.
 pub(crate) struct Node {

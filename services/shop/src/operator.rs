@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use http::HeaderMap;
 use http::request::Parts;
 
-use crate::credentials::is_bearer_of;
+use crate::carrier::is_bearer_of;
 use crate::node::{Node, Served};
 use crate::problem::Problem;
 

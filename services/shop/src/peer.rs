@@ -7,12 +7,9 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use axum::extract::FromRequestParts;
-use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use crate::node::Served;
 use crate::origin::Scheme;
 use crate::problem::Problem;
 
@@ -70,7 +67,7 @@ impl Peer {
     /// Of several addresses the last counts: that one the balancer wrote, those before it somebody told the balancer. Where
     /// it wrote none, or nothing that is an address, all that it brings counts as its own: a mistake makes the
     /// throttle stricter and not weaker.
-    fn client(self, headers: &HeaderMap, trusted: &[TrustedBalancers]) -> IpAddr {
+    pub(crate) fn client(self, headers: &HeaderMap, trusted: &[TrustedBalancers]) -> IpAddr {
         let named = || {
             let last = headers.get_all(X_FORWARDED_FOR).iter().next_back()?;
             let (_, last) = last
@@ -95,20 +92,6 @@ impl Peer {
         } else {
             Scheme::Http
         }
-    }
-}
-
-/// Who asks.
-pub(crate) struct Client(pub IpAddr);
-
-impl FromRequestParts<Served> for Client {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
-        let peer = Peer::of(&parts.extensions)?;
-        Ok(Self(
-            peer.client(&parts.headers, &served.node.trusted_balancers),
-        ))
     }
 }
 

@@ -13,8 +13,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::accounts::Refused;
-use crate::input::MAX_BODY_BYTES;
-use crate::node::{ENDED, X_SESSION_EVENT};
+use crate::affinity::{ENDED, X_SESSION_EVENT};
 
 /// Says of a failed request whether it has certainly done nothing: then a balancer may ask another node.
 const X_OUTCOME: HeaderName = HeaderName::from_static("x-outcome");
@@ -89,7 +88,10 @@ pub(crate) enum Problem {
     /// A page of another site asked for a change.
     CrossSite,
     /// The body is longer than any that makes sense.
-    BodyTooLarge,
+    BodyTooLarge {
+        /// The bound.
+        max_bytes: usize,
+    },
     /// The body did not arrive in time.
     BodyTooSlow,
     /// The body is not declared as JSON.
@@ -160,7 +162,7 @@ impl Problem {
             Self::NotTheOperator => (401, "not-the-operator", "Not the operator's token"),
             Self::NoOperator => (403, "no-operator", "This node takes no operator calls"),
             Self::CrossSite => (403, "cross-site-request", "Another site may change nothing"),
-            Self::BodyTooLarge => (413, "body-too-large", "The body is too large"),
+            Self::BodyTooLarge { .. } => (413, "body-too-large", "The body is too large"),
             Self::BodyTooSlow => (408, "body-too-slow", "The body did not arrive in time"),
             Self::NotJson => (415, "not-json", "Bodies must be JSON"),
             Self::MalformedJson { .. } => (400, "malformed-json", "Malformed JSON"),
@@ -189,7 +191,7 @@ impl Problem {
             }
             // Not which of the two limits it is: that would tell an attacker whether others try the same account.
             Self::TooManyAttempts { .. } => "On this account or from this address".into(),
-            Self::BodyTooLarge => format!("At most {MAX_BODY_BYTES} bytes"),
+            Self::BodyTooLarge { max_bytes } => format!("At most {max_bytes} bytes"),
             Self::NotJson => "Send Content-Type: application/json".into(),
             Self::MalformedJson { why } | Self::InvalidInput { why } => why.clone(),
             Self::NoOperator => "It was started without an operator's token".into(),

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::progress::Progress;
 use super::stage::Stage;
-use super::{disk, memory, samples};
+use super::{Options, disk, memory, samples};
 use crate::attack::{NOT_RECORDED, Plan, Revocations};
 use crate::exit::{Exit, Failure};
 use crate::scenario::Scenario;
@@ -48,8 +48,8 @@ const LARGE_HISTORY_BYTES: u64 = 32 << 20;
 pub(super) struct Setup<'a> {
     /// What the nodes serve.
     pub(super) table: &'a Table,
-    /// Their program; ours where none is given.
-    pub(super) shop: Option<&'a Path>,
+    /// What the command line says of the nodes, among other things.
+    pub(super) options: &'a Options,
     pub(super) scenario: &'a Scenario,
     /// A cluster that is up already, to be used instead of an own one.
     pub(super) deployment: Option<&'a Deployment>,
@@ -216,7 +216,7 @@ impl Setup<'_> {
     fn cluster_spec(&self) -> ClusterSpec {
         let cluster = &self.scenario.spec.cluster;
         ClusterSpec {
-            shop: self.shop.map(Path::to_owned),
+            shop: self.options.shop.clone(),
             nodes: cluster.node_count(),
             spare_nodes: *cluster.spare_nodes.get_ref(),
             strategies: vec![self.strategy.to_string()],
@@ -226,7 +226,7 @@ impl Setup<'_> {
             password_iterations: cluster.password.iterations,
             work_us: cluster.work_us,
             quota: cluster.quota_cores(),
-            shop_args: cluster.setting_flags(),
+            shop_args: [cluster.setting_flags(), self.options.node_flags.clone()].concat(),
             balancer: cluster.balancer,
             store: faults::needs_store(self.schedule),
             links: self

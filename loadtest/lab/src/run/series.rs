@@ -1,10 +1,9 @@
 //! All runs of a scenario, and what the finished ones show together.
 
-use std::path::Path;
 
 use super::folder::Folder;
 use super::progress::Progress;
-use super::{environment, one};
+use super::{Options, environment, one};
 use crate::exit::{Exit, Failure};
 use crate::scenario::Scenario;
 use cluster::Deployment;
@@ -19,8 +18,8 @@ pub(super) struct Series<'a> {
     scenario: &'a Scenario,
     /// What the nodes serve.
     table: &'a Table,
-    /// Their program; ours where none is given.
-    shop: Option<&'a Path>,
+    /// What the command line says of the nodes, among other things.
+    options: &'a Options,
     /// A cluster that is up already, to be used instead of own ones.
     deployment: Option<&'a Deployment>,
     /// The same scenario at each of its sizes of cluster.
@@ -45,7 +44,7 @@ impl<'a> Series<'a> {
     pub(super) async fn begin(
         scenario: &'a Scenario,
         table: &'a Table,
-        shop: Option<&'a Path>,
+        options: &'a Options,
         deployment: Option<&'a Deployment>,
         command: String,
     ) -> Self {
@@ -57,7 +56,7 @@ impl<'a> Series<'a> {
         Self {
             scenario,
             table,
-            shop,
+            options,
             deployment,
             sizes,
             quota_cores,
@@ -83,7 +82,7 @@ impl<'a> Series<'a> {
                     let run = one::Setup {
                         scenario,
                         table: self.table,
-                        shop: self.shop,
+                        options: self.options,
                         deployment: self.deployment,
                         schedule: &self.schedule,
                         strategy,

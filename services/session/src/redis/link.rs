@@ -37,10 +37,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connection::{Driver, open, ping, refusal_as_error, role};
 use super::eviction::ask_policy;
-use super::given::Password;
 use super::meter::Meter;
 use super::place::Place;
 use super::script::Call;
+use super::settings::Password;
 use crate::{Error, Eviction, StoreUse};
 
 /// Pause after an attempt to connect that failed.

@@ -19,8 +19,8 @@ use tokio::time::sleep;
 
 use super::connection::{role, unfit, with_password};
 use super::dial::within;
-use super::given::Password;
 use super::sentinels::Sentinels;
+use super::settings::Password;
 
 /// Where a Sentinel listens when its URL does not say.
 const SENTINEL_PORT: &str = ":26379";

@@ -14,13 +14,14 @@ use session::{Answer, Credential, Error, Session};
 use tokio::sync::oneshot;
 
 use super::me::Me;
-use crate::attempts;
+use crate::affinity::{STARTED, X_SESSION_EVENT};
+use crate::attempts::{self, Client};
+use crate::carrier::Transport;
 use crate::cookies::Visit;
-use crate::credentials::{Brought, Transport};
+use crate::credentials::Brought;
 use crate::input::{Identifier, Json, Password};
-use crate::node::{STARTED, Served, X_SESSION_EVENT};
+use crate::node::Served;
 use crate::patience::AnswerBy;
-use crate::peer::Client;
 use crate::problem::Problem;
 
 #[derive(Deserialize)]

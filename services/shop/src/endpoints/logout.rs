@@ -14,9 +14,10 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use session::{Credential, Error, LoggedOut, Strategy};
 
+use crate::affinity::{ENDED, X_SESSION_EVENT};
 use crate::cookies::Visit;
 use crate::credentials::Brought;
-use crate::node::{ENDED, Served, X_SESSION_EVENT};
+use crate::node::Served;
 use crate::problem::Problem;
 
 const X_CREDENTIAL_ALIVE_UNTIL: HeaderName = HeaderName::from_static("x-credential-alive-until");

@@ -1,6 +1,6 @@
 //! The endpoints, one a file with its tests beside it, and the router that leads to them.
 //!
-//! Each path takes one method, so a path and an endpoint are the same thing, and [`Endpoint`] is what `/metrics` counts by.
+//! Each path takes one method, so a path and an endpoint are the same thing.
 
 mod cart;
 mod clock;
@@ -21,74 +21,9 @@ use axum::handler::Handler;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use crate::exchange::{Application, Operational};
+use crate::metrics::Endpoint;
 use crate::node::{Node, Served};
 use crate::problem::Problem;
-
-/// What a request can be for. The set of values that a metric's label can take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Endpoint {
-    Login,
-    Logout,
-    Refresh,
-    Me,
-    Cart,
-    AddLine,
-    RemoveLine,
-    Sessions,
-    EndSession,
-    Revoke,
-    Plain,
-    Healthz,
-    Readyz,
-    Metrics,
-    Clock,
-    /// A path that leads nowhere.
-    NotFound,
-}
-
-impl Endpoint {
-    /// All of them, in the order in which they are declared.
-    pub(crate) const ALL: [Self; 16] = [
-        Self::Login,
-        Self::Logout,
-        Self::Refresh,
-        Self::Me,
-        Self::Cart,
-        Self::AddLine,
-        Self::RemoveLine,
-        Self::Sessions,
-        Self::EndSession,
-        Self::Revoke,
-        Self::Plain,
-        Self::Healthz,
-        Self::Readyz,
-        Self::Metrics,
-        Self::Clock,
-        Self::NotFound,
-    ];
-
-    /// As metrics and logs call it.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Logout => "logout",
-            Self::Refresh => "refresh",
-            Self::Me => "me",
-            Self::Cart => "cart",
-            Self::AddLine => "add-line",
-            Self::RemoveLine => "remove-line",
-            Self::Sessions => "sessions",
-            Self::EndSession => "end-session",
-            Self::Revoke => "revoke",
-            Self::Plain => "plain",
-            Self::Healthz => "healthz",
-            Self::Readyz => "readyz",
-            Self::Metrics => "metrics",
-            Self::Clock => "clock",
-            Self::NotFound => "not-found",
-        }
-    }
-}
 
 /// Every path of the node.
 pub(crate) fn router(node: Arc<Node>) -> Router {
@@ -158,15 +93,6 @@ async fn not_found() -> Problem {
 #[cfg(test)]
 mod tests {
     use crate::testing::{Shop, problem};
-
-    use super::*;
-
-    #[test]
-    fn the_table_is_in_the_order_of_the_declaration() {
-        for (index, endpoint) in Endpoint::ALL.into_iter().enumerate() {
-            assert_eq!(endpoint as usize, index, "{endpoint:?}");
-        }
-    }
 
     #[tokio::test]
     async fn wrong_paths_and_methods_get_problems_too() {

@@ -63,8 +63,8 @@ pub struct Settings {
     pub max_lines: usize,
 }
 
-/// Judges them.
-pub(super) fn settings(name: &str, values: &Values) -> Result<Settings, Unfit> {
+/// Judges the values together.
+pub(super) fn check(name: &str, values: &Values) -> Result<Settings, Unfit> {
     values.check_expiry()?;
     let url = url(name, values.text(&URL))?;
     Ok(Settings {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn refusal(values: &Values) -> String {
-        let why = settings("redis", values).err().map(|why| why.to_string());
+        let why = check("redis", values).err().map(|why| why.to_string());
         why.unwrap_or_default()
     }
 
@@ -178,7 +178,7 @@ mod tests {
             why.contains("SHOP_REDIS_URL") && !why.contains("hunter2"),
             "{why}"
         );
-        assert_eq!(settings("redis", &at(url, false)).unwrap().url, url);
+        assert_eq!(check("redis", &at(url, false)).unwrap().url, url);
         let wrong = refusal(&at("http://:hunter2@127.0.0.1", false));
         assert!(wrong.contains("must look like") && !wrong.contains("hunter2"));
         let none = refusal(&Values::default());
@@ -193,7 +193,7 @@ mod tests {
                 path: None,
             };
             let values = at(url, on_command_line).with_secret(&PASSWORD_FILE, kept);
-            let settings = settings("redis", &values).map_err(|why| why.to_string())?;
+            let settings = check("redis", &values).map_err(|why| why.to_string())?;
             let password = settings.password.ok_or("no password")?;
             password()
         };
