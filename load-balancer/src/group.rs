@@ -48,16 +48,12 @@ pub(crate) struct Group {
 
 impl Group {
     /// A group without nodes yet.
-    pub(crate) fn new(
-        listener: &Listener,
-        affinity: Option<Arc<Affinity>>,
-        lifecycle: Arc<Lifecycle>,
-        config: &Config,
-    ) -> Self {
+    pub(crate) fn new(listener: &Listener, lifecycle: Arc<Lifecycle>, config: &Config) -> Self {
+        let key = config.affinity_key.as_ref().filter(|_| listener.affinity);
         Self {
             strategy: listener.strategy.clone(),
             address: listener.address,
-            affinity: affinity.filter(|_| listener.affinity),
+            affinity: key.map(|key| Arc::new(Affinity::new(key, &listener.cookie))),
             pin: listener.pin,
             on_dead_node: listener.on_dead_node,
             health: config.health.clone(),

@@ -100,7 +100,7 @@ pub fn run() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     log_to_stderr(args.log_format);
-    if let Err(error) = raise_open_files() {
+    if let Err(error) = listen::files::raise_limit() {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
     match server::run(config, &runtime, signals) {
@@ -115,15 +115,6 @@ pub fn run() -> ExitCode {
 /// Says why we end. Not with `eprintln!`, which panics when nobody reads stderr any more.
 fn tell(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
-}
-
-/// Raises the soft limit of open files to the hard one. The usual soft limit of 1,024 is for programs that still call
-/// `select`; every client and every connection to a node is a file.
-fn raise_open_files() -> rustix::io::Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let current = limit.maximum;
-    setrlimit(Resource::Nofile, Rlimit { current, ..limit })
 }
 
 /// What is logged unless `RUST_LOG` says otherwise. pingora has a line for nearly everything that can happen

@@ -12,49 +12,58 @@ use crate::{
 /// Methods that are passed on: all but CONNECT, of which these have a meaning.
 const ALLOWED: &[u8] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
 
-/// Everything that the balancer answers itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Problem {
-    BadRequest,
-    MethodNotAllowed,
-    RequestTimeout,
-    BodyTooLarge,
-    TargetTooLong,
-    ExpectationFailed,
-    HeadTooLarge,
-    NodeBrokeOff,
-    NodeTimeout,
+/// Makes the enum and its tables from one row for each problem: status, end of the `type`, title. Bodies are put together
+/// by the compiler, so that an answer allocates none.
+macro_rules! problems {
+    ($($(#[$doc:meta])* $name:ident = $status:literal, $kind:literal, $title:literal;)+) => {
+        /// Everything that the balancer answers itself.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Problem {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Problem {
+            /// Every problem, with its status and the end of its `type`, in the order of the counters.
+            pub(crate) const ALL: [(Self, u16, &str); [$($status),+].len()] =
+                [$((Self::$name, $status, $kind)),+];
+
+            /// The problem as JSON.
+            pub(crate) fn body(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!(
+                        r#"{"type":"/problems/"#, $kind, r#"","title":""#, $title,
+                        r#"","status":"#, $status, "}"
+                    ),)+
+                }
+            }
+        }
+    };
+}
+
+// That nothing was done is certain only with 503: with 502 and 504 the node may have done what it was asked for.
+problems! {
+    BadRequest = 400, "bad-request", "The request is not valid HTTP";
+    MethodNotAllowed = 405, "method-not-allowed", "The balancer makes no tunnels";
+    RequestTimeout = 408, "request-timeout", "The request took too long to arrive";
+    BodyTooLarge = 413, "body-too-large", "The body of the request is too large";
+    TargetTooLong = 414, "target-too-long", "The target of the request is too long";
+    ExpectationFailed = 417, "expectation-failed", "The only expectation that can be met is 100-continue";
+    HeadTooLarge = 431, "head-too-large", "The request has too many header fields, or too large ones";
+    NodeBrokeOff = 502, "node-broke-off", "The node broke off; it may or may not have done what it was asked";
+    NodeTimeout = 504, "node-timeout", "The node did not answer in time; it may or may not have done what it was asked";
     /// No node takes requests, or none could be connected to.
-    NoNode,
+    NoNode = 503, "no-node", "No node can serve this now; nothing was done";
     /// The client is pinned to a node that is dead, and the listener is strict.
-    PinnedNodeDead,
+    PinnedNodeDead = 503, "pinned-node-dead", "The node that you are pinned to is not there, and this listener moves nobody; nothing was done";
     /// The client is pinned to a node that is at its limit: it keeps its session and waits.
-    PinnedNodeFull,
+    PinnedNodeFull = 503, "pinned-node-full", "The node that you are pinned to is at its limit; nothing was done, try again";
     /// Every node that takes requests is at its limit.
-    NodesFull,
+    NodesFull = 503, "nodes-full", "Every node is at its limit; nothing was done, try again";
     /// The path is for operators alone.
-    PrivatePath,
+    PrivatePath = 404, "private-path", "This path is not for clients";
 }
 
 impl Problem {
-    /// Every problem, with its status and the end of its `type`, in the order of the counters.
-    pub(crate) const ALL: [(Self, u16, &str); 14] = [
-        (Self::BadRequest, 400, "bad-request"),
-        (Self::MethodNotAllowed, 405, "method-not-allowed"),
-        (Self::RequestTimeout, 408, "request-timeout"),
-        (Self::BodyTooLarge, 413, "body-too-large"),
-        (Self::TargetTooLong, 414, "target-too-long"),
-        (Self::ExpectationFailed, 417, "expectation-failed"),
-        (Self::HeadTooLarge, 431, "head-too-large"),
-        (Self::NodeBrokeOff, 502, "node-broke-off"),
-        (Self::NodeTimeout, 504, "node-timeout"),
-        (Self::NoNode, 503, "no-node"),
-        (Self::PinnedNodeDead, 503, "pinned-node-dead"),
-        (Self::PinnedNodeFull, 503, "pinned-node-full"),
-        (Self::NodesFull, 503, "nodes-full"),
-        (Self::PrivatePath, 404, "private-path"),
-    ];
-
     /// The status of the answer.
     pub(crate) fn status(self) -> u16 {
         Self::ALL[self as usize].1
@@ -63,54 +72,6 @@ impl Problem {
     /// The end of its `type`.
     pub(crate) fn kind(self) -> &'static str {
         Self::ALL[self as usize].2
-    }
-
-    /// A `fail` is certain only with 503: with 502 and 504 the node may have done what it was asked for.
-    pub(crate) fn body(self) -> &'static str {
-        match self {
-            Self::BadRequest => {
-                r#"{"type":"/problems/bad-request","title":"The request is not valid HTTP","status":400}"#
-            }
-            Self::MethodNotAllowed => {
-                r#"{"type":"/problems/method-not-allowed","title":"The balancer makes no tunnels","status":405}"#
-            }
-            Self::RequestTimeout => {
-                r#"{"type":"/problems/request-timeout","title":"The request took too long to arrive","status":408}"#
-            }
-            Self::BodyTooLarge => {
-                r#"{"type":"/problems/body-too-large","title":"The body of the request is too large","status":413}"#
-            }
-            Self::TargetTooLong => {
-                r#"{"type":"/problems/target-too-long","title":"The target of the request is too long","status":414}"#
-            }
-            Self::ExpectationFailed => {
-                r#"{"type":"/problems/expectation-failed","title":"The only expectation that can be met is 100-continue","status":417}"#
-            }
-            Self::HeadTooLarge => {
-                r#"{"type":"/problems/head-too-large","title":"The request has too many header fields, or too large ones","status":431}"#
-            }
-            Self::NodeBrokeOff => {
-                r#"{"type":"/problems/node-broke-off","title":"The node broke off; it may or may not have done what it was asked","status":502}"#
-            }
-            Self::NodeTimeout => {
-                r#"{"type":"/problems/node-timeout","title":"The node did not answer in time; it may or may not have done what it was asked","status":504}"#
-            }
-            Self::NoNode => {
-                r#"{"type":"/problems/no-node","title":"No node can serve this now; nothing was done","status":503}"#
-            }
-            Self::PinnedNodeDead => {
-                r#"{"type":"/problems/pinned-node-dead","title":"The node that you are pinned to is not there, and this listener moves nobody; nothing was done","status":503}"#
-            }
-            Self::PinnedNodeFull => {
-                r#"{"type":"/problems/pinned-node-full","title":"The node that you are pinned to is at its limit; nothing was done, try again","status":503}"#
-            }
-            Self::NodesFull => {
-                r#"{"type":"/problems/nodes-full","title":"Every node is at its limit; nothing was done, try again","status":503}"#
-            }
-            Self::PrivatePath => {
-                r#"{"type":"/problems/private-path","title":"This path is not for clients","status":404}"#
-            }
-        }
     }
 
     /// The words of the status line, which nobody reads but people.

@@ -26,7 +26,7 @@ use tracing::{error, info};
 use crate::{
     access_log::AccessLog,
     admin::Admin,
-    affinity::{Affinity, OurCookies},
+    affinity::OurCookies,
     config::{AccessLogTarget, Config},
     discovery::Discovery,
     forwarded::TrustedProxies,
@@ -99,15 +99,7 @@ pub(crate) fn run(mut config: Config, runtime: &Runtime, signals: Signals) -> Re
     let groups: Vec<_> = config
         .listeners
         .iter()
-        .map(|listener| {
-            let key = config.affinity_key.as_ref();
-            Arc::new(Group::new(
-                listener,
-                key.map(|key| Arc::new(Affinity::new(key, &listener.cookie))),
-                Arc::clone(&lifecycle),
-                &config,
-            ))
-        })
+        .map(|listener| Arc::new(Group::new(listener, Arc::clone(&lifecycle), &config)))
         .collect();
     let times = config.shutdown;
     let server = server(config, &groups, &lifecycle, access_log.clone())?;

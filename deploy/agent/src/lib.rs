@@ -17,7 +17,7 @@
 //! * `Remote` (`remote.rs`, feature `remote`): an agent elsewhere, with the methods of [`Agent`]; [`wire`]: what goes over its
 //!   control port.
 //! * [`addresses`]: what others on its networks call this machine.
-//! * [`limit`]: how much CPU a container may use. [`files`]: how many files a program may have open.
+//! * [`limit`]: how much CPU a container may use. [`files`]: how many files a program may have open (of `listen`).
 //! * [`AgentError`] (`error.rs`): what can go wrong.
 //!
 //! The binary `agent` (`main.rs` and what it names) is PID 1 of every container: an [`Agent`] with a control port.
@@ -41,7 +41,6 @@ pub mod addresses;
 mod agent;
 mod cgroup;
 mod error;
-pub mod files;
 pub mod limit;
 pub mod link;
 pub mod ports;
@@ -58,6 +57,7 @@ pub mod wire;
 pub use agent::{Agent, Usage};
 pub use cgroup::{QuotaError, Throttled};
 pub use error::AgentError;
+pub use listen::files;
 pub use ready::Ready;
 #[cfg(feature = "remote")]
 pub use remote::Remote;

@@ -125,7 +125,7 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .try_init();
-    if let Err(error) = agent::files::raise_limit() {
+    if let Err(error) = listen::files::raise_limit() {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
     // One thread: the agent stands beside what is measured, and should cost next to nothing.

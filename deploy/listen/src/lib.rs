@@ -10,13 +10,14 @@
 //! | `net.ipv6.conf.all.disable_ipv6=1`, as in Docker's networks of IPv4 | open, but connecting to `[::]` fails, because there is no `::1` | [`ways_to`] names both loopback addresses |
 //!
 //! [`Listeners`] accepts connections, alike for every port; [`Token`] says who may use one that is for operators. Who may
-//! listen where is left to the programs.
+//! listen where is left to the programs. [`files`] makes room for many connections.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
     "The lab needs Linux: its cluster is a set of processes on loopback. Elsewhere, run the same cluster in containers (docs/containers.md)."
 );
 
+pub mod files;
 mod listeners;
 mod secret;
 

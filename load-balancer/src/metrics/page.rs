@@ -193,9 +193,7 @@ impl Page<'_> {
         for (name, help, counters) in MOVES {
             self.family(name, "counter", help);
             self.each_listener(|page, labels, stats| {
-                for ((_, reason), counter) in Moved::ALL.iter().zip(counters(stats)) {
-                    page.sample(format_args!("{labels},reason=\"{reason}\""), counter.get());
-                }
+                page.words(labels, "reason", &Moved::ALL, counters(stats));
             });
         }
         self.family(
@@ -204,9 +202,7 @@ impl Page<'_> {
             "Affinity cookies ignored, by reason.",
         );
         self.each_listener(|page, labels, stats| {
-            for ((_, reason), counter) in CookieRefusal::ALL.iter().zip(&stats.refused) {
-                page.sample(format_args!("{labels},reason=\"{reason}\""), counter.get());
-            }
+            page.words(labels, "reason", &CookieRefusal::ALL, &stats.refused);
         });
         self.family(
             "own_answers_total",
@@ -260,9 +256,7 @@ impl Page<'_> {
             "Changes of state, of health and by order, by the state after.",
         );
         self.each_node(|page, labels, node| {
-            for ((_, word), counter) in Change::ALL.iter().zip(&node.stats.changes) {
-                page.sample(format_args!("{labels},to=\"{word}\""), counter.get());
-            }
+            page.words(labels, "to", &Change::ALL, &node.stats.changes);
         });
         self.family(
             "node_answers_total",
@@ -305,6 +299,13 @@ impl Page<'_> {
 
     fn sample(&mut self, labels: Arguments<'_>, value: u64) {
         let _ = writeln!(self.text, "{}{{{labels}}} {value}", self.family);
+    }
+
+    /// A counter for each word.
+    fn words<T>(&mut self, labels: &str, label: &str, all: &[(T, &str)], counters: &[Counter]) {
+        for ((_, word), counter) in all.iter().zip(counters) {
+            self.sample(format_args!("{labels},{label}=\"{word}\""), counter.get());
+        }
     }
 
     fn classes(&mut self, labels: &str, answers: &Answers) {
