@@ -15,7 +15,10 @@ fn dependencies(folder: &str) -> BTreeSet<String> {
     let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
     let manifest: toml::Table = manifest.parse().unwrap();
     let linked = manifest.get("dependencies").and_then(toml::Value::as_table);
-    linked.into_iter().flat_map(|table| table.keys().cloned()).collect()
+    linked
+        .into_iter()
+        .flat_map(|table| table.keys().cloned())
+        .collect()
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -39,24 +42,43 @@ fn production(path: &Path) -> String {
 #[test]
 fn nobody_imports_upwards() {
     let upwards: [(&str, &[&str]); 7] = [
-        ("loadtest/evidence", &["report", "cluster", "lab", "session", "shop", "agent"]),
-        ("loadtest/report", &["cluster", "lab", "session", "shop", "agent"]),
+        (
+            "loadtest/evidence",
+            &["report", "cluster", "lab", "session", "shop", "agent"],
+        ),
+        (
+            "loadtest/report",
+            &["cluster", "lab", "session", "shop", "agent"],
+        ),
         ("loadtest/cluster", &["report", "lab", "session", "shop"]),
         ("loadtest/lab", &["session", "shop"]),
         ("services/session", &["shop", "axum", "hyper", "http"]),
         ("services/shop", &["evidence", "report", "cluster", "lab"]),
-        ("load-balancer", &["session", "shop", "evidence", "report", "cluster", "lab"]),
+        (
+            "load-balancer",
+            &["session", "shop", "evidence", "report", "cluster", "lab"],
+        ),
     ];
     for (folder, forbidden) in upwards {
         let linked = dependencies(folder);
-        let wrong: Vec<_> = forbidden.iter().filter(|name| linked.contains(**name)).collect();
+        let wrong: Vec<_> = forbidden
+            .iter()
+            .filter(|name| linked.contains(**name))
+            .collect();
         assert!(wrong.is_empty(), "{folder} links {wrong:?}");
     }
 }
 
 #[test]
 fn evidence_and_report_know_no_process_no_network_and_no_clock() {
-    let heavy = ["tokio", "reqwest", "goose", "rustix", "hyper", "futures-util"];
+    let heavy = [
+        "tokio",
+        "reqwest",
+        "goose",
+        "rustix",
+        "hyper",
+        "futures-util",
+    ];
     let impure = [
         "std::process",
         "std::net",
@@ -68,7 +90,10 @@ fn evidence_and_report_know_no_process_no_network_and_no_clock() {
     ];
     for folder in ["loadtest/evidence", "loadtest/report"] {
         let linked = dependencies(folder);
-        let wrong: Vec<_> = heavy.iter().filter(|name| linked.contains(**name)).collect();
+        let wrong: Vec<_> = heavy
+            .iter()
+            .filter(|name| linked.contains(**name))
+            .collect();
         assert!(wrong.is_empty(), "{folder} links {wrong:?}");
         let mut files = Vec::new();
         sources(&root().join(folder).join("src"), &mut files);

@@ -66,9 +66,16 @@ fn a_killed_node_of_another_program_is_judged_by_the_theory_that_it_brings() {
         assert_eq!(results.verdict, Verdict::Pass, "{:?}", results.reasons);
         assert_eq!(output.status.code(), Some(0));
         let run = &results.runs[0];
-        assert_eq!((run.strategy.as_str(), run.faults[0].sessions_lost), ("file", 0));
+        assert_eq!(
+            (run.strategy.as_str(), run.faults[0].sessions_lost),
+            ("file", 0)
+        );
         assert!(run.faults[0].sessions_on_target > 0);
-        let row = results.matrix.iter().find(|row| row.fault.starts_with("kill")).unwrap();
+        let row = results
+            .matrix
+            .iter()
+            .find(|row| row.fault.starts_with("kill"))
+            .unwrap();
         assert!(row.why.contains("folder"), "{}", row.why);
         return;
     }
@@ -85,5 +92,8 @@ fn a_program_that_describes_nothing_is_told_with_what_to_do() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{text}");
-    assert!(text.contains("/bin/false describe") && text.contains("--shop"), "{text}");
+    assert!(
+        text.contains("/bin/false describe") && text.contains("--shop"),
+        "{text}"
+    );
 }

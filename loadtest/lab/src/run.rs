@@ -128,14 +128,7 @@ pub(crate) async fn perform(
     let deployment = options.on.deployment()?;
     let mut signals = Signals::listen()?;
     let folder = Folder::create(out)?;
-    let mut series = Series::begin(
-        &scenario,
-        &table,
-        options.shop.as_deref(),
-        deployment.as_ref(),
-        command,
-    )
-    .await;
+    let mut series = Series::begin(&scenario, &table, options, deployment.as_ref(), command).await;
     let owed = deployment.as_ref().map(Deployment::owed);
     let (mut ended, _at_once) = {
         let mut measuring = pin!(series.measure(&folder));
@@ -300,7 +293,9 @@ impl Options {
         if !self.strategies.is_empty() {
             let chosen = table.resolve(&self.strategies);
             // In the order of the table, whatever the order in which they were typed.
-            let chosen = known.into_iter().filter(|name| chosen.iter().any(|one| one == name));
+            let chosen = known
+                .into_iter()
+                .filter(|name| chosen.iter().any(|one| one == name));
             spec.cluster.strategies = chosen
                 .map(|name| Spanned::new(0..0, name.to_owned()))
                 .collect();

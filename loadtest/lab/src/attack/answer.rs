@@ -29,10 +29,10 @@ pub(super) struct Cart {
 /// The problems with which the load balancer answers when it has sent nothing to any node. With every other one a node may
 /// have done what it was asked for.
 const NOTHING_DONE: [&str; 4] = [
-    "urn:session-lab:no-node",
-    "urn:session-lab:pinned-node-dead",
-    "urn:session-lab:pinned-node-full",
-    "urn:session-lab:nodes-full",
+    "/problems/no-node",
+    "/problems/pinned-node-dead",
+    "/problems/pinned-node-full",
+    "/problems/nodes-full",
 ];
 
 #[derive(Deserialize)]
@@ -133,8 +133,8 @@ mod tests {
             assert!(says_nothing_was_done(body(kind).as_bytes()), "{kind}");
         }
         for kind in [
-            "urn:session-lab:node-broke-off",
-            "urn:session-lab:node-timeout",
+            "/problems/node-broke-off",
+            "/problems/node-timeout",
             "/problems/store-unavailable",
         ] {
             assert!(!says_nothing_was_done(body(kind).as_bytes()), "{kind}");

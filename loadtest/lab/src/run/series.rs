@@ -1,6 +1,5 @@
 //! All runs of a scenario, and what the finished ones show together.
 
-
 use super::folder::Folder;
 use super::progress::Progress;
 use super::{Options, environment, one};

@@ -104,7 +104,7 @@ impl Seen {
                 self.stamped(head, &cookie.unwrap_or_default(), body)
             }
             Manner::NoNode => {
-                let body = r#"{"type":"urn:session-lab:no-node","status":503}"#;
+                let body = r#"{"type":"/problems/no-node","status":503}"#;
                 plain("503 Service Unavailable", "", body)
             }
             Manner::BadGateway => plain("502 Bad Gateway", "", ""),
