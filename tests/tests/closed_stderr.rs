@@ -1,5 +1,5 @@
 //! Servers whose log nobody reads any more, because the reader has gone (`shop 2>&1 | head`): they go on serving and end in order. The
-//! commands of `lab` are tested in `loadtest/tests/closed_pipe.rs`.
+//! commands of `lab` are tested in `loadtest/lab/tests/closed_pipe.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 

@@ -3,7 +3,7 @@
 # to three nodes with 2 ms of work a request, once by `lab run scenarios/closed-loop.toml` and once by wrk against `lab up`,
 # in turn. Caveat first: generator and cluster share the machine, and wrk costs it less than goose does.
 #
-#   loadtest/benches/agree-with-wrk.sh [ROUNDS]        needs wrk (apt-get install wrk), jq and a release build
+#   loadtest/lab/benches/agree-with-wrk.sh [ROUNDS]        needs wrk (apt-get install wrk), jq and a release build
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 lab=$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/release/lab

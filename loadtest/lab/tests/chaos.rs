@@ -2,7 +2,7 @@
 //! same moment, and what each loses must be what theory says of it. One seed is part of the tests; for more:
 //!
 //! ```console
-//! $ CHAOS_SEEDS=1..=100 cargo nextest run -p loadtest --test chaos --no-capture
+//! $ CHAOS_SEEDS=1..=100 cargo nextest run -p lab --test chaos --no-capture
 //! ```
 //!
 //! As in `lab run`, an invalid measurement proves nothing, not even a failure: a fault did not take effect, or the machine was so busy

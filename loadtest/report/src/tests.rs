@@ -39,7 +39,7 @@ fn everywhere(results: &Results, wanted: &str) {
     }
 }
 
-/// Writes the samples where a person can look at them: `LAB_SAMPLE_DIR=/some/folder cargo test -p loadtest look_at`.
+/// Writes the samples where a person can look at them: `LAB_SAMPLE_DIR=/some/folder cargo test -p report look_at`.
 #[test]
 fn samples_to_look_at() {
     let Some(dir) = std::env::var_os("LAB_SAMPLE_DIR").map(PathBuf::from) else {
