@@ -87,7 +87,7 @@ fn is_noticed(deed: &str, strategy: &str, anomaly: Anomaly) {
             .find(|line| line.contains(words))
             .map(str::to_owned);
         assert!(
-            line.is_some_and(|line| line.contains("MUST NOT BE")),
+            line.is_some_and(|line| line.contains("forbidden")),
             "{}",
             said(&checked)
         );

@@ -224,7 +224,10 @@ mod tests {
 
     #[test]
     fn the_default_is_right() {
-        ClusterSpec::default().check(&table()).unwrap();
+        ClusterSpec::default()
+            .resolved(&table())
+            .check(&table())
+            .unwrap();
     }
 
     #[test]

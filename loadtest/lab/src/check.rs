@@ -104,7 +104,7 @@ impl Finding {
         match kind {
             _ if self.anomalies.count(kind) == 0 => "",
             Anomaly::Unknown => "NOT PROVEN: no verdict without a final read",
-            _ if self.forbidden.contains(&kind) => "MUST NOT BE",
+            _ if self.forbidden.contains(&kind) => "forbidden",
             Anomaly::Exposure => "as declared: a logout here does not reach everywhere at once",
             _ => "as theory says: state that lives there does not survive that fault",
         }

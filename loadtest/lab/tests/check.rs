@@ -16,6 +16,7 @@ fn meta(strategy: &str, survives: bool, revocable: bool) -> Value {
         "properties": {
             "state_lives": "store", "needs_affinity": false, "survives_node_death": survives,
             "revocable_at_once": revocable, "store_round_trips": 1, "logout": "ends it",
+            "theory": evidence::sample::theory(strategy),
         },
         "repeat": 1, "seed": 1, "nodes": ["node-1", "node-2"], "balancer": "pingora", "users": 1,
         "pace": { "closed": { "think_ms": [100, 200] } }, "cores": 2, "origin_unix_ms": 1_000_000,
@@ -86,7 +87,7 @@ fn a_clean_history_ends_with_0() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("      0  sessions lost\n"), "{text}");
     assert!(
-        !text.contains("MUST NOT BE") && !text.contains("in the middle"),
+        !text.contains("forbidden") && !text.contains("in the middle"),
         "{text}"
     );
 }
@@ -105,7 +106,7 @@ fn an_anomaly_ends_with_1_and_its_proof_can_be_followed() {
     let (code, text) = check(&path, &[]);
     assert_eq!(code, Some(1), "{text}");
     assert!(
-        text.contains("      1  cart lines lost                   MUST NOT BE\n"),
+        text.contains("      1  cart lines lost                   forbidden\n"),
         "{text}"
     );
     let story = "
@@ -153,7 +154,7 @@ fn what_a_strategy_declares_about_itself_is_no_failure() {
     let (code, text) = check(&write(&folder, lines(true)), &[]);
     assert_eq!(code, Some(1), "{text}");
     assert!(
-        text.contains("      1  resurrections of dead credentials MUST NOT BE"),
+        text.contains("      1  resurrections of dead credentials forbidden"),
         "{text}"
     );
 }

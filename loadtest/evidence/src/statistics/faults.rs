@@ -325,7 +325,7 @@ mod tests {
             (told.detected_ms, told.detection_ms)
         };
         assert_eq!(detected(&history), (Some(5_200), Some(197)));
-        history.meta.properties.store_round_trips = 0;
+        history.meta.properties.store = None;
         assert_eq!(detected(&history), (None, None));
     }
 

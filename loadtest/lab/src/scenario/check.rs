@@ -393,7 +393,7 @@ sessions = 200
             (
                 "nodes = 3",
                 "nodes = 3\nsettings = { session_idle_s = 60, session_absolute_s = 30 }",
-                "a.toml:5:22:",
+                "a.toml:4:35:",
                 "an idle time of 60 s could never matter",
             ),
             (
