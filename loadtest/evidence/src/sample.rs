@@ -1,6 +1,16 @@
 //! Results as a run would write them, for tests: three strategies, a killed node, figures that are missing.
 
 #![allow(
+    clippy::wildcard_imports,
+    clippy::assigning_clones,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::too_many_lines,
+    clippy::return_self_not_must_use,
+    missing_docs,
+    reason = "for tests"
+)]
+#![allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "the figures are made up, small and positive"

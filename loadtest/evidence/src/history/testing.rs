@@ -1,6 +1,11 @@
 //! Short ways to write histories down in tests. Times are milliseconds here, so that a test reads like a story.
 
-#![allow(missing_docs, reason = "each does what its name says")]
+#![allow(
+    clippy::return_self_not_must_use,
+    clippy::missing_panics_doc,
+    missing_docs,
+    reason = "each does what its name says"
+)]
 
 use super::{Action, Fingerprint, History, LineId, Meta, Operation, Outcome, Reason, SCHEMA};
 use crate::pace::Pace;
