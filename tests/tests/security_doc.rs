@@ -37,7 +37,8 @@ fn functions() -> BTreeSet<String> {
         let text = std::fs::read_to_string(file).unwrap();
         if text.contains("#[test]")
             || text.contains("::test")
-            || text.contains("for_every_strategy!")
+            // The suite that judges every strategy is no test by itself; tests run it.
+            || file.starts_with(root().join("services/conformance"))
         {
             let rest = text.split("fn ").skip(1);
             let name = |rest: &str| rest.split(['(', '<']).next().unwrap_or("").to_owned();

@@ -10,7 +10,7 @@ use goose::goose::GooseUser;
 use reqwest::Method;
 
 use super::answer::{Said, says_nothing_was_done, understand};
-use super::browser::Wish;
+use super::browser::RequestSpec;
 use super::exchange::Exchange;
 use super::journey::{Session, User};
 use super::outcome::{Answer, judge};
@@ -47,7 +47,7 @@ impl User {
     ) -> Outcome {
         self.operations += 1;
         let path = path(action, self.number, line);
-        let wish = Wish {
+        let wish = RequestSpec {
             method: method(action),
             path: &path,
             body: self.body(action, line),

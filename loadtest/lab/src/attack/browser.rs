@@ -21,7 +21,7 @@ const CART: HeaderName = HeaderName::from_static("x-cart");
 const SESSION_COOKIE: &str = "session-";
 
 /// A request before it is sent.
-pub(super) struct Wish<'a> {
+pub(super) struct RequestSpec<'a> {
     pub(super) method: Method,
     pub(super) path: &'a str,
     /// JSON.
@@ -61,7 +61,7 @@ impl Browser {
     pub(super) fn request(
         &self,
         client: &Client,
-        wish: Wish<'_>,
+        wish: RequestSpec<'_>,
         credentials: &Credentials,
     ) -> (RequestBuilder, usize) {
         let mut url = self.base.clone();
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_line_is_the_key_of_its_own_adding() {
-        let wish = Wish {
+        let wish = RequestSpec {
             method: Method::POST,
             path: "/cart/lines",
             body: Some("{}".into()),

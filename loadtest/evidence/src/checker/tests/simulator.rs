@@ -41,7 +41,7 @@ enum Fate {
 
 /// Somebody's next step.
 #[derive(Clone, Debug)]
-struct Wish {
+struct RequestSpec {
     user: Index,
     does: Does,
     pick: Index,
@@ -99,7 +99,7 @@ pub(super) fn lives(kind: Kind, events: Events) -> impl Strategy<Value = Life> {
         1 => (1..20_u8).prop_map(Fate::UnknownLate),
     ];
     let wish =
-        (any::<Index>(), does, any::<Index>(), fate).prop_map(|(user, does, pick, fate)| Wish {
+        (any::<Index>(), does, any::<Index>(), fate).prop_map(|(user, does, pick, fate)| RequestSpec {
             user,
             does,
             pick,
@@ -181,7 +181,7 @@ impl Cluster {
         }
     }
 
-    fn live(mut self, wishes: &[Wish]) -> Life {
+    fn live(mut self, wishes: &[RequestSpec]) -> Life {
         for wish in wishes {
             let wish = &self.reached(wish);
             self.let_late_effects_happen();
@@ -221,19 +221,19 @@ impl Cluster {
     }
 
     /// Only where a session has a home something can miss it.
-    fn reached(&self, wish: &Wish) -> Wish {
+    fn reached(&self, wish: &RequestSpec) -> RequestSpec {
         let misses = self.kind == Kind::Sticky && wish.does == Does::Leave;
         let fate = match wish.fate {
             Fate::Elsewhere if !misses => Fate::Answered,
             fate => fate,
         };
-        Wish {
+        RequestSpec {
             fate,
             ..wish.clone()
         }
     }
 
-    fn act(&mut self, user: &mut User, wish: &Wish) {
+    fn act(&mut self, user: &mut User, wish: &RequestSpec) {
         let Some(session) = &user.session else {
             let fate = match wish.fate {
                 Fate::Elsewhere => Fate::Answered,
