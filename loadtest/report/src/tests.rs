@@ -101,11 +101,11 @@ fn sizes_of_cluster_have_a_part_of_their_own_and_nothing_else_mixes_them() {
     let results = sample::scaled();
     for wanted in [
         "From 1 node to 8 nodes throughput grew × ",
-        "Refused were the figures of redis with 8 nodes.",
+        "Refused figures: redis with 8 nodes.",
         "No law was fitted to redis: 4 sizes of cluster",
         "In jwt the nodes limit; with ",
         "σ, contention",
-        "Demand of a request",
+        "Demand per request",
         "refused",
     ] {
         everywhere(&results, wanted);
@@ -387,12 +387,12 @@ fn that_somebody_stopped_it_stands_before_everything_else() {
     results.runs_planned = 9;
     assert_eq!(
         first(&results),
-        "Stopped by hand after 3 of 9 runs: nothing is said of the others."
+        "Stopped by hand after 3 of 9 runs; the rest was not measured."
     );
     results.stopped_because = Some("run 4 (redis) failed: no store".to_owned());
     assert_eq!(
         first(&results),
-        "3 of 9 runs finished, because run 4 (redis) failed: no store. Nothing is said of the others."
+        "Only 3 of 9 runs finished: run 4 (redis) failed: no store. The rest was not measured."
     );
 }
 
@@ -404,7 +404,7 @@ fn an_invalid_generator_is_the_first_caveat() {
     let document = Document::of(&results);
     assert_eq!(
         document.caveats[0],
-        "The figures of redis, run 1, cannot be believed: it was saturated"
+        "Do not use the figures of redis, run 1: it was saturated"
     );
 }
 
