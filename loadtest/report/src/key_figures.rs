@@ -290,6 +290,7 @@ mod tests {
     fn with_p99(p99: [Option<u64>; 3]) -> Results {
         let mut results = sample::results();
         for (run, p99) in results.runs.iter_mut().zip(p99) {
+            run.generator.arrivals = None;
             run.latency_us.as_mut().unwrap().p99 = p99;
         }
         results
@@ -441,9 +442,15 @@ mod tests {
         let mut results = sample::results();
         for run in &mut results.runs {
             run.generator.arrivals = Some(evidence::results::Arrivals::default());
+            run.latency_us.as_mut().unwrap().p50 = 11_100;
             run.response_us.as_mut().unwrap().p50 = 77_700;
         }
         let cells = row_of(&results, "p50 response time from schedule");
         assert!(cells.iter().all(|(text, _)| text == "77.7"), "{cells:?}");
+        for run in &mut results.runs {
+            run.generator.arrivals = None;
+        }
+        let cells = row_of(&results, "p50 latency");
+        assert!(cells.iter().all(|(text, _)| text == "11.1"), "{cells:?}");
     }
 }
