@@ -125,7 +125,7 @@ fn costs(columns: &[Column<'_>]) -> Vec<Row> {
             Run::cluster_cpu_us,
             figure,
         ),
-        numbers("Bytes per request", "bytes", columns, bytes, figure),
+        numbers("Bytes per request", "", columns, bytes, figure),
         numbers(
             "Memory per session (empty cart)",
             "bytes",

@@ -96,6 +96,57 @@ fn the_page_loads_nothing_and_runs_nothing() {
     }
 }
 
+/// What a reader came for stands first: after the caveats and the verdict, before anything else.
+#[test]
+fn the_key_figures_and_the_small_timelines_open_the_report() {
+    for results in [sample::results(), sample::repeated()] {
+        let [html, markdown, terminal] = rendered(&results);
+        let in_order = |text: &str, wanted: &[&str]| {
+            let places: Vec<usize> = wanted
+                .iter()
+                .map(|words| {
+                    text.find(words)
+                        .unwrap_or_else(|| panic!("{words}: {text}"))
+                })
+                .collect();
+            assert!(places.is_sorted(), "{wanted:?} are at {places:?}");
+        };
+        in_order(
+            &html,
+            &[
+                "Every expectation held.",
+                "Read this first",
+                "Logins lost, of live logins",
+                "id=\"multiple-0-title\"",
+                "id=\"multiple-2-title\"",
+                "What was run",
+                "id=\"timeline-0-0-title\"",
+            ],
+        );
+        in_order(
+            &markdown,
+            &["Verdict", "Read this first", "Logins lost", "What was run"],
+        );
+        in_order(&terminal, &["! The generator", "Logins lost", "Traffic"]);
+        for text in [html, markdown, terminal] {
+            assert_eq!(text.matches("CPU per request (cluster)").count(), 1);
+            assert!(text.contains("★ best and ▼ worst of a row"), "{text}");
+        }
+    }
+}
+
+/// A mark is a sign and a word: colour alone would be lost in print and on many eyes.
+#[test]
+fn marks_are_more_than_a_colour() {
+    let [html, markdown, terminal] = rendered(&sample::results());
+    assert!(html.contains(
+        "<td class=\"worst\"><span class=\"sign\" role=\"img\" aria-label=\"worst\">▼</span>&nbsp;51 of 150</td>"
+    ));
+    for text in [markdown, terminal] {
+        assert!(text.contains("▼ 51 of 150"), "{text}");
+    }
+}
+
 #[test]
 fn sizes_of_cluster_have_a_part_of_their_own_and_nothing_else_mixes_them() {
     let results = sample::scaled();
