@@ -215,7 +215,7 @@ fn measured(text: Option<String>, values: &[f64], shown: &[String], runs: usize)
     if let (Some(low), Some(high)) = (shown.first(), shown.last())
         && low != high
     {
-        cell.runs.push(format!("{low} to {high}"));
+        cell.runs.push(format!("{low}–{high}"));
     }
     if !complete && !values.is_empty() {
         cell.runs.push(format::NOT_MEASURED.to_owned());
@@ -433,7 +433,7 @@ mod tests {
             .find(|row| row.label.starts_with("CPU"))
             .unwrap();
         assert_eq!(row.cells[0].text, "21.0");
-        assert_eq!(row.cells[0].runs, ["20.0 to 22.0"]);
+        assert_eq!(row.cells[0].runs, ["20.0–22.0"]);
         assert!(row.cells[1].runs.is_empty());
     }
 
