@@ -6,7 +6,7 @@ use super::table::{Cell, Column, Group, Row, Table, group, largest, whole};
 use evidence::format::{self, TimeUnit, figure};
 use evidence::results::{Arrivals, Latency, Revocations, Run, Summary};
 
-/// The main table.
+/// All figures but those that decide, which stand in `key_figures`.
 pub(super) fn figures(columns: &[Column<'_>], summaries: &[Summary]) -> Table {
     let mut groups = vec![traffic(columns), latency(columns)];
     groups.extend(merged_latency(columns, summaries));
@@ -46,7 +46,7 @@ pub(super) fn properties(columns: &[Column<'_>]) -> Table {
         Row::words("Revocable at once", columns, |run| {
             yes(run.properties.revocable_at_once)
         }),
-        Row::words("Store round trips a request, at most", columns, |run| {
+        Row::words("Store round trips per request (at most)", columns, |run| {
             run.properties.store_round_trips.to_string()
         }),
         Row::words("What a logout does", columns, |run| {
@@ -73,10 +73,10 @@ pub(super) fn anomalies(columns: &[Column<'_>]) -> Table {
         Row::counts("Resurrections of dead credentials", columns, |run| {
             run.anomalies.resurrection
         }),
-        Row::counts("Uses of dead credentials, as declared", columns, |run| {
+        Row::counts("Dead credentials accepted, as declared", columns, |run| {
             run.anomalies.exposure
         }),
-        Row::counts("Carts of which nothing can be said", columns, |run| {
+        Row::counts("Carts with unknown outcome", columns, |run| {
             run.anomalies.unknown
         }),
     ];
@@ -95,7 +95,7 @@ pub(super) fn generator(columns: &[Column<'_>]) -> Table {
     let lag = |run: &Run| run.generator.lag_p99_us.map(|us| us as f64);
     let unit = TimeUnit::for_largest(largest(columns, lag));
     let mut rows = vec![
-        Row::words("Figures may be believed", columns, |run| {
+        Row::words("Measurement valid", columns, |run| {
             match (&run.generator.reason, run.generator.valid) {
                 (_, true) => "yes".to_owned(),
                 (None, false) => "no".to_owned(),
@@ -103,7 +103,7 @@ pub(super) fn generator(columns: &[Column<'_>]) -> Table {
             }
         }),
         Row::numbers(
-            "Requests sent late by, p99",
+            "Requests sent late by (p99)",
             unit.name(),
             columns,
             lag,
@@ -124,14 +124,14 @@ pub(super) fn generator(columns: &[Column<'_>]) -> Table {
             figure,
         ),
         Row::numbers(
-            "Requests under way, as seen",
+            "Requests in flight, sampled",
             "",
             columns,
             |run| Some(run.generator.in_flight?.seen),
             figure,
         ),
         Row::numbers(
-            "Requests under way, by Little's law",
+            "Requests in flight, by Little’s law",
             "",
             columns,
             |run| Some(run.generator.in_flight?.by_littles_law),
@@ -147,9 +147,9 @@ pub(super) fn generator(columns: &[Column<'_>]) -> Table {
     let mut all = columns.iter().flat_map(|column| &column.runs);
     if all.any(|run| run.generator.arrivals.is_some()) {
         let count: [(&str, Count); 4] = [
-            ("Arrivals due", |arrivals| arrivals.due),
+            ("Scheduled arrivals", |arrivals| arrivals.due),
             ("Sent late", |arrivals| arrivals.late),
-            ("Sent late for want of a free user", |arrivals| {
+            ("Sent late because no user was free", |arrivals| {
                 arrivals.late_without_user
             }),
             ("Dropped", |arrivals| arrivals.dropped),
@@ -160,7 +160,7 @@ pub(super) fn generator(columns: &[Column<'_>]) -> Table {
         }));
     }
     table(
-        "Whether it measured the cluster or itself.",
+        "Did it measure the cluster, or its own limits?",
         columns,
         vec![group("", rows)],
     )
@@ -185,20 +185,20 @@ fn traffic(columns: &[Column<'_>]) -> Group {
                 |run| run.goodput_rps,
                 figure,
             ),
-            Row::parts("Failed requests", columns, format::with_share, |run| {
-                Some((run.requests.failed, run.requests.total))
-            }),
-            Row::counts("of these idempotent, and not served", columns, |run| {
-                run.requests.failed_idempotent
-            })
-            .detail(),
-            Row::counts("Refused, as it had to be", columns, |run| {
+            Row::counts(
+                "Failed requests, of which retryable and unserved",
+                columns,
+                |run| run.requests.failed_idempotent,
+            ),
+            Row::counts("Correctly refused (expired or revoked)", columns, |run| {
                 run.requests.refused_expired + run.requests.refused_revoked
             }),
-            Row::counts("Retried by the balancer", columns, |run| {
+            Row::counts("Retried by the load balancer", columns, |run| {
                 run.requests.retried_by_balancer
             }),
-            Row::counts("Logins again after a loss", columns, |run| run.logins_again),
+            Row::counts("Re-logins after a lost session", columns, |run| {
+                run.logins_again
+            }),
         ],
     )
 }
@@ -206,7 +206,7 @@ fn traffic(columns: &[Column<'_>]) -> Group {
 type Percentile = fn(&Latency) -> Option<u64>;
 
 const PERCENTILES: [(&str, Percentile); 5] = [
-    ("p50 (median)", |latency| Some(latency.p50)),
+    ("p50", |latency| Some(latency.p50)),
     ("p90", |latency| latency.p90),
     ("p99", |latency| latency.p99),
     ("p99.9", |latency| latency.p999),
@@ -225,34 +225,23 @@ fn latency(columns: &[Column<'_>]) -> Group {
     let row = |label, value: &dyn Fn(&Run) -> Option<f64>| {
         Row::numbers(label, unit.name(), columns, value, |us| unit.show(us))
     };
-    let mut rows: Vec<Row> = PERCENTILES
-        .iter()
-        .map(|(label, percentile)| row(*label, &|run| at(run.latency_us, *percentile)))
-        .collect();
-    // What an open loop is for: the time that an arrival waited to be sent is in it.
-    let is_open = |run: &Run| run.generator.arrivals.is_some();
-    if columns
+    // The key figures have p50 and p99: of these latencies, but in an open loop of the response times from schedule.
+    let is_open = columns
         .iter()
         .flat_map(|column| &column.runs)
-        .any(|run| is_open(run))
-    {
-        let due = |run: &Run, percentile: Percentile| {
-            at(run.response_us.filter(|_| is_open(run)), percentile)
-        };
-        rows.push(row("p50 from when it was due", &|run| {
-            due(run, |response| Some(response.p50))
-        }));
-        rows.push(row("p99 from when it was due", &|run| {
-            due(run, |response| response.p99)
-        }));
-    }
+        .any(|run| run.generator.arrivals.is_some());
+    let mut rows: Vec<Row> = PERCENTILES
+        .iter()
+        .filter(|(label, _)| is_open || !["p50", "p99"].contains(label))
+        .map(|(label, percentile)| row(*label, &|run| at(run.latency_us, *percentile)))
+        .collect();
     if largest(columns, slowest_failure) > 0.0 {
-        rows.push(row("p50 of what failed", &|run| {
+        rows.push(row("p50 of failed requests", &|run| {
             at(run.failure_latency_us, |latency| Some(latency.p50))
         }));
-        rows.push(row("Slowest of what failed", &slowest_failure));
+        rows.push(row("Slowest failed request", &slowest_failure));
     }
-    group("Latency of requests that were ok", rows)
+    group("Latency of successful requests", rows)
 }
 
 /// Over the requests of all runs; nothing new where each strategy ran once.
@@ -277,7 +266,7 @@ fn merged_latency(columns: &[Column<'_>], summaries: &[Summary]) -> Option<Group
         Row::of(*label, unit.name(), cells.collect())
     });
     Some(group(
-        "The same over all runs, histograms merged",
+        "Latency over all runs (merged histograms)",
         rows.collect(),
     ))
 }
@@ -292,7 +281,6 @@ fn cpu(columns: &[Column<'_>]) -> Group {
             row("Load balancer", |run| run.cost_us_per_request.load_balancer),
             row("Nodes", |run| run.cost_us_per_request.node),
             without_store(row("Store", |run| run.cost_us_per_request.store), columns),
-            row("Cluster, together", Run::cluster_cpu_us),
             row("Generator", |run| run.cost_us_per_request.generator),
         ],
     )
@@ -330,23 +318,12 @@ fn memory(columns: &[Column<'_>]) -> Group {
     )
 }
 
+/// The longest is a key figure.
 fn revocation(columns: &[Column<'_>]) -> Group {
-    let median = |run: &Run| {
-        run.revocation_ms
-            .map(|revocation| revocation.p50 as f64 * 1e3)
-    };
-    let longest = |run: &Run| {
-        run.revocation_ms
-            .map(|revocation| revocation.max as f64 * 1e3)
-    };
-    let unit = TimeUnit::for_largest(largest(columns, longest));
-    group(
-        "After logout, still accepted for",
-        vec![
-            Row::numbers("Median", unit.name(), columns, median, |us| unit.show(us)),
-            Row::numbers("Longest", unit.name(), columns, longest, |us| unit.show(us)),
-        ],
-    )
+    let median = |run: &Run| run.revocation_ms.map(|alive| alive.p50 as f64 * 1e3);
+    let unit = TimeUnit::for_largest(largest(columns, median));
+    let row = Row::numbers("Median", unit.name(), columns, median, |us| unit.show(us));
+    group("After logout, still accepted for", vec![row])
 }
 
 fn revoked(columns: &[Column<'_>]) -> bool {
@@ -363,11 +340,11 @@ fn by_an_operator(columns: &[Column<'_>]) -> Group {
     let alive_us = |run: &Run| Some(run.revocations?.alive_ms?.max as f64 * 1e3);
     let unit = TimeUnit::for_largest(largest(columns, alive_us));
     group(
-        "An operator ends all logins of a user",
+        "Revocation by an operator",
         vec![
             count("Calls", |one| one.asked),
-            count("done, as a node said", |one| one.acknowledged).detail(),
-            count("refused: the strategy cannot", |one| one.unsupported).detail(),
+            count("acknowledged by a node", |one| one.acknowledged).detail(),
+            count("refused: not supported", |one| one.unsupported).detail(),
             Row::parts(
                 "Credentials accepted afterwards",
                 columns,
@@ -395,6 +372,7 @@ fn table(caption: &'static str, columns: &[Column<'_>], groups: Vec<Group>) -> T
     Table {
         caption,
         words: false,
+        spread: false,
         columns: columns
             .iter()
             .map(|column| column.strategy.to_owned())

@@ -5,7 +5,7 @@ use super::scale_out::{self, ScaleOutPart};
 use super::summary::{self, Summary};
 use super::table::{Column, Table, all_columns, columns};
 use super::theory::{self, Judged};
-use super::{comparison, pairs, proof};
+use super::{comparison, key_figures, pairs, proof};
 use evidence::format::{self, figure, list};
 use evidence::results::{Results, Run, Verdict, of_one_size};
 
@@ -25,6 +25,8 @@ pub(super) struct Document {
     pub(super) reasons: Vec<String>,
     /// What to know before the first figure, the generator first.
     pub(super) caveats: Vec<String>,
+    /// The figures that decide.
+    pub(super) key_figures: Table,
     /// What the figures say, in three or four sentences.
     pub(super) headline: Vec<String>,
     /// What else they say.
@@ -91,6 +93,7 @@ impl Document {
             verdict_sentence,
             reasons: results.reasons.clone(),
             caveats: caveats(results),
+            key_figures: key_figures::table(&columns, results),
             headline,
             summary: others,
             expectations: theory::expectations(results),
@@ -122,7 +125,7 @@ fn caveats(results: &Results) -> Vec<String> {
             continue; // it stands beside the verdict
         }
         caveats.push(format!(
-            "The figures of {}, run {}, cannot be believed: {reason}",
+            "Do not use the figures of {}, run {}: {reason}",
             run.strategy, run.repeat
         ));
     }
@@ -136,11 +139,11 @@ pub(super) fn stopped_early(results: &Results) -> Option<String> {
     let (finished, planned) = (results.runs.len(), results.runs_planned);
     (finished < planned).then(|| match &results.stopped_because {
         None => format!(
-            "Stopped by hand after {finished} of {planned} runs: nothing is said of the others."
+            "Stopped by hand after {finished} of {planned} runs; the rest was not measured."
         ),
-        Some(why) => format!(
-            "{finished} of {planned} runs finished, because {why}. Nothing is said of the others."
-        ),
+        Some(why) => {
+            format!("Only {finished} of {planned} runs finished: {why}. The rest was not measured.")
+        }
     })
 }
 
@@ -152,19 +155,19 @@ fn generator_share(results: &Results) -> Option<String> {
     let cores = results.environment.cores;
     let taken = largest(|run| run.generator.cpu_cores)?;
     let together = largest(|run| run.generator.machine_cpu_cores).map_or_else(String::new, |all| {
-        format!(", all processes together up to {}", figure(all))
+        format!(" (all processes: {})", figure(all))
     });
     let late = largest(|run| run.generator.lag_p99_us.map(|us| us as f64)).map_or_else(
         String::new,
         |lag| {
             format!(
-                "; of 100 requests, 99 were sent at most {} later than intended",
+                "; 99 % of requests were sent at most {} late",
                 format::time(lag)
             )
         },
     );
     Some(format!(
-        "The generator shares the machine with the cluster: it took up to {} of {cores} cores{together}{late}.",
+        "The generator shares the machine with the cluster: it used up to {} of {cores} cores{together}{late}.",
         figure(taken)
     ))
 }
@@ -174,7 +177,12 @@ fn settings(results: &Results, columns: &[Column<'_>]) -> Vec<(String, String)> 
         1 => column.strategy.to_owned(),
         runs => format!("{} ({runs} runs)", column.strategy),
     });
-    let seconds = |run: &Run| format!("{} s a run, after warm-up", format::moment(run.measured_ms));
+    let seconds = |run: &Run| {
+        format!(
+            "{} s per run, after warm-up",
+            format::moment(run.measured_ms)
+        )
+    };
     let mut settings = vec![(
         "Strategies".to_owned(),
         list(&strategies.collect::<Vec<_>>()),
@@ -190,7 +198,7 @@ fn settings(results: &Results, columns: &[Column<'_>]) -> Vec<(String, String)> 
                 distinct(results, |run| run.balancer.clone()),
             ),
             (
-                "Users at the same time".to_owned(),
+                "Concurrent users".to_owned(),
                 distinct(results, |run| format::count(run.users as u64)),
             ),
             ("Measured".to_owned(), distinct(results, seconds)),
@@ -276,71 +284,71 @@ fn distinct(results: &Results, value: impl Fn(&Run) -> String) -> String {
 pub(super) const GLOSSARY: [(&str, &str); 18] = [
     (
         "Throughput",
-        "All answers a second, whatever they said. With a fixed number of users and think times it says how far the cluster kept up, not what it could bear.",
+        "All answers per second, errors included. With a fixed number of users and fixed think times it shows how well the cluster kept up, not its limit.",
     ),
-    ("Goodput", "Answers a second that did what the user wanted."),
+    ("Goodput", "Successful answers per second."),
     (
         "Failed request",
         "An error answer (a 401 for a lost session too), a broken connection, or no answer in time.",
     ),
     (
-        "Idempotent",
-        "May be repeated without harm (reads, for example), so that the load balancer can ask another node.",
+        "Retryable",
+        "Can be repeated without harm (a read, for example), so the load balancer may ask another node. Unserved: it got a 5xx, a broken connection or no answer in time.",
     ),
     (
         "p50, p90, p99, p99.9",
-        "50, 90, 99 and 99.9 of 100 requests took at most this long, from sending to the last byte. A percentile that too few requests support is not given.",
+        "50, 90, 99 or 99.9 % of successful requests took at most this long, from sending to the last byte. From schedule: from the moment the request was due. A percentile without enough requests is not given.",
     ),
     (
         "CPU per request",
-        "CPU time of the processes, as the kernel counts it, divided by the requests of an undisturbed part of the run. All nodes count as one.",
+        "CPU time of the processes, as the kernel counts it, divided by the requests in an undisturbed part of the run. All nodes count as one; the cluster is load balancer, nodes and store.",
     ),
     (
         "Memory per session",
-        "Growth of memory while many sessions with an empty cart were opened, divided by their number.",
+        "Growth of memory while many sessions with an empty cart were opened, divided by their number; nodes and store together where one figure is given.",
     ),
     (
-        "Session lost",
-        "A session that was alive before the fault and was refused later, though neither logged out nor expired.",
+        "Session lost, login lost",
+        "A live session that was refused later, though it was neither logged out nor expired: its user must log in again.",
     ),
     (
         "Cart line lost",
-        "A line that the cluster had acknowledged, that nobody removed, and that is gone for good.",
+        "A cart line that the cluster acknowledged, nobody removed, and that is gone for good.",
     ),
     (
-        "Failed from then on",
-        "What fails is ascribed to the last fault before it, until the next one comes or the measured part ends.",
+        "Failed since this fault",
+        "A failed request is ascribed to the last fault before it, until the next fault or the end of the measured part.",
     ),
     (
         "Time unavailable",
-        "From the first failed request to the first 100 ms in which requests were sent and none failed. The refusal of a lost session is no outage: the service was there, it only knew the user no more.",
+        "From the first failed request to the first 100 ms in which requests were sent and none failed. The refusal of a lost session is no outage: the service answered, it only no longer knew the user.",
     ),
     (
-        "Last request to it",
-        "How long the balancer went on sending requests to the victim: by then it had noticed.",
+        "Last request routed to it",
+        "How long the load balancer kept sending requests to the failed node before it noticed.",
     ),
     (
         "Goodput back",
-        "Every second has 95 % of the base line (the usual goodput before the first fault, less what chance takes from it), for 5 s.",
+        "For 5 s, every second has at least 95 % of the base line: the normal goodput before the first fault, less its random variation.",
     ),
     (
-        "Errors, share × time",
-        "The share of requests that failed, summed up over time: 1 s is as bad as one second without any service.",
+        "Error-seconds",
+        "The share of failed requests, summed over time: 1 is as bad as one second without any service.",
     ),
     (
-        "Peak of logins",
-        "The second with the most logins, in usual seconds. With few logins chance alone makes 2 of it.",
+        "Peak login rate",
+        "Logins in the busiest second ÷ logins in a normal second before the first fault. With few logins, chance alone can reach 2.",
     ),
     (
         "Stale read, rollback",
-        "A cart shown as it was before an acknowledged change; a cart shown older than it had been seen before.",
+        "A cart shown as it was before an acknowledged change; a cart shown older than a user has already seen it.",
     ),
     (
         "Duplicate, phantom",
-        "A line that is in a cart twice; a line whose adding had certainly failed, or was another session’s.",
+        "A line that is in a cart twice; a line that certainly failed to be added, or that belongs to another session.",
     ),
     (
         "Resurrection, exposure",
-        "A credential that was accepted after its logout, or an operator’s revocation, had been acknowledged; where the strategy declares that it cannot revoke at once, that is exposure until the credential’s declared end.",
+        "A credential that was accepted after its logout or an operator’s revocation was acknowledged. Where the strategy declares that it cannot revoke at once, this is an exposure until the credential expires.",
     ),
 ];

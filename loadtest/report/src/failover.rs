@@ -27,12 +27,13 @@ fn losses(columns: &[Column<'_>], key: &FaultKey) -> Vec<Row> {
             key.find(run).map(value)
         })
     };
-    let mut rows = vec![part("Sessions lost, of those alive".to_owned(), |fault| {
-        (fault.sessions_lost, fault.sessions_live)
-    })];
+    let mut rows = vec![part(
+        "Sessions lost, of live sessions".to_owned(),
+        |fault| (fault.sessions_lost, fault.sessions_live),
+    )];
     // Sessions are served by nodes: of a store there is nothing to say.
     if faults(columns, key).any(|fault| fault.sessions_on_target > 0) {
-        let served = format!("of those that {} served", key.target());
+        let served = format!("of those served by {}", key.target());
         rows.push(
             part(served, |fault| {
                 (fault.sessions_lost_on_target, fault.sessions_on_target)
@@ -53,7 +54,7 @@ fn failures(columns: &[Column<'_>], key: &FaultKey) -> Vec<Row> {
         Row::numbers(label, "", columns, of, whole)
     };
     let mut rows = vec![count(
-        "Requests that failed from then on".to_owned(),
+        "Failed requests since this fault".to_owned(),
         &|fault| fault.failed_requests,
     )];
     let causes: BTreeSet<&String> = faults(columns, key)
@@ -70,12 +71,12 @@ fn failures(columns: &[Column<'_>], key: &FaultKey) -> Vec<Row> {
 fn in_words(cause: &str) -> String {
     match cause {
         "session_lost" => "session refused (401)".to_owned(),
-        "not_connected" => "no connection to the balancer".to_owned(),
+        "not_connected" => "no connection to the load balancer".to_owned(),
         "nothing_ended" => "logout at a node without the session".to_owned(),
         "timed_out" => "no answer in time".to_owned(),
         "broken" => "connection broke".to_owned(),
-        "no_node" => "no node to send it to (503)".to_owned(),
-        "bad_gateway" => "balancer gave up (502, 504)".to_owned(),
+        "no_node" => "no node available (503)".to_owned(),
+        "bad_gateway" => "load balancer gave up (502, 504)".to_owned(),
         "refused" => "refused by a node (4xx)".to_owned(),
         "node_failed" => "failed in a node (5xx)".to_owned(),
         other => other.replace('_', " "),
@@ -88,9 +89,11 @@ type Span = fn(&Fault) -> Option<u64>;
 fn times(columns: &[Column<'_>], key: &FaultKey) -> Vec<Row> {
     let spans: [(&str, Span); 4] = [
         ("Time unavailable", |fault| Some(fault.unavailable_ms)),
-        ("Last request to it after", |fault| fault.detection_ms),
-        ("Goodput back at 95 % after", |fault| fault.recovery_ms),
-        ("Undone after", |fault| {
+        ("Last request routed to it after", |fault| {
+            fault.detection_ms
+        }),
+        ("Goodput back to 95 % after", |fault| fault.recovery_ms),
+        ("Fault lifted after", |fault| {
             Some(fault.undone_ms?.saturating_sub(fault.effective_ms?))
         }),
     ];
@@ -118,14 +121,14 @@ fn rates(columns: &[Column<'_>], key: &FaultKey) -> Vec<Row> {
         Row::numbers(label, unit, columns, of, figure)
     };
     vec![
-        row("Errors, share × time", "s", |fault| fault.error_seconds),
-        row("Throughput while it lasted", "answers/s", |fault| {
+        row("Error-seconds", "", |fault| fault.error_seconds),
+        row("Throughput during the fault", "answers/s", |fault| {
             fault.throughput_rps
         }),
-        row("Goodput while it lasted", "answers/s", |fault| {
+        row("Goodput during the fault", "answers/s", |fault| {
             fault.goodput_rps
         }),
-        row("Peak of logins", "× usual", |fault| {
+        row("Peak login rate", "× normal", |fault| {
             fault.relogin_amplification
         }),
     ]

@@ -3,6 +3,7 @@
 use askama::Template;
 
 use super::chart::latency::Distribution;
+use super::chart::multiple::Multiple;
 use super::chart::scale_out::Growth;
 use super::chart::timeline::{Frame, Timeline};
 use super::document::{Document, GLOSSARY};
@@ -14,7 +15,20 @@ pub(super) fn render(document: &Document, results: &Results) -> Result<String, a
     let columns = columns(results);
     let frame = Frame::over(&results.runs);
     let mut panels = Vec::new();
+    let mut multiples = Vec::new();
     for (position, column) in columns.iter().enumerate() {
+        let first = column.runs.iter().enumerate().find_map(|(index, run)| {
+            let id = format!("multiple-{position}");
+            Some((index, Multiple::of(run, &frame, id)?))
+        });
+        if let Some((index, multiple)) = first {
+            multiples.push(Beside {
+                strategy: column.strategy.to_owned(),
+                run: (column.runs.len() > 1)
+                    .then(|| format!("run {} of {}", index + 1, column.runs.len())),
+                svg: multiple.render()?,
+            });
+        }
         let mut drawn = Vec::new();
         for (index, run) in column.runs.iter().enumerate() {
             let id = format!("timeline-{position}-{index}");
@@ -44,6 +58,7 @@ pub(super) fn render(document: &Document, results: &Results) -> Result<String, a
     let page = Page {
         document,
         growth,
+        multiples,
         panels,
         nodes: frame.nodes(),
         distribution,
@@ -59,12 +74,22 @@ struct Page<'a> {
     document: &'a Document,
     /// Drawing and description.
     growth: Option<(String, String)>,
+    /// One for each strategy with a timeline.
+    multiples: Vec<Beside>,
     panels: Vec<Panel>,
     /// Name and class of the tint.
     nodes: Vec<(String, String)>,
     /// Drawing and description.
     distribution: Option<(String, String)>,
     glossary: &'a [(&'static str, &'static str)],
+}
+
+/// The small timeline of one strategy, beside those of the others.
+struct Beside {
+    strategy: String,
+    /// Which run it is, where there are several.
+    run: Option<String>,
+    svg: String,
 }
 
 /// The timelines of one strategy.

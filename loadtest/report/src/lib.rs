@@ -3,7 +3,8 @@
 //!
 //! # Layout, in the direction in which data flows
 //! * `table`, `fault`: runs grouped by strategy, faults found again in every run.
-//! * `comparison`, `failover`: which figures stand in which row; `pairs`: strategies against each other; `theory`: what was
+//! * `key_figures`: the few figures that decide, with the best and the worst of each.
+//! * `comparison`, `failover`: all other figures, which stands in which row; `pairs`: strategies against each other; `theory`: what was
 //!   expected; `summary`: what they say, in sentences; `format`: how numbers look.
 //! * `scale_out`: throughput by nodes, where there are several sizes of cluster.
 //! * `document`: all of that put together, once.
@@ -18,6 +19,7 @@ mod failover;
 mod fault;
 mod html;
 mod junit;
+mod key_figures;
 mod markdown;
 mod pairs;
 pub mod plan;

@@ -19,6 +19,9 @@ pub(super) fn render(document: &Document) -> String {
     ));
     page.heading(2, "Read this first");
     page.bullets(&document.caveats);
+    if !document.key_figures.columns.is_empty() {
+        page.titled("Key figures", &document.key_figures);
+    }
     page.heading(2, "What was run");
     page.pairs(&document.settings);
     page.pairs(&document.machine);
@@ -153,8 +156,8 @@ impl Page {
                     .cells
                     .iter()
                     .map(|cell| match cell.runs.as_slice() {
-                        [] => text(&cell.text),
-                        runs => text(&format!("{} ({})", cell.text, runs.join("; "))),
+                        [] => text(&cell.marked()),
+                        runs => text(&format!("{} ({})", cell.marked(), runs.join("; "))),
                     })
                     .collect();
                 let detail = if row.detail { "… " } else { "" };
@@ -166,11 +169,8 @@ impl Page {
             }
         }
         self.out.push('\n');
-        if table.has_repeats() {
-            self.paragraph("Medians; in parentheses each run, where they differ.");
-        }
-        if table.has_gaps() {
-            self.paragraph("– not measured, or it does not apply to this strategy.");
+        for note in table.notes("in parentheses") {
+            self.paragraph(&text(&note));
         }
     }
 }

@@ -30,8 +30,9 @@ pub(super) fn table(results: &Results) -> Option<Table> {
         Row::of(*name, "", cells.collect())
     });
     Some(Table {
-        caption: "Ratio of the medians, with its 95 % bootstrap interval over runs. Whether they differ: exact rank-sum test over runs, p < 0.05. Of twenty comparisons of what is alike, one shows a difference.",
+        caption: "Ratio of the medians, with its 95 % bootstrap interval over runs. Whether they differ: exact rank-sum test over runs, p < 0.05. One in twenty comparisons of equal strategies shows a difference by chance.",
         words: true,
+        spread: false,
         columns: pairs.iter().map(|(a, b)| format!("{b} ÷ {a}")).collect(),
         groups: vec![group("", rows.collect())],
     })

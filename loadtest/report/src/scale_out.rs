@@ -53,6 +53,7 @@ fn table(caption: &'static str, words: bool, all: &[ScaleOut], groups: Vec<Group
     Table {
         caption,
         words,
+        spread: false,
         columns: all.iter().map(|scale| scale.strategy.clone()).collect(),
         groups,
     }
@@ -69,19 +70,16 @@ fn rows(all: &[ScaleOut], cell: impl Fn(&ScaleOut, usize) -> Cell) -> Vec<Row> {
 
 fn throughput(all: &[ScaleOut]) -> Table {
     let groups = vec![
-        group("Answers a second", rows(all, measured)),
+        group("Answers per second", rows(all, measured)),
+        group("Speed-up over the smallest cluster", rows(all, factor_cell)),
         group(
-            "Times those of the smallest cluster",
-            rows(all, factor_cell),
-        ),
-        group(
-            "Of their CPU limit the nodes used",
+            "CPU of the nodes, share of their limit",
             rows(all, |scale, nodes| {
                 middle(scale, nodes, percent, |point| Some(of_nodes(point)?.busy()))
             }),
         ),
         group(
-            "CPU of a request in the nodes, µs",
+            "Node CPU per request, µs",
             rows(all, |scale, nodes| {
                 middle(scale, nodes, figure, |point| {
                     Some(of_nodes(point)?.demand_us)
@@ -102,7 +100,7 @@ fn throughput(all: &[ScaleOut]) -> Table {
         ),
     ];
     table(
-        "Each size of cluster is a run of its own. Refused: the figure is not what a cluster of that size can serve; the reason stands beside the verdict.",
+        "Each cluster size is a run of its own. Refused: the figure is not the capacity of a cluster of that size; the verdict gives the reason.",
         false,
         all,
         groups,
@@ -123,6 +121,7 @@ fn measured(scale: &ScaleOut, nodes: usize) -> Cell {
         Some(rps) if values.len() > 1 => Cell {
             text: figure(rps),
             runs: values.into_iter().map(figure).collect(),
+            mark: None,
         },
         Some(rps) => Cell::words(figure(rps)),
         None if of_size(scale, nodes).next().is_some() => Cell::words("refused"),
@@ -174,20 +173,20 @@ fn law(all: &[ScaleOut]) -> Table {
         row("R²", "", &|scale| {
             Some(format!("{:.4}", scale.fit.as_ref()?.r_squared))
         }),
-        row("Most throughput with", "nodes", &|scale| {
+        row("Peak throughput with", "nodes", &|scale| {
             let fit = scale.fit.as_ref()?;
             Some(match fit.peak_nodes {
                 Some(peak) if fit.kappa.low > 0.0 => figure(peak),
-                Some(peak) => format!("{}, or no end (κ may be 0)", figure(peak)),
-                None => "no end (κ = 0)".to_owned(),
+                Some(peak) => format!("{}, or no peak (κ may be 0)", figure(peak)),
+                None => "no peak (κ = 0)".to_owned(),
             })
         }),
         row(
-            "Growth from the smallest to the largest, measured",
+            "Measured growth, smallest to largest cluster",
             "",
             &|scale| Some(format!("× {:.2}", factor(scale, *scale.sizes().last()?)?)),
         ),
-        row("The same by the law", "", &|scale| {
+        row("Growth by the law", "", &|scale| {
             let (first, last) = (*scale.sizes().first()?, *scale.sizes().last()?);
             let fit = scale.fit.as_ref()?;
             Some(format!(
@@ -197,7 +196,7 @@ fn law(all: &[ScaleOut]) -> Table {
         }),
     ];
     table(
-        "X(N) = λN ÷ (1 + σ(N − 1) + κN(N − 1)), the Universal Scalability Law, by least squares with σ, κ ≥ 0; in parentheses 95 % intervals from the likelihood’s profile. It describes the sizes that were measured; what it says beyond them is a guess.",
+        "X(N) = λN ÷ (1 + σ(N − 1) + κN(N − 1)), the Universal Scalability Law, by least squares with σ, κ ≥ 0; in parentheses 95 % intervals from the likelihood’s profile. It describes the measured sizes; anything beyond them is a guess.",
         false,
         all,
         vec![group("", rows)],
@@ -233,17 +232,17 @@ fn stations(all: &[ScaleOut]) -> Table {
                 Row::of(label, unit, cells.collect())
             };
             let rows = vec![
-                row("Demand of a request", "µs", |station| {
+                row("Demand per request", "µs", |station| {
                     figure(station.demand_us)
                 }),
-                row("In use of what it could use", "cores", |station| {
+                row("Cores in use, of those available", "cores", |station| {
                     format!(
                         "{} of {}",
                         figure(station.used_cores),
                         figure(station.capacity_cores)
                     )
                 }),
-                row("That is enough for", "answers/s", |station| {
+                row("Upper bound", "answers/s", |station| {
                     figure(station.bound_rps)
                 }),
             ];
@@ -260,12 +259,12 @@ fn stations(all: &[ScaleOut]) -> Table {
         "The limit",
         vec![
             Row::of(
-                "Least allowed by",
+                "Bottleneck",
                 "",
                 words(&|scale| Some(title(scale.limit.as_deref()?).to_lowercase())),
             ),
             Row::of(
-                "Nodes of this size at which another would limit",
+                "Nodes at which the bottleneck moves",
                 "",
                 words(&|scale| {
                     let (other, nodes) = turn(scale)?;
@@ -279,7 +278,7 @@ fn stations(all: &[ScaleOut]) -> Table {
         ],
     ));
     table(
-        "In the largest cluster, by the utilisation law: demand = CPU in use ÷ throughput, and no station serves more than its capacity ÷ demand. The nodes may use their limits, the store one core (it executes commands in one thread), the load balancer every core of this machine.",
+        "In the largest cluster, by the utilisation law: demand = CPU in use ÷ throughput, and no station serves more than its capacity ÷ demand. The nodes may use their limits, the store one core (it runs commands in one thread), the load balancer every core of this machine.",
         false,
         all,
         groups,

@@ -122,6 +122,7 @@ fn complete() -> Value {
     run.cost_us_per_request.store = redis.cost_us_per_request.store;
     run.store_operations_per_request = redis.store_operations_per_request;
     run.memory_bytes_per_session.store = redis.memory_bytes_per_session.store;
+    run.properties.store = redis.properties.store;
     run.revocation_ms = jwt.revocation_ms;
     run.revocations = Some(Revocations {
         asked: 60,

@@ -62,6 +62,8 @@ pub(super) struct Table {
     pub(super) caption: &'static str,
     /// Whether cells are words and not numbers.
     pub(super) words: bool,
+    /// Whether cells show the lowest and the highest run instead of each.
+    pub(super) spread: bool,
     /// The strategies.
     pub(super) columns: Vec<String>,
     /// Never empty groups.
@@ -93,8 +95,37 @@ pub(super) struct Row {
 pub(super) struct Cell {
     /// The median, or the only run's value, or [`format::NOT_MEASURED`].
     pub(super) text: String,
-    /// Each run's value when there is more than one run and they differ.
+    /// Each run's value when there is more than one run and they differ; or their range ([`Table::spread`]).
     pub(super) runs: Vec<String>,
+    /// Whether it stands out in its row.
+    pub(super) mark: Option<Mark>,
+}
+
+/// What stands out in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Better than all others.
+    Best,
+    /// Worse than all others.
+    Worst,
+}
+
+impl Mark {
+    /// In one character, because colour alone says nothing to many readers and to a printer.
+    pub(super) fn symbol(self) -> &'static str {
+        match self {
+            Self::Best => "★",
+            Self::Worst => "▼",
+        }
+    }
+
+    /// In a word.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::Worst => "worst",
+        }
+    }
 }
 
 impl Table {
@@ -104,11 +135,37 @@ impl Table {
         rows.flat_map(|row| &row.cells).any(Cell::is_gap)
     }
 
-    /// Whether cells show medians.
-    pub(super) fn has_repeats(&self) -> bool {
-        let rows = self.groups.iter().flat_map(|group| &group.rows);
-        rows.flat_map(|row| &row.cells)
-            .any(|cell| !cell.runs.is_empty())
+    /// What a reader must know to read the cells; `place` is where a format writes the runs beside the median.
+    pub(super) fn notes(&self, place: &str) -> Vec<String> {
+        let cells = || {
+            let rows = self.groups.iter().flat_map(|group| &group.rows);
+            rows.flat_map(|row| &row.cells)
+        };
+        let has_repeats = cells().any(|cell| !cell.runs.is_empty());
+        let mut notes = Vec::new();
+        if has_repeats {
+            notes.push(if self.spread {
+                format!("Medians; {place} the lowest and the highest run.")
+            } else {
+                format!("Medians; {place} each run, where they differ.")
+            });
+        }
+        if cells().any(|cell| cell.mark.is_some()) {
+            notes.push(if has_repeats {
+                "★ best and ▼ worst of a row, where its runs overlap with no other.".to_owned()
+            } else {
+                "★ best and ▼ worst of a row.".to_owned()
+            });
+        }
+        if self.has_gaps() {
+            notes.push("– not measured, or it does not apply to this strategy.".to_owned());
+        }
+        notes
+    }
+
+    /// Whether it has so many columns that they must be narrow.
+    pub(super) fn has_many_columns(&self) -> bool {
+        self.columns.len() > 5
     }
 }
 
@@ -190,12 +247,21 @@ impl Cell {
         Self {
             text: text.into(),
             runs: Vec::new(),
+            mark: None,
         }
     }
 
     /// Nothing was measured.
     pub(super) fn gap() -> Self {
         Self::words(format::NOT_MEASURED)
+    }
+
+    /// The text with its mark.
+    pub(super) fn marked(&self) -> String {
+        self.mark.map_or_else(
+            || self.text.clone(),
+            |mark| format!("{} {}", mark.symbol(), self.text),
+        )
     }
 
     /// Whether nothing was measured, in any run or in one of them.
@@ -234,6 +300,7 @@ impl Cell {
         Self {
             text,
             runs: if differ { runs } else { Vec::new() },
+            mark: None,
         }
     }
 }

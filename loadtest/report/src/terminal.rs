@@ -1,4 +1,4 @@
-//! The report for a terminal: caveats, one table with a column for each strategy, sentences, expectations, verdict; and last
+//! The report for a terminal: caveats, the figures that decide, all others in one table with a column for each strategy, sentences, expectations, verdict; and last
 //! what to remember. No colours, so that it can be pasted anywhere.
 
 use comfy_table::{
@@ -45,6 +45,11 @@ pub fn table(results: &Results, width: u16) -> String {
     out.push('\n');
     for caveat in &document.caveats {
         out += &wrapped(caveat, "! ", width);
+    }
+    if !document.key_figures.columns.is_empty() {
+        out.push('\n');
+        out += &grid(&document.key_figures, width);
+        out += &footnotes(&document.key_figures, width);
     }
     for (title, table) in document.scale_out.iter().flat_map(|part| &part.tables) {
         out.push('\n');
@@ -134,31 +139,17 @@ fn cells(row: &Row) -> Vec<String> {
     let mut cells = vec![format!("{indent}{}{unit}", row.label)];
     cells.extend(row.cells.iter().map(|cell| {
         if cell.runs.is_empty() {
-            cell.text.clone()
+            cell.marked()
         } else {
-            format!("{}\n[{}]", cell.text, cell.runs.join(" "))
+            format!("{}\n[{}]", cell.marked(), cell.runs.join(" "))
         }
     }));
     cells
 }
 
 fn footnotes(table: &Table, width: u16) -> String {
-    let mut notes = String::new();
-    if table.has_repeats() {
-        notes += &wrapped(
-            "Medians; in brackets each run, where they differ.",
-            "",
-            width,
-        );
-    }
-    if table.has_gaps() {
-        notes += &wrapped(
-            "– not measured, or it does not apply to this strategy.",
-            "",
-            width,
-        );
-    }
-    notes
+    let notes = table.notes("in brackets");
+    notes.iter().map(|note| wrapped(note, "", width)).collect()
 }
 
 /// Breaks a sentence into lines; `bullet` opens the first and indents the others.

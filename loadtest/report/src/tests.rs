@@ -96,16 +96,67 @@ fn the_page_loads_nothing_and_runs_nothing() {
     }
 }
 
+/// What a reader came for stands first: after the caveats and the verdict, before anything else.
+#[test]
+fn the_key_figures_and_the_small_timelines_open_the_report() {
+    for results in [sample::results(), sample::repeated()] {
+        let [html, markdown, terminal] = rendered(&results);
+        let in_order = |text: &str, wanted: &[&str]| {
+            let places: Vec<usize> = wanted
+                .iter()
+                .map(|words| {
+                    text.find(words)
+                        .unwrap_or_else(|| panic!("{words}: {text}"))
+                })
+                .collect();
+            assert!(places.is_sorted(), "{wanted:?} are at {places:?}");
+        };
+        in_order(
+            &html,
+            &[
+                "Every expectation held.",
+                "Read this first",
+                "Logins lost, of live logins",
+                "id=\"multiple-0-title\"",
+                "id=\"multiple-2-title\"",
+                "What was run",
+                "id=\"timeline-0-0-title\"",
+            ],
+        );
+        in_order(
+            &markdown,
+            &["Verdict", "Read this first", "Logins lost", "What was run"],
+        );
+        in_order(&terminal, &["! The generator", "Logins lost", "Traffic"]);
+        for text in [html, markdown, terminal] {
+            assert_eq!(text.matches("CPU per request (cluster)").count(), 1);
+            assert!(text.contains("★ best and ▼ worst of a row"), "{text}");
+        }
+    }
+}
+
+/// A mark is a sign and a word: colour alone would be lost in print and on many eyes.
+#[test]
+fn marks_are_more_than_a_colour() {
+    let [html, markdown, terminal] = rendered(&sample::results());
+    assert!(html.contains(
+        "<td class=\"worst\"><span class=\"sign\" role=\"img\" aria-label=\"worst\">▼</span>&nbsp;51 of 150</td>"
+    ));
+    for text in [markdown, terminal] {
+        assert!(text.contains("▼ 51 of 150"), "{text}");
+    }
+}
+
 #[test]
 fn sizes_of_cluster_have_a_part_of_their_own_and_nothing_else_mixes_them() {
     let results = sample::scaled();
     for wanted in [
         "From 1 node to 8 nodes throughput grew × ",
-        "Refused were the figures of redis with 8 nodes.",
+        "Refused figures: redis with 8 nodes.",
         "No law was fitted to redis: 4 sizes of cluster",
         "In jwt the nodes limit; with ",
         "σ, contention",
-        "Demand of a request",
+        "Demand per request",
         "refused",
     ] {
         everywhere(&results, wanted);
@@ -387,12 +438,12 @@ fn that_somebody_stopped_it_stands_before_everything_else() {
     results.runs_planned = 9;
     assert_eq!(
         first(&results),
-        "Stopped by hand after 3 of 9 runs: nothing is said of the others."
+        "Stopped by hand after 3 of 9 runs; the rest was not measured."
     );
     results.stopped_because = Some("run 4 (redis) failed: no store".to_owned());
     assert_eq!(
         first(&results),
-        "3 of 9 runs finished, because run 4 (redis) failed: no store. Nothing is said of the others."
+        "Only 3 of 9 runs finished: run 4 (redis) failed: no store. The rest was not measured."
     );
 }
 
@@ -404,7 +455,7 @@ fn an_invalid_generator_is_the_first_caveat() {
     let document = Document::of(&results);
     assert_eq!(
         document.caveats[0],
-        "The figures of redis, run 1, cannot be believed: it was saturated"
+        "Do not use the figures of redis, run 1: it was saturated"
     );
 }
 

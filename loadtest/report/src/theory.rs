@@ -26,8 +26,9 @@ pub(super) fn matrix(results: &Results) -> Table {
         Row::of(*fault, "", cells.collect())
     });
     Table {
-        caption: "Predicted must show where there is something to lose, tolerated may show, anything else must not. Seen: in all runs together; under a fault what is ascribed to it, at any time all else.",
+        caption: "Predicted: must appear where there is something to lose. Tolerated: may appear. Anything else is forbidden. Seen: over all runs, under the fault that caused it, or else at any time.",
         words: true,
+        spread: false,
         columns: strategies.iter().map(|name| (*name).to_owned()).collect(),
         groups: vec![group("", rows.collect())],
     }

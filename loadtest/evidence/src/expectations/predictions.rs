@@ -280,11 +280,11 @@ fn exposure(strategy: &str, runs: &[&Run]) -> Option<Expectation> {
         let after_revocation = run.revocations.map_or(0, |revoked| revoked.exposures);
         let exposed = run.anomalies.exposure.saturating_sub(after_revocation);
         held &= exposed > 0;
-        format!("{exposed} were")
+        format!("{exposed} accepted")
     });
     let demand = demanded(
         strategy,
-        "credentials are accepted after their logout, until they expire".to_owned(),
+        "logged-out credentials stay valid until they expire".to_owned(),
         each(observed),
     );
     Some(Expectation { held, ..demand })
@@ -309,7 +309,7 @@ fn revocation(strategy: &str, runs: &[&Run]) -> Option<Expectation> {
         } else {
             revoked.accepted() == 0
         };
-        format!("{} of {} were", revoked.accepted(), revoked.sessions)
+        format!("{} of {} accepted", revoked.accepted(), revoked.sessions)
     });
     let expectation = if outlives {
         "credentials are accepted after an operator's revocation"

@@ -29,7 +29,7 @@ pub(super) struct Span<'a> {
 }
 
 impl Span<'_> {
-    /// Requests a second.
+    /// Requests per second.
     pub(super) fn rate(&self, requests: u64) -> f64 {
         1e3 * requests as f64 / (self.to_ms - self.from_ms)
     }
@@ -126,6 +126,17 @@ pub(super) fn stack(
         rate,
     );
     (bands, failed.path)
+}
+
+/// Good answers of all nodes together, and the outline of the failed requests on top of them.
+pub(super) fn single(spans: &[Span<'_>], time: Scale, rate: Scale) -> (String, String) {
+    let mut floors = vec![0.0; spans.len()];
+    let mut outline = |value: fn(&Slice) -> u64| {
+        let heights = spans.iter().map(|span| value(span.slice) as f64).collect();
+        let (tint, label) = (String::new(), String::new());
+        band(spans, &mut floors, heights, tint, label, time, rate).path
+    };
+    (outline(|slice| slice.ok), outline(|slice| slice.failed))
 }
 
 /// A band of steps on top of `floors`, which it raises. Slices without height draw nothing.

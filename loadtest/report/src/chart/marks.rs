@@ -105,7 +105,7 @@ pub(super) fn describe(run: &Run) -> String {
         let Some(effective) = fault.effective_ms else {
             let _ = write!(
                 text,
-                " At {} s it was asked that {what}; it was not seen to take effect.",
+                " At {} s it was commanded that {what}, but it was not seen to take effect.",
                 moment(fault.commanded_ms)
             );
             continue;
@@ -133,7 +133,7 @@ pub(super) fn describe(run: &Run) -> String {
         if let Some(recovered) = fault.recovered_ms {
             let _ = write!(
                 text,
-                " Goodput was back at 95 % of the base line at {} s.",
+                " Goodput was back to 95 % of the base line at {} s.",
                 moment(recovered)
             );
         }

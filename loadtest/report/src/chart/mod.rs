@@ -4,6 +4,7 @@
 mod bands;
 pub(super) mod latency;
 mod marks;
+pub(super) mod multiple;
 pub(super) mod scale_out;
 pub(super) mod timeline;
 

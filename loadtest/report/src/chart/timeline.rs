@@ -1,4 +1,4 @@
-//! One run over time: answers a second, stacked by node with the failed requests hatched on top, and below them the latency.
+//! One run over time: answers per second, stacked by node with the failed requests hatched on top, and below them the latency.
 //! All timelines of a report share their scales, so that they can be compared by eye.
 
 use askama::Template;
@@ -15,9 +15,9 @@ const LATENCY_HEIGHT: f64 = 84.0;
 
 /// The scales that all timelines of a report share.
 pub(crate) struct Frame {
-    end_ms: f64,
-    rate: f64,
-    latency_us: (f64, f64),
+    pub(super) end_ms: f64,
+    pub(super) rate: f64,
+    pub(super) latency_us: (f64, f64),
     mark_rows: usize,
     nodes: Vec<String>,
 }
@@ -130,7 +130,7 @@ impl Timeline {
         let time_values = Scale::linear((0.0, frame.end_ms / 1e3), (0.0, 1.0)).round_values(8.0);
         Some(Self {
             title: format!(
-                "{}, run {}: answers a second by node, failed requests and latency over time",
+                "{}, run {}: answers per second by node, failed requests and latency over time",
                 run.strategy, run.repeat
             ),
             description: describe(run),
@@ -161,7 +161,11 @@ impl Timeline {
     }
 }
 
-fn ticks(values: Vec<f64>, at: impl Fn(f64) -> f64, label: impl Fn(f64) -> String) -> Vec<Tick> {
+pub(super) fn ticks(
+    values: Vec<f64>,
+    at: impl Fn(f64) -> f64,
+    label: impl Fn(f64) -> String,
+) -> Vec<Tick> {
     values
         .into_iter()
         .map(|value| Tick {

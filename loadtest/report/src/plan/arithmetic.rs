@@ -55,7 +55,7 @@ pub(super) fn needs(
     let of = |target: super::targets::Target| target.value.unwrap_or(f64::NAN);
     let rate = sessions * of(targets.per_minute()) / 60.0;
     needs.line(
-        "requests a second",
+        "requests per second",
         format!(
             "{} sessions × {} a minute ÷ 60",
             number(sessions),
@@ -234,7 +234,7 @@ impl Needs {
             self.line(
                 "  of it credentials",
                 format!(
-                    "{} bytes a request more than the leanest strategy × {}/s × 8",
+                    "{} bytes per request more than the leanest strategy × {}/s × 8",
                     figure(more),
                     figure(rate)
                 ),

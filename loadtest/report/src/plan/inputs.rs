@@ -15,14 +15,14 @@ pub(super) struct Figure {
 
 /// What is calculated from, by the name that expectations use, and for people.
 pub(super) const WANTED: [(&str, &str); 8] = [
-    (LOAD_BALANCER_US, "load balancer, µs a request"),
-    (NODE_US, "nodes, µs a request"),
-    (STORE_US, "store, µs a request"),
-    (STORE_OPERATIONS, "store, operations a request"),
-    (SENT_BYTES, "from the client, bytes a request"),
-    (RECEIVED_BYTES, "to the client, bytes a request"),
-    (NODE_BYTES, "nodes, bytes a session"),
-    (STORE_BYTES, "store, bytes a session"),
+    (LOAD_BALANCER_US, "load balancer, µs per request"),
+    (NODE_US, "nodes, µs per request"),
+    (STORE_US, "store, µs per request"),
+    (STORE_OPERATIONS, "store, operations per request"),
+    (SENT_BYTES, "from the client, bytes per request"),
+    (RECEIVED_BYTES, "to the client, bytes per request"),
+    (NODE_BYTES, "nodes, bytes per session"),
+    (STORE_BYTES, "store, bytes per session"),
 ];
 pub(super) const LOAD_BALANCER_US: &str = "cost_us_per_request.load_balancer";
 pub(super) const NODE_US: &str = "cost_us_per_request.node";

@@ -242,9 +242,9 @@ mod tests {
         }
         let page = of(&[("a.json".into(), results)], &targets("--sessions 1000"));
         assert!(page.contains(
-            "nodes, bytes a session: in none of the files; `lab run memory` measures it"
+            "nodes, bytes per session: in none of the files; `lab run memory` measures it"
         ));
-        assert!(page.contains("store, bytes a session: in none of the files"));
+        assert!(page.contains("store, bytes per session: in none of the files"));
         let nodes = page
             .lines()
             .find(|line| line.starts_with("nodes  "))

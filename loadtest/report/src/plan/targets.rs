@@ -98,7 +98,7 @@ impl Targets {
     }
 
     pub(super) fn per_minute(&self) -> Target {
-        let meaning = "requests of a session in a minute";
+        let meaning = "requests per session and minute";
         of(
             "--requests-per-session-per-minute",
             meaning,

@@ -27,7 +27,7 @@ fn growth(scale: &ScaleOut) -> String {
         .filter(|(first, last)| first < last);
     let Some((first, last)) = ends else {
         return format!(
-            "Nothing can be said of {}: fewer than two sizes were measured validly.",
+            "{} has no growth figure: fewer than two cluster sizes were measured validly.",
             scale.strategy
         );
     };
@@ -54,7 +54,7 @@ fn refused(all: &[ScaleOut]) -> Option<String> {
             points.map(|point| format!("{} with {}", scale.strategy, label(point.nodes)))
         })
         .collect();
-    (!refused.is_empty()).then(|| format!("Refused were the figures of {}.", list(&refused)))
+    (!refused.is_empty()).then(|| format!("Refused figures: {}.", list(&refused)))
 }
 
 fn limits(all: &[ScaleOut]) -> Vec<String> {

@@ -28,7 +28,7 @@ pub(super) fn sentences(columns: &[Column<'_>]) -> Vec<String> {
         .collect();
     if !unknown.is_empty() {
         sentences.push(format!(
-            "Some carts were not read at the end, so nothing can be said of them: {}.",
+            "Some carts were not read at the end, so their outcome is unknown: {}.",
             list(&unknown)
         ));
     }
@@ -86,8 +86,8 @@ fn missed_logouts(columns: &[Column<'_>]) -> Option<String> {
     let missed = |column: &Column<'_>| in_faults(column, |fault| fault.exposures);
     let (times, strategies) = where_any(columns, missed)?;
     Some(format!(
-        "A credential was accepted after a logout {times} in {strategies}, because the session's node was away and another \
-         node answered the logout: it knows nothing of the session, and ends nothing."
+        "A credential was accepted after a logout {times} in {strategies}, because the session’s node was away: another node \
+         answered the logout, did not know the session, and ended nothing."
     ))
 }
 

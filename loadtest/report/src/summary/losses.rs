@@ -128,13 +128,13 @@ fn not_in_effect(columns: &[Column<'_>], key: &FaultKey) -> Option<String> {
     let strategies = names(concerned.map(|column| column.strategy));
     (!strategies.is_empty()).then(|| {
         format!(
-            "{} was asked for, but never seen to take effect in {strategies}: nothing is concluded from it.",
+            "{} was commanded, but never seen to take effect in {strategies}: no conclusion is drawn from it.",
             key.doing()
         )
     })
 }
 
-/// "Killing node-2 logged out 34 % of the sticky sessions (51 of 150; all 51 that node-2 had served); redis and jwt lost none."
+/// "Killing node-2 logged out 34 % of the sticky sessions (51 of 150; all 51 served by node-2); redis and jwt lost none."
 fn sessions(columns: &[Column<'_>], key: &FaultKey, outcomes: &[Outcome<'_>]) -> Option<String> {
     let observed = outcomes.iter().filter(|outcome| outcome.live > 0);
     let alive: Vec<String> = observed
@@ -180,15 +180,15 @@ fn loss(key: &FaultKey, outcome: &Outcome<'_>) -> String {
     let whose = match (*on_target, *lost_on_target, elsewhere) {
         (0, _, _) => String::new(),
         (served, ended, 0) if served == ended => {
-            format!("; all {} that {target} had served", count(served))
+            format!("; all {} served by {target}", count(served))
         }
         (served, ended, 0) => format!(
-            "; {} of the {} that {target} had served",
+            "; {} of the {} served by {target}",
             count(ended),
             count(served)
         ),
         (served, ended, elsewhere) => format!(
-            "; {} of the {} that {target} had served, and {} of other nodes",
+            "; {} of the {} served by {target}, and {} of other nodes",
             count(ended),
             count(served),
             count(elsewhere)
@@ -210,15 +210,9 @@ fn cart_lines(key: &FaultKey, outcomes: &[Outcome<'_>]) -> Option<String> {
         |o| o.strategy,
     );
     sides.say(
-        &format!(
-            "{} cost cart lines that had been acknowledged:",
-            key.doing()
-        ),
+        &format!("{} lost acknowledged cart lines:", key.doing()),
         "none in {}",
-        &format!(
-            "{} cost no cart line that had been acknowledged in {{}}.",
-            key.doing()
-        ),
+        &format!("{} lost no acknowledged cart line in {{}}.", key.doing()),
     )
 }
 
@@ -240,7 +234,7 @@ fn failures(key: &FaultKey, outcomes: &[Outcome<'_>]) -> Option<String> {
     )
 }
 
-/// "The last request was routed to node-2 1.52 s after the fault in sticky and 1.60 s in redis." The slowest of all runs.
+/// "Killing node-2: the last request was routed to it after 1.52 s in sticky and 1.60 s in redis." The slowest of all runs.
 fn detection(columns: &[Column<'_>], key: &FaultKey) -> Option<String> {
     let noticed: Vec<String> = columns
         .iter()
@@ -256,14 +250,14 @@ fn detection(columns: &[Column<'_>], key: &FaultKey) -> Option<String> {
         .collect();
     (!noticed.is_empty()).then(|| {
         format!(
-            "{}: the last request was still routed to it after {}.",
+            "{}: the last request was routed to it after {}.",
             key.doing(),
             list(&noticed)
         )
     })
 }
 
-/// "After node-2 went on, old state was seen 3 times in sticky; never in redis and jwt."
+/// "After node-2 resumed, old state was seen 3 times in sticky; never in redis and jwt."
 fn afterwards(columns: &[Column<'_>], key: &FaultKey) -> Option<String> {
     if !key.is_the_only_pause(columns) {
         return None;
@@ -283,7 +277,7 @@ fn afterwards(columns: &[Column<'_>], key: &FaultKey) -> Option<String> {
         },
         |column| column.strategy,
     );
-    let when = format!("After {} went on,", key.target());
+    let when = format!("After {} resumed,", key.target());
     sides.say(
         &format!("{when} old state was seen"),
         "never in {}",
@@ -305,8 +299,8 @@ fn idempotent(columns: &[Column<'_>]) -> Option<String> {
         |column| column.strategy,
     );
     sides.say(
-        "Of the requests that may be repeated without harm, these failed:",
+        "Retryable requests that failed unserved:",
         "none in {}",
-        "Of the requests that may be repeated without harm none failed in {}.",
+        "No retryable request failed unserved in {}.",
     )
 }

@@ -135,13 +135,13 @@ fn a_revocation_ends_logins_where_the_matrix_says_so() {
     let redis = revoked(sample::redis(1), 40, 1);
     assert_eq!(
         redis[0],
-        "no credential is accepted after an operator's revocation: 1 of 40 were"
+        "no credential is accepted after an operator's revocation: 1 of 40 accepted"
     );
     assert_eq!(revoked(sample::sticky(1), 40, 27), Vec::<String>::new());
     let sticky = revoked(sample::sticky(1), 40, 0);
     assert_eq!(
         sticky,
-        ["credentials are accepted after an operator's revocation: 0 of 40 were"]
+        ["credentials are accepted after an operator's revocation: 0 of 40 accepted"]
     );
     assert_eq!(
         revoked(sample::sticky(1), 3, 0),
@@ -152,7 +152,7 @@ fn a_revocation_ends_logins_where_the_matrix_says_so() {
     jwt.anomalies.exposure = 0;
     assert_eq!(
         revoked(jwt, 40, 40),
-        ["credentials are accepted after their logout, until they expire: 0 were"],
+        ["logged-out credentials stay valid until they expire: 0 accepted"],
         "what outlived a revocation says nothing of logouts"
     );
 }
