@@ -98,13 +98,14 @@ pub(super) fn lives(kind: Kind, events: Events) -> impl Strategy<Value = Life> {
         1 => Just(Fate::UnknownNow),
         1 => (1..20_u8).prop_map(Fate::UnknownLate),
     ];
-    let wish =
-        (any::<Index>(), does, any::<Index>(), fate).prop_map(|(user, does, pick, fate)| RequestSpec {
+    let wish = (any::<Index>(), does, any::<Index>(), fate).prop_map(|(user, does, pick, fate)| {
+        RequestSpec {
             user,
             does,
             pick,
             fate,
-        });
+        }
+    });
     proptest::collection::vec(wish, 20..120)
         .prop_map(move |wishes| Cluster::new(kind).live(&wishes))
 }
