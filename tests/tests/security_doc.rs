@@ -34,7 +34,7 @@ fn functions() -> BTreeSet<String> {
     }
     let mut names = BTreeSet::new();
     for file in files {
-        let text = std::fs::read_to_string(file).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
         if text.contains("#[test]")
             || text.contains("::test")
             // The suite that judges every strategy is no test by itself; tests run it.
