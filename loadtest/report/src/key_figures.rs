@@ -74,6 +74,9 @@ fn loss(lost: u64, of: u64) -> String {
     }
 }
 
+/// One of the percentiles.
+type Percentile = fn(&Latency) -> Option<u64>;
+
 fn latencies(columns: &[Column<'_>]) -> Vec<Row> {
     // In an open loop a request that was sent late has been waiting for its answer since it was due.
     let is_open = |run: &Run| run.generator.arrivals.is_some();
@@ -81,7 +84,7 @@ fn latencies(columns: &[Column<'_>]) -> Vec<Row> {
         .iter()
         .flat_map(|column| &column.runs)
         .any(|run| is_open(run));
-    let at = move |run: &Run, percentile: fn(&Latency) -> Option<u64>| {
+    let at = move |run: &Run, percentile: Percentile| {
         let latency = if from_schedule {
             run.response_us.filter(|_| is_open(run))
         } else {
@@ -94,7 +97,7 @@ fn latencies(columns: &[Column<'_>]) -> Vec<Row> {
     } else {
         "latency"
     };
-    let percentiles: [(&str, fn(&Latency) -> Option<u64>); 2] = [
+    let percentiles: [(&str, Percentile); 2] = [
         ("p50", |latency| Some(latency.p50)),
         ("p99", |latency| latency.p99),
     ];
@@ -103,7 +106,7 @@ fn latencies(columns: &[Column<'_>]) -> Vec<Row> {
         .map(|(_, percentile)| largest(columns, |run| at(run, *percentile)))
         .fold(0.0, f64::max);
     let unit = TimeUnit::for_largest(slowest);
-    let row = |(label, percentile): (&str, fn(&Latency) -> Option<u64>)| {
+    let row = |(label, percentile): (&str, Percentile)| {
         numbers(
             format!("{label} {name}"),
             unit.name(),
