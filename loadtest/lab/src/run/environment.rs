@@ -120,7 +120,7 @@ pub(super) fn settings(
         ),
         ("after logout", after_logout(load.replays())),
         ("warm-up", format!("{} s", load.warm_up_s.get_ref())),
-        ("work a request", format!("{} µs", spec.cluster.work_us)),
+        ("work per request", format!("{} µs", spec.cluster.work_us)),
         (
             "password",
             format!(

@@ -62,7 +62,7 @@ pub fn of(files: &[(String, Results)], targets: &Targets) -> String {
 
 /// The work that the requests of a file did beside the session's.
 fn work(results: &Results) -> String {
-    let said = results.settings.get("work a request");
+    let said = results.settings.get("work per request");
     said.map_or_else(|| "work unknown".to_owned(), |work| format!("work {work}"))
 }
 
