@@ -112,6 +112,7 @@ impl Args {
     fn beyond_compose(&self) -> Option<&'static str> {
         let default = ClusterSpec::default();
         [
+            ("--shop", self.shop.is_some()),
             ("--accounts", self.accounts != default.accounts),
             ("--password", self.password.is_some()),
             (

@@ -21,6 +21,12 @@ pub(super) async fn run(args: &Args) -> Result<Exit, Failure> {
             "--out with --on compose: reports go into the folder reports beside docker-compose.yml",
         ));
     }
+    if args.options.shop.is_some() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "--shop with --on compose: the nodes are what their image contains; put your program into an image of your own",
+        ));
+    }
     let mut signals = Signals::listen()?;
     let compose = Compose::find().await?;
     let reports = compose.root().join("reports");
@@ -51,6 +57,10 @@ pub(super) async fn run(args: &Args) -> Result<Exit, Failure> {
             .split_whitespace()
             .map(OsString::from),
     );
+    if !args.options.node_flags.is_empty() {
+        command.push("--".into());
+        command.extend(args.options.node_flags.iter().map(OsString::from));
+    }
     let Some(status) = compose.run_in_order(command, &mut signals).await? else {
         return Err(Failure::new(
             Exit::Interrupted,
