@@ -18,8 +18,7 @@ use std::time::{Duration, Instant};
 use evidence::checker;
 use evidence::history::file::Appender;
 use evidence::history::{
-    Action, FaultEvent, FaultStep, Fingerprint, History, Line, LineId, Meta, Operation, Outcome,
-    Reason, SCHEMA,
+    Action, FaultEvent, FaultStep, History, Line, LineId, Meta, Operation, Outcome, Reason, SCHEMA,
 };
 use evidence::pace::Pace;
 use evidence::results::StrategyProperties;
@@ -276,9 +275,6 @@ impl User {
             status: Some(200),
             node: Some(format!("node-{}", self.number % 3 + 1).into()),
             retries: 0,
-            credential: Some(Fingerprint(
-                0x9e37_79b9_7f4a_7c15 ^ u64::from(self.number) << 32 ^ u64::from(self.session),
-            )),
             line: None,
             read: None,
             version: None,

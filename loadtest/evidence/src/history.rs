@@ -9,7 +9,6 @@
 //! This module holds the types. [`file`] reads and writes them.
 
 pub mod file;
-mod fingerprint;
 mod line_id;
 #[cfg(any(test, feature = "samples"))]
 pub mod testing;
@@ -18,7 +17,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use fingerprint::Fingerprint;
 pub use line_id::LineId;
 
 use crate::pace::Pace;
@@ -260,9 +258,6 @@ pub struct Operation {
     /// How often the load balancer had to ask another node.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub retries: u32,
-    /// The credential that was presented, or that a login was answered with.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub credential: Option<Fingerprint>,
     /// The line that was added or removed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub line: Option<LineId>,

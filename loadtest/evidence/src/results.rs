@@ -192,7 +192,7 @@ impl Run {
 
     /// Whether the strategy asks a store at all. If not, a missing figure of the store is no gap.
     pub fn has_store(&self) -> bool {
-        self.properties.store.is_some()
+        self.properties.has_store()
     }
 }
 
@@ -217,6 +217,13 @@ pub struct StrategyProperties {
     /// What faults must and may cost, by its own theory; the first row that fits counts.
     #[serde(default)]
     pub theory: Vec<Expected>,
+}
+
+impl StrategyProperties {
+    /// Whether nodes ask a store. An older lab kept neither the store nor the theory; there, round trips tell.
+    pub fn has_store(&self) -> bool {
+        self.store.is_some() || (self.theory.is_empty() && self.store_round_trips > 0)
+    }
 }
 
 /// Counts over the measured part.

@@ -45,7 +45,6 @@ mod plan;
 mod recorder;
 mod replays;
 
-use std::hash::RandomState;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,7 +96,6 @@ async fn play(plan: Plan) -> Result<(), String> {
     let (recorder, writer) = recorder::start(&plan.history).map_err(|error| error.to_string())?;
     let common = Arc::new(Common {
         url,
-        fingerprints: RandomState::new(),
         arrivals: matches!(plan.pace, Pace::Open { .. })
             .then(|| Arc::new(Arrivals::new(clock, plan.measured_until_us))),
         in_flight: Gauge::default(),

@@ -21,7 +21,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     if args.options.is_on_compose() {
         return run::run(run::Args::new("demo", args.options)).await;
     }
-    let scenario = Scenario::parse(Path::new(NAME), TEXT, &args.options.table().await?)?;
+    let table = args.options.table().await?;
+    let scenario = Scenario::parse(Path::new(NAME), TEXT, &table)?;
     let command = format!("./lab demo{}", args.options.as_flags());
-    perform(scenario, &args.options, args.options.out(), command).await
+    perform(scenario, &table, &args.options, args.options.out(), command).await
 }

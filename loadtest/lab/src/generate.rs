@@ -220,7 +220,7 @@ async fn reference(table: &Table, commands: &[&str]) -> Result<String, Failure> 
     }
     page += "| `history-<strategy>-<repeat>.jsonl` | every operation and every fault; all figures about losses come from it (above 32 MiB compressed, `.zst`) |\n";
     page += "\n## Scenarios\n\n| name | question |\n| --- | --- |\n";
-    for (name, question) in scenarios::questions(table)? {
+    for (name, question) in scenarios::questions()? {
         let _ = writeln!(
             page,
             "| [`{name}`](../scenarios/{name}.toml) | {question} |"

@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => on_a_runtime(demo::run(args)),
         Command::Up(args) => on_a_runtime(up::run(args)),
         Command::Run(args) => on_a_runtime(run::run(args)),
-        Command::Scenarios(args) => on_a_runtime(scenarios::run(&args)),
+        Command::Scenarios(args) => scenarios::run(&args),
         Command::Check(args) => check::run(args),
         Command::Report(args) => report::run(args),
         Command::Secrets(args) => secrets::run(&args),

@@ -107,7 +107,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
             }
         });
         let command = format!("./lab run {}{}", file.display(), args.options.as_flags());
-        let exit = perform(scenario, &args.options, out.as_deref(), command).await?;
+        let exit = perform(scenario, &table, &args.options, out.as_deref(), command).await?;
         // Ordered by gravity: an invalid measurement outweighs a failed expectation.
         if exit as u8 > worst as u8 {
             worst = exit;
@@ -119,16 +119,16 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
 /// Performs one scenario with `options`; a signal ends it cleanly, with a report of the runs that are finished. `command` is what the report tells readers to type.
 pub(crate) async fn perform(
     mut scenario: Scenario,
+    table: &Table,
     options: &Options,
     out: Option<&Path>,
     command: String,
 ) -> Result<Exit, Failure> {
-    let table = options.table().await?;
-    options.apply(&mut scenario, &table)?;
+    options.apply(&mut scenario, table)?;
     let deployment = options.on.deployment()?;
     let mut signals = Signals::listen()?;
     let folder = Folder::create(out)?;
-    let mut series = Series::begin(&scenario, &table, options, deployment.as_ref(), command).await;
+    let mut series = Series::begin(&scenario, table, options, deployment.as_ref(), command).await;
     let owed = deployment.as_ref().map(Deployment::owed);
     let (mut ended, _at_once) = {
         let mut measuring = pin!(series.measure(&folder));

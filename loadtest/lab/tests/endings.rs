@@ -110,7 +110,7 @@ fn a_cluster_that_does_not_start_keeps_the_report_of_the_finished_runs() {
         why.starts_with("run 2 (redis, repeat 1) failed: `redis-server` was not found"),
         "{why}"
     );
-    let caveat = "1 of 2 runs finished, because run 2 (redis, repeat 1) failed";
+    let caveat = "1 of 2 runs finished: run 2 (redis, repeat 1) failed";
     let page = fs::read_to_string(out.join("report.md")).unwrap();
     assert!(page.contains(caveat), "{page}");
     assert!(

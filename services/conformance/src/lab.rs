@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use session::about::Ends;
 use session::settings::MAX_CART_LINES;
-use session::{
-    About, Cart, Change, Clock, Credential, Error, Host, Kind, Line, StateLives, Strategy, Values,
-};
+use session::{About, Change, Clock, Host, Kind, Line, StateLives, Strategy, Values};
+
+use crate::client::Client;
 
 /// Two nodes.
 pub(crate) struct Lab {
@@ -105,43 +105,6 @@ impl Lab {
 
     pub(crate) fn turn(&self, seconds: u64) {
         self.clock.turn(Duration::from_secs(seconds));
-    }
-}
-
-/// A browser: presents what it was given last.
-#[derive(Clone)]
-pub(crate) struct Client {
-    pub(crate) credential: Credential,
-}
-
-impl Client {
-    pub(crate) async fn login(node: &dyn Strategy, user: &str) -> Self {
-        let granted = node.login(user, None).await.unwrap();
-        Self {
-            credential: granted.reissued.unwrap(),
-        }
-    }
-
-    pub(crate) async fn change(
-        &mut self,
-        node: &dyn Strategy,
-        change: Change,
-    ) -> Result<Cart, Error> {
-        let changed = node.change(&self.credential, change).await?;
-        self.take(changed.reissued);
-        Ok(changed.value)
-    }
-
-    pub(crate) fn take(&mut self, reissued: Option<Credential>) {
-        self.credential.take(reissued.unwrap_or_default());
-    }
-
-    pub(crate) async fn is_logged_in(&self, node: &dyn Strategy) -> bool {
-        match node.authenticate(&self.credential).await {
-            Ok(_) => true,
-            Err(Error::NotLoggedIn { .. }) => false,
-            Err(other) => panic!("{other}"),
-        }
     }
 }
 

@@ -12,6 +12,7 @@
 )]
 
 mod carts;
+mod client;
 mod cost;
 mod expiry;
 mod lab;
@@ -22,6 +23,8 @@ use std::pin::Pin;
 
 use session::{Kind, Values};
 use tokio::runtime::Runtime;
+
+pub use crate::client::Client;
 
 use crate::lab::Lab;
 

@@ -3,7 +3,8 @@
 use session::about::Reach;
 use session::{Credential, Error, LoggedOut, StateLives};
 
-use crate::lab::{Client, Lab, add};
+use crate::client::Client;
+use crate::lab::{Lab, add};
 
 pub(crate) async fn it_is_what_its_row_says(lab: Lab) {
     let about = lab.about;

@@ -73,17 +73,6 @@ pub enum StateLives {
     Client,
 }
 
-impl StateLives {
-    /// The word in files and reports.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Node => "node",
-            Self::Store => "store",
-            Self::Client => "client",
-        }
-    }
-}
-
 /// A kind of server that nodes share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use crate::about::About;
-// Where the lab still looks for them.
-pub use crate::about::{Carriage, Reach, StoreKind};
 use crate::{Host, Strategy, Unfit, Values};
 
 /// A row of the table.

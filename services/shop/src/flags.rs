@@ -135,7 +135,7 @@ pub(crate) struct Flags {
           value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
     pub work_us: u64,
 
-    /// How log lines on stderr look. `RUST_LOG` sets what is logged (default `info`; `shop=debug` has a line a request).
+    /// How log lines on stderr look. `RUST_LOG` sets what is logged (default `info`; `shop=debug` has a line per request).
     #[arg(
         long,
         env = "SHOP_LOG_FORMAT",

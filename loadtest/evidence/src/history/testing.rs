@@ -7,7 +7,7 @@
     reason = "each does what its name says"
 )]
 
-use super::{Action, Fingerprint, History, LineId, Meta, Operation, Outcome, Reason, SCHEMA};
+use super::{Action, History, LineId, Meta, Operation, Outcome, Reason, SCHEMA};
 use crate::pace::Pace;
 use crate::results::StrategyProperties;
 
@@ -76,7 +76,6 @@ fn operation(user: u32, session: u32, id: u32, at_ms: i64, action: Action) -> Op
         status: Some(200),
         node: Some("node-1".into()),
         retries: 0,
-        credential: Some(Fingerprint(u64::from(user) * 100 + u64::from(session))),
         line: None,
         read: None,
         version: None,
@@ -120,7 +119,6 @@ pub fn replay(user: u32, session: u32, id: u32, at_ms: i64) -> Operation {
 pub fn revoke(user: u32, id: u32, at_ms: i64, revoked: u64) -> Operation {
     Operation {
         process: 0,
-        credential: None,
         revoked: Some(revoked),
         ..operation(user, 0, id, at_ms, Action::Revoke)
     }

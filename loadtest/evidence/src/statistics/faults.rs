@@ -142,7 +142,7 @@ impl Life<'_> {
         let meta = &self.history.meta;
         let target = Target::of(&self.commanded.target);
         // A node that never asks the store misses nothing, and requests are right there.
-        let unused = target.is_link_to_store() && meta.properties.store.is_none();
+        let unused = target.is_link_to_store() && !meta.properties.has_store();
         target
             .node()
             .filter(|_| meta.balancer == TELLS_RETRIES && !unused)
@@ -326,6 +326,7 @@ mod tests {
         };
         assert_eq!(detected(&history), (Some(5_200), Some(197)));
         history.meta.properties.store = None;
+        history.meta.properties.store_round_trips = 0;
         assert_eq!(detected(&history), (None, None));
     }
 

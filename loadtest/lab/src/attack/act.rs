@@ -4,20 +4,16 @@
 //! An operation is sent once and recorded once, under one id. Should the client or the load balancer repeat the request
 //! (each only where it may), it is the same operation. After an `info` the user goes on as another process.
 
-use std::hash::BuildHasher;
-
 use goose::goose::GooseUser;
 use reqwest::Method;
 
-use super::answer::{Said, says_nothing_was_done, understand};
+use super::answer::Said;
 use super::browser::RequestSpec;
 use super::exchange::Exchange;
 use super::journey::{Session, User};
-use super::outcome::{Answer, judge};
 use super::plan::account;
 use super::replays::Dead;
-use super::replays::Login;
-use evidence::history::{Action, Fingerprint, LineId, Operation, Outcome};
+use evidence::history::{Action, LineId, Operation, Outcome};
 
 impl User {
     /// Acts with the credential that the user holds now, and learns from the answer.
@@ -47,71 +43,37 @@ impl User {
     ) -> Outcome {
         self.operations += 1;
         let path = path(action, self.number, line);
-        let wish = RequestSpec {
+        let spec = RequestSpec {
             method: method(action),
             path: &path,
             body: self.body(action, line),
             key: line.filter(|_| action == Action::AddLine),
         };
         let (login, credentials) = match dead {
-            Some(dead) => (Some(dead.login), &dead.credentials),
+            Some(dead) => (Some(dead.session), &dead.credentials),
             None => (
-                self.session.as_ref().map(|session| session.login),
+                self.session.as_ref().map(|session| session.number),
                 &self.browser.credentials,
             ),
         };
-        let (request, sent_bytes) = self.browser.request(&goose.client, wish, credentials);
+        let (request, sent_bytes) = self.browser.request(&goose.client, spec, credentials);
         let one = self.common.in_flight.enter();
         let exchange = Exchange::perform(goose, self.common.plan.clock, action, request).await;
         drop(one);
         if let Some(arrivals) = &self.common.arrivals {
             arrivals.sent(intended_us, exchange.sent_us);
         }
-        let succeeded = exchange.status.is_some_and(|status| status < 300);
-        let said = if succeeded && exchange.trouble.is_none() {
-            understand(action, &exchange.body)
-        } else {
-            None
-        };
-        let node = exchange.node();
-        let retries = exchange.retries();
-        let (outcome, reason) = judge(
-            action,
-            Answer {
-                trouble: exchange.trouble,
-                status: exchange.status,
-                stamped: node.is_some(),
-                retries,
-                understood: said.is_some(),
-                nothing_done: !succeeded
-                    && (exchange.says_nothing_done() || says_nothing_was_done(&exchange.body)),
-            },
-        );
-        let said = said.filter(|_| outcome == Outcome::Ok).unwrap_or_default();
+        let (operation, said) = exchange.operation(action, intended_us);
+        let outcome = operation.outcome;
         let mut operation = Operation {
             process: self.process,
             user: self.number,
-            session: login.map_or(0, |login| login.number),
-            action,
+            session: login.unwrap_or(0),
             id: self.operations,
-            intended_us,
-            sent_us: exchange.sent_us,
-            first_byte_us: exchange.first_byte_us,
-            done_us: exchange.done_us,
-            outcome,
-            reason,
-            status: exchange.status,
-            node,
-            retries,
-            credential: login.map(|login| login.fingerprint),
             line,
-            read: said.cart.as_ref().map(|cart| cart.lines.clone()),
-            version: said.cart.as_ref().map(|cart| cart.version),
             mistaken_for: self.mistaken_for(&said),
-            revoked: None,
-            alive_until_unix_s: exchange.alive_until_unix_s(),
             sent_bytes: u32::try_from(sent_bytes).unwrap_or(u32::MAX),
-            received_bytes: u32::try_from(exchange.received_bytes).unwrap_or(u32::MAX),
+            ..operation
         };
         self.learn(&mut operation, &exchange, said);
         self.recorder.record(operation);
@@ -140,16 +102,10 @@ impl User {
                 if let Some(token) = said.token {
                     self.browser.present(&token);
                 }
-                let secret = self.browser.credentials.secret().unwrap_or_default();
-                let fingerprint = Fingerprint(self.common.fingerprints.hash_one(secret));
                 self.sessions += 1;
                 operation.session = self.sessions;
-                operation.credential = Some(fingerprint);
                 self.session = Some(Session {
-                    login: Login {
-                        number: self.sessions,
-                        fingerprint,
-                    },
+                    number: self.sessions,
                     cart: Vec::new(),
                 });
             }
@@ -171,7 +127,7 @@ impl User {
         if let Some(session) = &self.session {
             let now_us = self.common.plan.clock.now_us();
             let credentials = self.browser.credentials.clone();
-            self.dead.keep(session.login, credentials, now_us);
+            self.dead.keep(session.number, credentials, now_us);
         }
     }
 

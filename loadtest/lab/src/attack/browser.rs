@@ -17,9 +17,6 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The header that carries the cart of strategies whose client keeps it.
 const CART: HeaderName = HeaderName::from_static("x-cart");
 
-/// A cookie of this name holds the credential.
-const SESSION_COOKIE: &str = "session-";
-
 /// A request before it is sent.
 pub(super) struct RequestSpec<'a> {
     pub(super) method: Method,
@@ -61,11 +58,11 @@ impl Browser {
     pub(super) fn request(
         &self,
         client: &Client,
-        wish: RequestSpec<'_>,
+        spec: RequestSpec<'_>,
         credentials: &Credentials,
     ) -> (RequestBuilder, usize) {
         let mut url = self.base.clone();
-        url.set_path(wish.path);
+        url.set_path(spec.path);
         let mut headers = HeaderMap::with_capacity(7);
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         let ours = [
@@ -79,22 +76,22 @@ impl Browser {
             }
         }
         // In quotes, as the draft of the header wants it.
-        let key = wish
+        let key = spec
             .key
             .map(|key| HeaderValue::try_from(format!("\"{key}\"")));
         if let Some(Ok(key)) = key {
             headers.insert(IDEMPOTENCY_KEY, key);
         }
-        if wish.body.is_some() {
+        if spec.body.is_some() {
             headers.insert(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/json"),
             );
         }
 
-        let request_line = wish.method.as_str().len() + 1 + wish.path.len() + " HTTP/1.1\r\n".len();
+        let request_line = spec.method.as_str().len() + 1 + spec.path.len() + " HTTP/1.1\r\n".len();
         let host = "host: ".len() + self.host_bytes + "\r\n".len();
-        let (length, body) = match &wish.body {
+        let (length, body) = match &spec.body {
             Some(body) => {
                 let digits = body.len().to_string().len();
                 ("content-length: ".len() + digits + "\r\n".len(), body.len())
@@ -103,8 +100,8 @@ impl Browser {
         };
         let bytes = request_line + host + header_bytes(&headers) + length + "\r\n".len() + body;
 
-        let mut builder = client.request(wish.method, url).headers(headers);
-        if let Some(body) = wish.body {
+        let mut builder = client.request(spec.method, url).headers(headers);
+        if let Some(body) = spec.body {
             builder = builder.body(body);
         }
         (builder, bytes)
@@ -139,21 +136,6 @@ impl Browser {
 }
 
 impl Credentials {
-    /// The credential itself, for its fingerprint.
-    pub(super) fn secret(&self) -> Option<&[u8]> {
-        let cookie = || {
-            let (_, value) = self
-                .cookies
-                .iter()
-                .find(|(name, _)| name.starts_with(SESSION_COOKIE))?;
-            Some(value.as_bytes())
-        };
-        self.bearer
-            .as_ref()
-            .map(HeaderValue::as_bytes)
-            .or_else(cookie)
-    }
-
     /// Obeys a `Set-Cookie`; whether anything changed. The lab talks to one site, so path and domain do not matter.
     fn set_cookie(&mut self, text: &str) -> bool {
         let mut parts = text.split(';').map(str::trim);
@@ -244,12 +226,12 @@ mod tests {
             "session-sticky=a; HttpOnly; Path=/",
             "affinity=x",
         ]));
-        assert_eq!(browser.credentials.secret(), Some(&b"a"[..]));
+        let header = browser.credentials.cookie_header.clone().unwrap();
+        assert_eq!(header, "session-sticky=a; affinity=x");
         browser.absorb(&answer(&["session-sticky=b; SameSite=Lax"]));
         let header = browser.credentials.cookie_header.clone().unwrap();
         assert_eq!(header, "session-sticky=b; affinity=x");
         browser.absorb(&answer(&["session-sticky=; Max-Age=0"]));
-        assert_eq!(browser.credentials.secret(), None);
         assert_eq!(
             browser.credentials.cookie_header.clone().unwrap(),
             "affinity=x"
@@ -258,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_line_is_the_key_of_its_own_adding() {
-        let wish = RequestSpec {
+        let spec = RequestSpec {
             method: Method::POST,
             path: "/cart/lines",
             body: Some("{}".into()),
@@ -267,7 +249,7 @@ mod tests {
                 operation: 7,
             }),
         };
-        let (request, _) = browser().request(&Client::new(), wish, &Credentials::default());
+        let (request, _) = browser().request(&Client::new(), spec, &Credentials::default());
         let request = request.build().unwrap();
         assert_eq!(request.headers()[IDEMPOTENCY_KEY], "\"3-7\"");
     }
@@ -279,11 +261,11 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CART, HeaderValue::from_static("cart-token"));
         browser.absorb(&headers);
-        assert_eq!(browser.credentials.secret(), Some(&b"Bearer abc"[..]));
+        assert_eq!(browser.credentials.bearer.clone().unwrap(), "Bearer abc");
         let kept = browser.credentials.clone();
         browser.forget_tokens();
-        assert_eq!(browser.credentials.secret(), None);
+        assert!(browser.credentials.bearer.is_none());
         assert!(browser.credentials.cart.is_none());
-        assert!(kept.secret().is_some(), "a copy can be presented again");
+        assert!(kept.bearer.is_some(), "a copy can be presented again");
     }
 }

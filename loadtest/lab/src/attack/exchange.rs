@@ -5,11 +5,12 @@ use goose::goose::{GooseRequest, GooseUser};
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{RequestBuilder, Response};
 
+use super::answer::{Said, says_nothing_was_done, understand};
 use super::browser::answer_head_bytes;
-use super::outcome::Trouble;
+use super::outcome::{Answer, Trouble, judge};
 use crate::own_side;
 use cluster::Clock;
-use evidence::history::Action;
+use evidence::history::{Action, Operation, Outcome};
 
 const NODE: HeaderName = HeaderName::from_static("x-node");
 const OUTCOME: HeaderName = HeaderName::from_static("x-outcome");
@@ -98,25 +99,75 @@ impl Exchange {
         }
     }
 
+    /// The operation that this was, and what its answer said if it succeeded. Who acted, and on what, is for the caller to add.
+    pub(super) fn operation(&self, action: Action, intended_us: i64) -> (Operation, Said) {
+        let succeeded = self.status.is_some_and(|status| status < 300);
+        let said = if succeeded && self.trouble.is_none() {
+            understand(action, &self.body)
+        } else {
+            None
+        };
+        let node = self.node();
+        let retries = self.retries();
+        let (outcome, reason) = judge(
+            action,
+            Answer {
+                trouble: self.trouble,
+                status: self.status,
+                stamped: node.is_some(),
+                retries,
+                understood: said.is_some(),
+                nothing_done: !succeeded
+                    && (self.says_nothing_done() || says_nothing_was_done(&self.body)),
+            },
+        );
+        let said = said.filter(|_| outcome == Outcome::Ok).unwrap_or_default();
+        let operation = Operation {
+            process: 0,
+            user: 0,
+            session: 0,
+            action,
+            id: 0,
+            intended_us,
+            sent_us: self.sent_us,
+            first_byte_us: self.first_byte_us,
+            done_us: self.done_us,
+            outcome,
+            reason,
+            status: self.status,
+            node,
+            retries,
+            line: None,
+            read: said.cart.as_ref().map(|cart| cart.lines.clone()),
+            version: said.cart.as_ref().map(|cart| cart.version),
+            mistaken_for: None,
+            revoked: said.revoked,
+            alive_until_unix_s: self.alive_until_unix_s(),
+            sent_bytes: 0,
+            received_bytes: u32::try_from(self.received_bytes).unwrap_or(u32::MAX),
+        };
+        (operation, said)
+    }
+
     /// The node that stamped the answer.
-    pub(super) fn node(&self) -> Option<Box<str>> {
+    fn node(&self) -> Option<Box<str>> {
         self.header(&NODE).map(Into::into)
     }
 
     /// How often the load balancer asked another node.
-    pub(super) fn retries(&self) -> u32 {
+    fn retries(&self) -> u32 {
         self.header(&RETRIES)
             .and_then(|count| count.parse().ok())
             .unwrap_or(0)
     }
 
     /// Whether the answer says that nothing was done, by a node or by the load balancer.
-    pub(super) fn says_nothing_done(&self) -> bool {
+    fn says_nothing_done(&self) -> bool {
         self.header(&OUTCOME) == Some("nothing-done")
     }
 
     /// Until when a credential that was logged out is accepted all the same.
-    pub(super) fn alive_until_unix_s(&self) -> Option<u64> {
+    fn alive_until_unix_s(&self) -> Option<u64> {
         self.header(&ALIVE_UNTIL)?.parse().ok()
     }
 

@@ -4,7 +4,6 @@
 //! A user knows only what answers told it, as a person at a browser does; it draws no conclusions beyond those that a person
 //! would draw: "I must log in again". What it wants is here; how it is sent and recorded, in `act`.
 
-use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::browser::Browser;
 use super::in_flight::Gauge;
 use super::plan::Plan;
 use super::recorder::Recorder;
-use super::replays::{DeadCredentials, Login};
+use super::replays::DeadCredentials;
 use evidence::history::{Action, LineId, Outcome};
 use evidence::pace::Pace;
 use evidence::random::{Random, Stream};
@@ -34,8 +33,6 @@ const SPREAD_MS: u64 = 500;
 pub(super) struct Common {
     pub(super) plan: Plan,
     pub(super) url: Url,
-    /// Keyed at random for this run: a fingerprint says "the same credential", and nothing else.
-    pub(super) fingerprints: RandomState,
     /// Who gives users their turns in an open loop; in a closed one they take them.
     pub(super) arrivals: Option<Arc<Arrivals>>,
     pub(super) in_flight: Gauge,
@@ -62,7 +59,8 @@ pub(super) struct User {
 
 /// A login that the user believes to be alive.
 pub(super) struct Session {
-    pub(super) login: Login,
+    /// Counts the user's logins from 1.
+    pub(super) number: u32,
     /// The cart as the last answer showed it.
     pub(super) cart: Vec<LineId>,
 }

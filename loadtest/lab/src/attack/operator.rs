@@ -15,13 +15,11 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use tokio::task::JoinSet;
 
 use super::act::{method, path};
-use super::answer::{says_nothing_was_done, understand};
 use super::engine;
 use super::exchange::Exchange;
 use super::journey::Common;
-use super::outcome::{Answer, judge};
 use super::recorder::Recorder;
-use evidence::history::{Action, Operation, Outcome};
+use evidence::history::{Action, Operation};
 use evidence::random::{Random, Stream};
 
 /// Does what the plan says, until the last call is answered. Calls in flight are as many as fall due in one time limit.
@@ -72,49 +70,12 @@ impl Call {
             request = request.header(AUTHORIZATION, bearer);
         }
         let exchange = Exchange::perform_beside(common.plan.clock, request).await;
-        let succeeded = exchange.status.is_some_and(|status| status < 300);
-        let said = succeeded.then(|| understand(action, &exchange.body));
-        let said = said.flatten().filter(|_| exchange.trouble.is_none());
-        let node = exchange.node();
-        let retries = exchange.retries();
-        let (outcome, reason) = judge(
-            action,
-            Answer {
-                trouble: exchange.trouble,
-                status: exchange.status,
-                stamped: node.is_some(),
-                retries,
-                understood: said.is_some(),
-                nothing_done: !succeeded
-                    && (exchange.says_nothing_done() || says_nothing_was_done(&exchange.body)),
-            },
-        );
-        let said = said.filter(|_| outcome == Outcome::Ok).unwrap_or_default();
+        // No figure of the load counts what it sent.
+        let (operation, _) = exchange.operation(action, self.due_us);
         recorder.record(Operation {
-            process: 0,
             user: self.user,
-            session: 0,
-            action,
             id: self.id,
-            intended_us: self.due_us,
-            sent_us: exchange.sent_us,
-            first_byte_us: exchange.first_byte_us,
-            done_us: exchange.done_us,
-            outcome,
-            reason,
-            status: exchange.status,
-            node,
-            retries,
-            credential: None,
-            line: None,
-            read: None,
-            version: None,
-            mistaken_for: None,
-            revoked: said.revoked,
-            alive_until_unix_s: None,
-            // No figure of the load counts them.
-            sent_bytes: 0,
-            received_bytes: u32::try_from(exchange.received_bytes).unwrap_or(u32::MAX),
+            ..operation
         });
     }
 }

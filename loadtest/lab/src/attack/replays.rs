@@ -8,14 +8,6 @@ use std::collections::VecDeque;
 
 use super::browser::Credentials;
 use crate::scenario::Replays;
-use evidence::history::Fingerprint;
-
-/// By which number and which credential a login is known.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Login {
-    pub(super) number: u32,
-    pub(super) fingerprint: Fingerprint,
-}
 
 /// A user that leaves faster than its old credentials are tried out forgets the oldest.
 const MAX_KEPT: usize = 8;
@@ -23,7 +15,8 @@ const MAX_KEPT: usize = 8;
 /// One credential that should be dead.
 #[derive(Clone)]
 pub(super) struct Dead {
-    pub(super) login: Login,
+    /// The number of the login that it belonged to.
+    pub(super) session: u32,
     pub(super) credentials: Credentials,
     /// When the logout was answered, or the credential refused.
     since_us: i64,
@@ -45,13 +38,13 @@ impl DeadCredentials {
         }
     }
 
-    /// `login` was logged out now, or refused.
-    pub(super) fn keep(&mut self, login: Login, credentials: Credentials, now_us: i64) {
+    /// The login of this number was logged out now, or refused.
+    pub(super) fn keep(&mut self, session: u32, credentials: Credentials, now_us: i64) {
         if self.kept.len() == MAX_KEPT {
             self.kept.pop_front();
         }
         self.kept.push_back(Dead {
-            login,
+            session,
             credentials,
             since_us: now_us,
             tries: 0,
@@ -97,29 +90,21 @@ impl Dead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evidence::history::Fingerprint;
 
     const SECOND: i64 = 1_000_000;
-
-    fn login(number: u32) -> Login {
-        Login {
-            number,
-            fingerprint: Fingerprint(u64::from(number)),
-        }
-    }
 
     fn dead(times: u32, for_s: u64) -> DeadCredentials {
         DeadCredentials::new(Replays { times, for_s })
     }
 
     fn taken(dead: &mut DeadCredentials, now_us: i64) -> Option<u32> {
-        dead.take_due(now_us).map(|dead| dead.login.number)
+        dead.take_due(now_us).map(|dead| dead.session)
     }
 
     #[test]
     fn tries_begin_at_once_and_are_spread_evenly() {
         let mut dead = dead(4, 9);
-        dead.keep(login(1), Credentials::default(), 5 * SECOND);
+        dead.keep(1, Credentials::default(), 5 * SECOND);
         assert!(dead.has_untried());
         for at_s in [5, 8, 11, 14] {
             assert_eq!(taken(&mut dead, at_s * SECOND - 1), None);
@@ -127,13 +112,13 @@ mod tests {
             assert!(!dead.has_untried());
         }
         assert_eq!(taken(&mut dead, 100 * SECOND), None);
-        assert_eq!(dead.newest().unwrap().login.number, 1);
+        assert_eq!(dead.newest().unwrap().session, 1);
     }
 
     #[test]
     fn one_try_is_at_once() {
         let mut dead = dead(1, 0);
-        dead.keep(login(1), Credentials::default(), 5);
+        dead.keep(1, Credentials::default(), 5);
         assert_eq!(taken(&mut dead, 5), Some(1));
         assert_eq!(taken(&mut dead, 100 * SECOND), None);
     }
@@ -141,16 +126,16 @@ mod tests {
     #[test]
     fn the_one_that_is_due_for_longest_comes_first_and_the_number_is_bounded() {
         let mut dead = dead(2, 10);
-        dead.keep(login(1), Credentials::default(), 0);
+        dead.keep(1, Credentials::default(), 0);
         assert_eq!(taken(&mut dead, 0), Some(1));
-        dead.keep(login(2), Credentials::default(), 5 * SECOND);
+        dead.keep(2, Credentials::default(), 5 * SECOND);
         assert_eq!(taken(&mut dead, 11 * SECOND), Some(2));
         assert_eq!(taken(&mut dead, 11 * SECOND), Some(1));
         assert_eq!(taken(&mut dead, 11 * SECOND), None);
         for number in 3..30 {
-            dead.keep(login(number), Credentials::default(), 20 * SECOND);
+            dead.keep(number, Credentials::default(), 20 * SECOND);
         }
         assert_eq!(dead.kept.len(), MAX_KEPT);
-        assert_eq!(dead.newest().unwrap().login.number, 29);
+        assert_eq!(dead.newest().unwrap().session, 29);
     }
 }

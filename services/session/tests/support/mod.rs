@@ -8,10 +8,12 @@ pub(crate) mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[allow(unused_imports, reason = "not every test has users")]
+pub(crate) use conformance::Client;
 use session::jwt::{self, Jwt, Ring};
 use session::redis::{self, Redis};
 use session::sticky::{self, Sticky};
-use session::{Cart, Change, Clock, Credential, Error, Line, Strategy};
+use session::{Change, Clock, Credential, Line, Strategy};
 
 use self::store::Store;
 
@@ -103,41 +105,6 @@ pub(crate) fn jwt_node_with(ring: Ring, clock: &Clock) -> Jwt {
         max_lines: MAX_LINES,
     };
     Jwt::new(settings, clock.clone())
-}
-
-/// A browser: presents what it was given last.
-#[derive(Clone)]
-pub(crate) struct Client {
-    pub(crate) credential: Credential,
-}
-
-impl Client {
-    pub(crate) async fn login(node: &dyn Strategy, user: &str) -> Self {
-        let granted = node.login(user, None).await.unwrap();
-        Self {
-            credential: granted.reissued.unwrap(),
-        }
-    }
-
-    pub(crate) async fn change(
-        &mut self,
-        node: &dyn Strategy,
-        change: Change,
-    ) -> Result<Cart, Error> {
-        let changed = node.change(&self.credential, change).await?;
-        if let Some(reissued) = changed.reissued {
-            self.credential.take(reissued);
-        }
-        Ok(changed.value)
-    }
-
-    pub(crate) async fn is_logged_in(&self, node: &dyn Strategy) -> bool {
-        match node.authenticate(&self.credential).await {
-            Ok(_) => true,
-            Err(Error::NotLoggedIn { .. }) => false,
-            Err(other) => panic!("{other}"),
-        }
-    }
 }
 
 /// The name of the cart in the credential of `jwt`.

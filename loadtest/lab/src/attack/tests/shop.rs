@@ -1,6 +1,6 @@
 //! A small shop in this process, which can misbehave.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -14,6 +14,10 @@ pub(super) struct Seen {
     pub(super) sent_bytes: u64,
     /// Sessions by cookie: the user and its lines.
     pub(super) sessions: HashMap<String, (String, Vec<String>)>,
+    /// Cookies that were logged out.
+    ended: HashSet<String>,
+    /// How often one of these was presented afterwards.
+    pub(super) presented_after_logout: usize,
     /// One request after the other is treated like this, over and over; without any, all are answered.
     manners: Vec<Manner>,
 }
@@ -142,9 +146,13 @@ impl Seen {
             }
             ("POST", "/logout", _) => {
                 self.sessions.remove(cookie);
+                self.ended.insert(cookie.to_owned());
                 ("204 No Content", String::new())
             }
-            (_, _, None) => ("401 Unauthorized", "{}".into()),
+            (_, _, None) => {
+                self.presented_after_logout += usize::from(self.ended.contains(cookie));
+                ("401 Unauthorized", "{}".into())
+            }
             ("GET", "/me", Some((user, _))) => ("200 OK", format!(r#"{{"user":"{user}"}}"#)),
             (_, _, Some((_, lines))) => {
                 if method == "POST" {
