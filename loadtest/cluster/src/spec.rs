@@ -14,7 +14,7 @@ use super::ClusterError;
 /// More nodes than any machine that runs all of them can serve.
 pub const MOST_NODES: usize = 64;
 
-pub use evidence::target::{LOAD_BALANCER, STORE};
+pub use evidence::part::{LOAD_BALANCER, STORE};
 
 /// Which load balancer stands in front of the nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

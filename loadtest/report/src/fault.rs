@@ -1,8 +1,8 @@
 //! Which faults the runs have in common, and how to speak of them.
 
 use super::table::Column;
+use evidence::part::Part;
 use evidence::results::{Fault, Run};
-use evidence::target::Target;
 
 /// The same fault in all runs: kind, target, and the how-manieth of that kind and target in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,12 +69,12 @@ impl FaultKey {
 
     /// Who suffers it: "node-2", "the store".
     pub(super) fn target(&self) -> String {
-        match Target::of(&self.target) {
-            Target::Store => "the store".to_owned(),
-            Target::LoadBalancer => "the load balancer".to_owned(),
-            Target::Nodes => "the nodes".to_owned(),
-            Target::Link { .. } => format!("the link {}", self.target),
-            Target::Node(node) => node.to_owned(),
+        match Part::of(&self.target) {
+            Part::Store => "the store".to_owned(),
+            Part::LoadBalancer => "the load balancer".to_owned(),
+            Part::Nodes => "the nodes".to_owned(),
+            Part::Link { .. } => format!("the link {}", self.target),
+            Part::Node(node) => node.to_owned(),
         }
     }
 
@@ -92,7 +92,7 @@ impl FaultKey {
 
     /// Whether it hits one node itself.
     pub(super) fn hits_a_node(&self) -> bool {
-        matches!(Target::of(&self.target), Target::Node(_))
+        matches!(Part::of(&self.target), Part::Node(_))
     }
 }
 

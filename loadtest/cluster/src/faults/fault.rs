@@ -3,7 +3,7 @@
 use std::fmt;
 
 use agent::link::Disturbance;
-use evidence::target::NODES;
+use evidence::part::NODES;
 use serde::Deserialize;
 
 use crate::{LOAD_BALANCER, LinkName, STORE};
@@ -235,12 +235,12 @@ impl Target {
         match name {
             RANDOM => Self::Random,
             MOST_SESSIONS => Self::MostSessions,
-            _ => match evidence::target::Target::of(name) {
-                evidence::target::Target::Nodes => Self::Nodes,
-                evidence::target::Target::Store => Self::Store,
-                evidence::target::Target::LoadBalancer => Self::LoadBalancer,
-                evidence::target::Target::Link { from, to } => link(from, to),
-                evidence::target::Target::Node(node) => Self::Node(node.into()),
+            _ => match evidence::part::Part::of(name) {
+                evidence::part::Part::Nodes => Self::Nodes,
+                evidence::part::Part::Store => Self::Store,
+                evidence::part::Part::LoadBalancer => Self::LoadBalancer,
+                evidence::part::Part::Link { from, to } => link(from, to),
+                evidence::part::Part::Node(node) => Self::Node(node.into()),
             },
         }
     }

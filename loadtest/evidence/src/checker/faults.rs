@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::{FaultEvent, FaultStep, Operation};
-use crate::target::Target;
+use crate::part::Part;
 
 /// One fault from command to end.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ pub(super) fn of(events: &[FaultEvent]) -> Vec<Fault<'_>> {
 impl Fault<'_> {
     /// Whether it was done to this node: to the node itself, to all nodes, or to a link that ends at it.
     pub(super) fn hits(&self, node: &str) -> bool {
-        Target::of(self.target).hits(node)
+        Part::of(self.target).hits(node)
     }
 
     /// From when on its effect is certain.

@@ -1,7 +1,7 @@
 //! The figures of a run by name: what thresholds, medians and comparisons of strategies are about.
 
+use crate::part::Part;
 use crate::results::{Fault, Latency, Run};
-use crate::target::Target;
 
 /// One number of a run.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ fn worst(run: &Run, value: fn(&Fault) -> Option<f64>) -> Option<f64> {
 /// As [`worst`], over the faults that there is a victim of to be routed to. Who asks no store has none in a link to it.
 fn detected_ms(run: &Run) -> Option<f64> {
     let has_victim = |fault: &&Fault| {
-        let target = Target::of(&fault.target);
+        let target = Part::of(&fault.target);
         target.node().is_some() && (run.has_store() || !target.is_link_to_store())
     };
     let of_nodes = run.faults.iter().filter(has_victim);

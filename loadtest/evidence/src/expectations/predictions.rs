@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::theory;
 use super::{demanded, each};
+use crate::part::Part;
 use crate::results::Anomaly;
 use crate::results::{Anomalies, Expectation, Fault, Prediction, Revocations, Run};
 use crate::results::{Expected, Extent};
-use crate::target::Target;
 
 /// A node that is away for less may be back before the balancer has given up on it, at its default settings.
 const LONG_ENOUGH_MS: u64 = 3_000;
@@ -378,7 +378,7 @@ fn nothing_repeatable_fails(strategy: &str, runs: &[&Run]) -> Option<Expectation
         run.properties.survives_node_death
             && run.balancer == PROMISES
             && run.faults.iter().all(|fault| {
-                let of_nodes = matches!(Target::of(&fault.target), Target::Node(_) | Target::Nodes);
+                let of_nodes = matches!(Part::of(&fault.target), Part::Node(_) | Part::Nodes);
                 of_nodes && HIDDEN.contains(&fault.kind.as_str())
             })
     };

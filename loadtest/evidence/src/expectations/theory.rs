@@ -3,8 +3,8 @@
 
 use std::sync::LazyLock;
 
+use crate::part::{LOAD_BALANCER, Part, STORE};
 use crate::results::{Expected, Extent, Hit};
-use crate::target::{LOAD_BALANCER, STORE, Target};
 
 /// What holds where a strategy says nothing.
 static UNKNOWN: LazyLock<Expected> = LazyLock::new(|| Expected {
@@ -28,16 +28,16 @@ pub fn under_revocation(theory: &[Expected]) -> &Expected {
 
 /// What a fault of this kind on this target (as the results name it) does to a strategy.
 pub fn under<'a>(theory: &'a [Expected], kind: &str, target: &str) -> &'a Expected {
-    let hit = match Target::of(target) {
-        Target::Node(_) | Target::Nodes => Hit::Node,
-        Target::Store => Hit::Store,
-        Target::LoadBalancer => Hit::Balancer,
-        Target::Link {
+    let hit = match Part::of(target) {
+        Part::Node(_) | Part::Nodes => Hit::Node,
+        Part::Store => Hit::Store,
+        Part::LoadBalancer => Hit::Balancer,
+        Part::Link {
             from: LOAD_BALANCER,
             ..
         } => Hit::Link,
-        Target::Link { to: STORE, .. } => Hit::StoreLink,
-        Target::Link { .. } => Hit::PeerLink,
+        Part::Link { to: STORE, .. } => Hit::StoreLink,
+        Part::Link { .. } => Hit::PeerLink,
     };
     find(theory, |row| {
         (row.hit == hit || row.hit == Hit::Anything)

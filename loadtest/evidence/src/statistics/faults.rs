@@ -12,8 +12,8 @@ use super::ms;
 use super::windows::Windows;
 use crate::checker::{Ends, Losses};
 use crate::history::{FaultEvent, FaultStep, History, Operation, Outcome, Reason};
+use crate::part::Part;
 use crate::results::Fault;
-use crate::target::Target;
 
 /// The balancer that stamps answers with how often it asked again.
 const TELLS_RETRIES: &str = "pingora";
@@ -140,7 +140,7 @@ impl Life<'_> {
     /// The node that requests should no longer be sent to, where it can be seen that they are.
     fn victim(&self) -> Option<&str> {
         let meta = &self.history.meta;
-        let target = Target::of(&self.commanded.target);
+        let target = Part::of(&self.commanded.target);
         // A node that never asks the store misses nothing, and requests are right there.
         let unused = target.is_link_to_store() && !meta.properties.has_store();
         target

@@ -52,7 +52,7 @@ pub(super) fn needs(
     let mut needs = Needs::default();
     let sessions = sessions as f64;
     // Checked to be there: all targets but the cost of a login have a value.
-    let of = |target: super::targets::Target| target.value.unwrap_or(f64::NAN);
+    let of = |target: super::targets::Part| target.value.unwrap_or(f64::NAN);
     let rate = sessions * of(targets.per_minute()) / 60.0;
     needs.line(
         "requests per second",
@@ -104,7 +104,7 @@ impl Needs {
     }
 
     fn nodes(&mut self, inputs: &Inputs, targets: &Targets, sessions: f64, rate: f64) {
-        let of = |target: super::targets::Target| target.value.unwrap_or(f64::NAN);
+        let of = |target: super::targets::Part| target.value.unwrap_or(f64::NAN);
         let demand_us = self.input(inputs, NODE_US);
         let cores = demand_us.map(|us| self.cores("nodes, CPU", rate, us, of(targets.busy())));
         let for_cpu = cores.map(|cores| (cores / of(targets.node_cores())).ceil());
@@ -180,7 +180,7 @@ impl Needs {
         if inputs.state != State::Store {
             return;
         }
-        let of = |target: super::targets::Target| target.value.unwrap_or(f64::NAN);
+        let of = |target: super::targets::Part| target.value.unwrap_or(f64::NAN);
         let cores = self
             .input(inputs, STORE_US)
             .map(|us| self.cores("store, CPU", rate, us, of(targets.busy())));
@@ -245,7 +245,7 @@ impl Needs {
     }
 
     fn storm(&mut self, inputs: &Inputs, targets: &Targets, sessions: f64) {
-        let of = |target: super::targets::Target| target.value.unwrap_or(f64::NAN);
+        let of = |target: super::targets::Part| target.value.unwrap_or(f64::NAN);
         if inputs.survives_node_death {
             self.line(
                 "after a lost node",

@@ -43,7 +43,7 @@ pub struct Targets {
 
 /// A flag's value.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target {
+pub(super) struct Part {
     /// As it is typed.
     pub(super) flag: &'static str,
     /// What it means.
@@ -84,7 +84,7 @@ impl Targets {
     }
 
     /// Everything but the sessions, in the order in which it is told.
-    pub(super) fn all(&self) -> [Target; 8] {
+    pub(super) fn all(&self) -> [Part; 8] {
         [
             self.per_minute(),
             self.busy(),
@@ -97,7 +97,7 @@ impl Targets {
         ]
     }
 
-    pub(super) fn per_minute(&self) -> Target {
+    pub(super) fn per_minute(&self) -> Part {
         let meaning = "requests per session and minute";
         of(
             "--requests-per-session-per-minute",
@@ -107,7 +107,7 @@ impl Targets {
         )
     }
 
-    pub(super) fn busy(&self) -> Target {
+    pub(super) fn busy(&self) -> Part {
         of(
             "--busy",
             "share of its CPU that a process uses",
@@ -116,7 +116,7 @@ impl Targets {
         )
     }
 
-    pub(super) fn node_cores(&self) -> Target {
+    pub(super) fn node_cores(&self) -> Part {
         of(
             "--node-cores",
             "cores of a node",
@@ -125,7 +125,7 @@ impl Targets {
         )
     }
 
-    pub(super) fn node_gib(&self) -> Target {
+    pub(super) fn node_gib(&self) -> Part {
         of(
             "--node-gib",
             "GiB of a node for sessions",
@@ -134,7 +134,7 @@ impl Targets {
         )
     }
 
-    pub(super) fn shard_gib(&self) -> Target {
+    pub(super) fn shard_gib(&self) -> Part {
         of(
             "--shard-gib",
             "GiB of a shard of the store",
@@ -143,7 +143,7 @@ impl Targets {
         )
     }
 
-    pub(super) fn store_copies(&self) -> Target {
+    pub(super) fn store_copies(&self) -> Part {
         of(
             "--store-copies",
             "copies in the store, replicas included",
@@ -152,7 +152,7 @@ impl Targets {
         )
     }
 
-    pub(super) fn relogin_within_s(&self) -> Target {
+    pub(super) fn relogin_within_s(&self) -> Part {
         let meaning = "seconds within which users log in again";
         of(
             "--relogin-within-s",
@@ -162,7 +162,7 @@ impl Targets {
         )
     }
 
-    pub(super) fn login_ms(&self) -> Target {
+    pub(super) fn login_ms(&self) -> Part {
         of(
             "--login-ms",
             "ms of CPU to check a password",
@@ -172,13 +172,8 @@ impl Targets {
     }
 }
 
-fn of(
-    flag: &'static str,
-    meaning: &'static str,
-    given: Option<f64>,
-    assumed: Option<f64>,
-) -> Target {
-    Target {
+fn of(flag: &'static str, meaning: &'static str, given: Option<f64>, assumed: Option<f64>) -> Part {
+    Part {
         flag,
         meaning,
         value: given.or(assumed),

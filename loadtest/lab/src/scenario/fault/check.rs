@@ -13,8 +13,8 @@ use super::occurrences;
 use cluster::faults::fault::{MOST_SESSIONS, RANDOM};
 use cluster::faults::{Fault, FaultKind, Target};
 use cluster::{BalancerKind, LOAD_BALANCER, STORE};
+use evidence::part::NODES;
 use evidence::strategy::Table;
-use evidence::target::NODES;
 
 const MAX_TIMES: u64 = 1_000;
 const MAX_DELAY_MS: u64 = 60_000;

@@ -1,4 +1,5 @@
-//! What a fault's target stands for: histories and results name it with a word, `node-2`, or a link, `node-2->store`.
+//! A part of the cluster, or the link between two: what a fault hits. Histories and results name it with a word, `node-2`,
+//! or a link, `node-2->store`.
 
 /// Stands for the load balancer where a process is named.
 pub const LOAD_BALANCER: &str = "load-balancer";
@@ -8,9 +9,9 @@ pub const STORE: &str = "store";
 /// All nodes, one after the other or by number.
 pub const NODES: &str = "nodes";
 
-/// Who suffers a fault.
+/// A part of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target<'a> {
+pub enum Part<'a> {
     /// One node.
     Node(&'a str),
     /// All of them, one after the other or by number.
@@ -28,7 +29,7 @@ pub enum Target<'a> {
     },
 }
 
-impl<'a> Target<'a> {
+impl<'a> Part<'a> {
     /// Understands a name. What is no other word is a node's name.
     pub fn of(name: &'a str) -> Self {
         match name {
@@ -72,26 +73,26 @@ mod tests {
 
     #[test]
     fn names_and_links_are_understood() {
-        assert_eq!(Target::of("node-2"), Target::Node("node-2"));
-        assert_eq!(Target::of("store"), Target::Store);
-        assert_eq!(Target::of("load-balancer"), Target::LoadBalancer);
+        assert_eq!(Part::of("node-2"), Part::Node("node-2"));
+        assert_eq!(Part::of("store"), Part::Store);
+        assert_eq!(Part::of("load-balancer"), Part::LoadBalancer);
         assert_eq!(
-            Target::of("load-balancer->node-2"),
-            Target::Link {
+            Part::of("load-balancer->node-2"),
+            Part::Link {
                 from: "load-balancer",
                 to: "node-2"
             }
         );
         assert_eq!(
-            Target::of("node-2->store"),
-            Target::Link {
+            Part::of("node-2->store"),
+            Part::Link {
                 from: "node-2",
                 to: "store"
             }
         );
-        assert!(Target::of("nodes").hits("node-1"));
-        assert!(Target::of("load-balancer->node-1").hits("node-1"));
-        assert!(!Target::of("node-2").hits("node-1"));
-        assert!(!Target::of("store").hits("node-1"));
+        assert!(Part::of("nodes").hits("node-1"));
+        assert!(Part::of("load-balancer->node-1").hits("node-1"));
+        assert!(!Part::of("node-2").hits("node-1"));
+        assert!(!Part::of("store").hits("node-1"));
     }
 }
