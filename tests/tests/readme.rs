@@ -176,16 +176,6 @@ fn every_endpoint_has_its_row() {
 }
 
 #[test]
-fn every_scenario_has_its_row() {
-    let experiments = page("docs/experiments.md");
-    for entry in std::fs::read_dir(root().join("scenarios")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        let row = format!("| [{name}](../scenarios/{name}) |");
-        assert!(experiments.contains(&row), "{name}");
-    }
-}
-
-#[test]
 fn every_link_leads_somewhere() {
     for path in all_pages() {
         let text = page(&path);

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use evidence::results::Hit;
 use evidence::strategy::{About, Table};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -198,12 +199,16 @@ async fn reference(table: &Table, commands: &[&str]) -> Result<String, Failure> 
                 let names: Vec<&str> = anomalies.iter().map(|anomaly| anomaly.name()).collect();
                 names.join(", ")
             };
-            let by = row.faults.join(", ");
+            let by = match row.hit {
+                Hit::Nothing | Hit::Revocation => "–".to_owned(),
+                _ if row.faults.is_empty() => "any fault".to_owned(),
+                _ => row.faults.join(", "),
+            };
             let _ = writeln!(
                 page,
                 "| {} | {} | {} | {} | {} |",
                 row.hit.words(),
-                if by.is_empty() { "any fault" } else { &by },
+                by,
                 names(&row.predicted),
                 names(&row.tolerated),
                 row.why

@@ -185,12 +185,10 @@ fn traffic(columns: &[Column<'_>]) -> Group {
                 |run| run.goodput_rps,
                 figure,
             ),
-            Row::counts(
-                "Failed requests, of which retryable and unserved",
-                columns,
-                |run| run.requests.failed_idempotent,
-            ),
-            Row::counts("Correctly refused (expired or revoked)", columns, |run| {
+            Row::counts("Retryable requests unserved", columns, |run| {
+                run.requests.failed_idempotent
+            }),
+            Row::counts("Correctly refused (expired, revoked)", columns, |run| {
                 run.requests.refused_expired + run.requests.refused_revoked
             }),
             Row::counts("Retried by the load balancer", columns, |run| {

@@ -122,12 +122,10 @@ fn rates(columns: &[Column<'_>], key: &FaultKey) -> Vec<Row> {
     };
     vec![
         row("Error-seconds", "", |fault| fault.error_seconds),
-        row("Throughput during the fault", "answers/s", |fault| {
+        row("Throughput during the fault", "1/s", |fault| {
             fault.throughput_rps
         }),
-        row("Goodput during the fault", "answers/s", |fault| {
-            fault.goodput_rps
-        }),
+        row("Goodput during the fault", "1/s", |fault| fault.goodput_rps),
         row("Peak login rate", "× normal", |fault| {
             fault.relogin_amplification
         }),

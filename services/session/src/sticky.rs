@@ -95,7 +95,7 @@ const THEORY: &[Expected] = &[
     Expected::new(Hit::Node,       &["kill", "stop", "restart"], LOST,           &[],  Extent::AllPinned,
         "The session lives in the memory of one process and dies with it."),
     Expected::new(Hit::Node,       &["rolling-restart"],         LOST,           AWAY, Extent::AsListed,
-        "Every node's memory goes once; who is led to a node before its turn loses the next session, too."),
+        "Every node's memory goes once; a user who moves to a node before its turn loses the next session, too."),
     Expected::new(Hit::Node,       &["pause", "maint"],          &[SessionLost], AWAY, Extent::SomePinned,
         "Requests during the outage go to another node, which does not know the session. The node keeps it meanwhile, so \
          whoever logged out elsewhere may be let in when it is back."),
